@@ -1,0 +1,417 @@
+/*
+ * One connection, seen from one side: calls in flight both ways, deadlines, cancels, liveness, limits. It owns a
+ * Transport and nothing else; who connects and what is answered come from outside.
+ *
+ * Order: frames leave in the order of call(), tell() and of finished handlers; a handler that answers at once therefore
+ * answers in the order of arrival. After a close every pending call is rejected with the reason, exactly once.
+ *
+ * Limits (each bounds what a hostile or broken peer costs): IN_FLIGHT_MAX requests being answered, BACKLOG_BYTES_MAX of
+ * answers that the peer does not take; beyond either we stop reading from it. A peer that is silent for `silenceMs`
+ * although pinged is closed (half-open connections).
+ */
+
+import { type Errno, errno, errnoFromNumber } from '../base/errno.ts'
+import { assert, FsError } from '../base/fault.ts'
+import { int, struct, text } from '../base/schema.ts'
+import type { Clock, Log, Transport } from '../base/world.ts'
+import { pack, unpack } from './codec.ts'
+import { encodeFrame, type Frame, FrameSplitter, type Kind } from './frame.ts'
+import type { Answer, Answered, CallContext, CallOptions, Handler, Handlers, Peer } from './peer.ts'
+import { type CallName, callById, calls, type Hello, PROTOCOL_VERSION, type Request } from './protocol.ts'
+
+/** Requests of one peer being answered at a time: eight mounts' worth of kernel requests (64 each), doubled. */
+const IN_FLIGHT_MAX = 1024
+/** Answers waiting to be taken: 16 reads of the largest size; more only delays the reader's own next request. */
+const BACKLOG_BYTES_MAX = 64 * 1024 * 1024
+/** How often deadlines and silence are looked at; a deadline may be late by this much. */
+const SWEEP_MS = 250
+/** A connection that carried nothing for this long is pinged. */
+const PING_AFTER_MS = 1_000
+
+export interface LinkOptions {
+  readonly hello: Hello
+  /** Calls that this side answers; others are refused with ENOSYS. */
+  readonly handlers: Partial<Handlers<CallName>>
+  readonly clock: Clock
+  readonly log: Log
+  /** Default 10 s. Over a WAN the owner passes more, from measured RTT. */
+  readonly silenceMs?: number
+  /** For calls that name no timeout. Default 30 s. */
+  readonly timeoutMs?: number
+}
+
+const failureBody = struct({ number: int, detail: text(64 * 1024) })
+const EMPTY = Buffer.alloc(0)
+const NOTHING: readonly Uint8Array[] = []
+
+interface Waiting {
+  readonly name: CallName
+  /** Monotonic ms; Infinity = none. */
+  readonly deadline: number
+  resolve(answered: { reply: unknown; bulk: Buffer }): void
+  reject(error: unknown): void
+  forget(): void
+}
+
+export class Link implements Peer {
+  readonly address: string
+  readonly #transport: Transport
+  readonly #options: LinkOptions
+  readonly #splitter = new FrameSplitter()
+  readonly #waiting = new Map<number, Waiting>()
+  readonly #answering = new Map<number, Context>()
+  readonly #closers: ((error?: Error) => void)[] = []
+  readonly #accepting: boolean
+  readonly #onHello: (link: Link) => void
+  #hello: Hello | undefined
+  #nextId = 1
+  #closed = false
+  #closeError: Error | undefined
+  #heardAt: number
+  #paused = false
+  #stopSweep: (() => void) | undefined
+
+  /** `accepting`: the peer speaks first. `onHello` is called once, when both sides know each other. */
+  constructor(transport: Transport, accepting: boolean, options: LinkOptions, onHello: (link: Link) => void) {
+    this.#transport = transport
+    this.#accepting = accepting
+    this.#options = options
+    this.#onHello = onHello
+    this.address = transport.peer
+    this.#heardAt = options.clock.monotonicMs()
+    transport.onData((data) => this.#receive(data))
+    transport.onClose((error) => this.#ended(error))
+    transport.onDrain(() => this.#maybeResume())
+    this.#sweepLater()
+  }
+
+  get hello(): Hello {
+    assert(this.#hello !== undefined, 'a link is handed out only after the hello')
+    return this.#hello
+  }
+  get closed(): boolean {
+    return this.#closed
+  }
+
+  /** The connecting side's first words. */
+  async greet(): Promise<void> {
+    const { reply } = await this.call('hello', this.#options.hello)
+    const problem = helloProblem(this.#options.hello, reply)
+    if (problem !== undefined) {
+      const error = new FsError('EPROTO', `${this.address}: ${problem}`)
+      this.close(error)
+      throw error
+    }
+    this.#hello = reply
+    this.#onHello(this)
+  }
+
+  call<C extends CallName>(name: C, request: Request<C>, options: CallOptions = {}): Promise<Answered<C>> {
+    if (this.#closed) return Promise.reject(this.#closeError ?? new FsError('ECONNRESET', this.address))
+    const signal = options.signal
+    if (signal?.aborted) return Promise.reject(signal.reason)
+    const row = calls[name]
+    const timeoutMs = options.timeoutMs ?? this.#options.timeoutMs ?? 30_000
+    const requestId = this.#freeId()
+    const body = pack(row.request as never, request as never)
+    return new Promise((resolve, reject) => {
+      let onAbort: (() => void) | undefined
+      if (signal !== undefined) {
+        onAbort = () => {
+          const waiting = this.#waiting.get(requestId)
+          if (waiting === undefined) return
+          this.#waiting.delete(requestId)
+          this.#send('cancel', row.id, requestId, 0, EMPTY, NOTHING)
+          waiting.reject(signal.reason)
+        }
+        signal.addEventListener('abort', onAbort, { once: true })
+      }
+      this.#waiting.set(requestId, {
+        name,
+        deadline: timeoutMs === 0 ? Number.POSITIVE_INFINITY : this.#options.clock.monotonicMs() + timeoutMs,
+        resolve: resolve as Waiting['resolve'],
+        reject,
+        forget: () => onAbort !== undefined && signal?.removeEventListener('abort', onAbort),
+      })
+      this.#send('request', row.id, requestId, timeoutMs, body, options.bulk ?? NOTHING)
+    })
+  }
+
+  tell<C extends CallName>(name: C, request: Request<C>): void {
+    if (this.#closed) return
+    const row = calls[name]
+    assert(row.oneWay, `${name} is answered and must be called`)
+    this.#send('tell', row.id, 0, 0, pack(row.request as never, request as never), NOTHING)
+  }
+
+  onClose(callback: (error?: Error) => void): void {
+    if (this.#closed) callback(this.#closeError)
+    else this.#closers.push(callback)
+  }
+
+  close(error?: Error): void {
+    if (this.#closed) return
+    this.#transport.close(error)
+    this.#ended(error)
+  }
+
+  #freeId(): number {
+    do {
+      this.#nextId = this.#nextId === 0xffff_ffff ? 1 : this.#nextId + 1
+    } while (this.#waiting.has(this.#nextId))
+    return this.#nextId
+  }
+
+  #send(
+    kind: Kind,
+    callId: number,
+    requestId: number,
+    deadlineMs: number,
+    body: Uint8Array,
+    bulk: readonly Uint8Array[],
+  ): void {
+    if (this.#closed) return
+    const head = encodeFrame({ kind, callId, requestId, deadlineMs }, body, bulk)
+    this.#transport.send(bulk.length === 0 ? [head] : [head, ...bulk])
+  }
+
+  #receive(data: Buffer): void {
+    this.#heardAt = this.#options.clock.monotonicMs()
+    try {
+      this.#splitter.push(data, (frame) => {
+        if (!this.#closed) this.#frame(frame)
+      })
+    } catch (error) {
+      // Only what a peer can cause ends here; an assertion of ours must end the process instead.
+      if (!(error instanceof FsError)) throw error
+      this.#options.log.warn(
+        { peer: this.address, error: error.message },
+        'closing a connection that broke the protocol',
+      )
+      this.close(error)
+    }
+  }
+
+  #frame(frame: Frame): void {
+    switch (frame.kind) {
+      case 'request':
+      case 'tell':
+        this.#request(frame)
+        return
+      case 'reply':
+      case 'failure': {
+        const waiting = this.#waiting.get(frame.requestId)
+        if (waiting === undefined) return // cancelled or timed out meanwhile
+        this.#waiting.delete(frame.requestId)
+        waiting.forget()
+        if (frame.kind === 'failure') {
+          const { number, detail } = unpack(failureBody, frame.body, 'failure')
+          waiting.reject(new RemoteError(errnoFromNumber(number), detail))
+        } else {
+          waiting.resolve({
+            reply: unpack(calls[waiting.name].reply as never, frame.body, waiting.name),
+            bulk: frame.bulk,
+          })
+        }
+        return
+      }
+      case 'cancel':
+        this.#answering.get(frame.requestId)?.abort(new FsError('EINTR'))
+        return
+      case 'ping':
+        this.#send('pong', 0, 0, 0, EMPTY, NOTHING)
+        return
+      case 'pong':
+        return
+    }
+  }
+
+  #request(frame: Frame): void {
+    const name = callById.get(frame.callId)
+    if (name === undefined) {
+      this.#fail(frame, 'ENOSYS', `call ${frame.callId} is unknown to this version`)
+      return
+    }
+    const request = unpack(calls[name].request as never, frame.body, name) as Request<CallName>
+    if (this.#hello === undefined) {
+      if (name !== 'hello' || !this.#accepting) throw new FsError('EPROTO', `${name} before the hello`)
+      this.#greeted(frame, request as Hello)
+      return
+    }
+    const handler = this.#options.handlers[name] as Handler<CallName> | undefined
+    if (handler === undefined) {
+      this.#fail(frame, 'ENOSYS', `a ${this.#options.hello.role} does not answer ${name}`)
+      return
+    }
+    const now = this.#options.clock.monotonicMs()
+    const context = new Context(this, frame.deadlineMs === 0 ? Number.POSITIVE_INFINITY : now + frame.deadlineMs)
+    let answer: Answer<CallName> | Promise<Answer<CallName>>
+    try {
+      answer = handler(request, frame.bulk, context)
+    } catch (error) {
+      this.#refuse(frame, name, error)
+      return
+    }
+    if (!(answer instanceof Promise)) {
+      this.#answer(frame, name, answer)
+      return
+    }
+    this.#answering.set(frame.requestId, context)
+    this.#maybePause()
+    answer.then(
+      (value) => {
+        this.#answering.delete(frame.requestId)
+        this.#answer(frame, name, value)
+        this.#maybeResume()
+      },
+      (error) => {
+        this.#answering.delete(frame.requestId)
+        this.#refuse(frame, name, error)
+        this.#maybeResume()
+      },
+    )
+  }
+
+  #greeted(frame: Frame, hello: Hello): void {
+    const problem = helloProblem(this.#options.hello, hello)
+    if (problem !== undefined) {
+      this.#fail(frame, 'EPROTO', problem)
+      this.close(new FsError('EPROTO', problem))
+      return
+    }
+    this.#hello = hello
+    this.#answer(frame, 'hello', { reply: this.#options.hello })
+    this.#onHello(this)
+  }
+
+  #answer(frame: Frame, name: CallName, answer: Answer<CallName>): void {
+    if (frame.kind === 'tell') return
+    const body = pack(calls[name].reply as never, answer.reply as never)
+    this.#send('reply', frame.callId, frame.requestId, 0, body, answer.bulk ?? NOTHING)
+    if (answer.bulk !== undefined) this.#maybePause()
+  }
+
+  /** An FsError is an answer. Anything else is a bug: it is rethrown where the process boundary sees it. */
+  #refuse(frame: Frame, name: CallName, error: unknown): void {
+    if (error instanceof FsError) this.#fail(frame, error.code, detailOf(error))
+    else
+      queueMicrotask(() => {
+        throw new Error(`the handler of ${name} broke`, { cause: error })
+      })
+  }
+
+  #fail(frame: Frame, code: Errno, detail: string): void {
+    if (frame.kind === 'tell') return
+    this.#send(
+      'failure',
+      frame.callId,
+      frame.requestId,
+      0,
+      pack(failureBody, { number: errno[code].number, detail }),
+      NOTHING,
+    )
+  }
+
+  #maybePause(): void {
+    if (this.#paused || this.#closed) return
+    if (this.#answering.size < IN_FLIGHT_MAX && this.#transport.backlogBytes() < BACKLOG_BYTES_MAX) return
+    this.#paused = true
+    this.#transport.pause()
+  }
+
+  #maybeResume(): void {
+    if (!this.#paused || this.#closed) return
+    if (this.#answering.size >= IN_FLIGHT_MAX / 2 || this.#transport.backlogBytes() >= BACKLOG_BYTES_MAX / 2) return
+    this.#paused = false
+    this.#transport.resume()
+  }
+
+  #sweepLater(): void {
+    this.#stopSweep = this.#options.clock.timer(SWEEP_MS, () => {
+      this.#sweep(this.#options.clock.monotonicMs())
+      if (!this.#closed) this.#sweepLater()
+    })
+  }
+
+  #sweep(now: number): void {
+    for (const [requestId, waiting] of this.#waiting) {
+      if (waiting.deadline > now) continue
+      this.#waiting.delete(requestId)
+      waiting.forget()
+      this.#send('cancel', calls[waiting.name].id, requestId, 0, EMPTY, NOTHING)
+      waiting.reject(new FsError('ETIMEDOUT', `${waiting.name} to ${this.address}`))
+    }
+    for (const context of this.#answering.values())
+      if (context.deadline <= now) context.abort(new FsError('ETIMEDOUT', 'the deadline of the caller passed'))
+    const silent = now - this.#heardAt
+    if (this.#paused) return // we are the ones not listening
+    if (silent > (this.#options.silenceMs ?? 10_000)) {
+      this.close(new FsError('ETIMEDOUT', `${this.address} has been silent for ${Math.round(silent)} ms`))
+    } else if (silent > PING_AFTER_MS) {
+      this.#send('ping', 0, 0, 0, EMPTY, NOTHING)
+    }
+  }
+
+  #ended(error?: Error): void {
+    if (this.#closed) return
+    this.#closed = true
+    this.#stopSweep?.()
+    this.#closeError =
+      error instanceof FsError ? error : new FsError('ECONNRESET', this.address, error ? { cause: error } : {})
+    for (const waiting of this.#waiting.values()) {
+      waiting.forget()
+      waiting.reject(this.#closeError)
+    }
+    this.#waiting.clear()
+    for (const context of this.#answering.values()) context.abort(this.#closeError)
+    this.#answering.clear()
+    for (const callback of this.#closers) callback(error)
+  }
+}
+
+/** An errno that the other side answered, as opposed to one of this connection: retrying it elsewhere is no use. */
+export class RemoteError extends FsError {
+  override name = 'RemoteError'
+}
+
+class Context implements CallContext {
+  readonly peer: Peer
+  readonly deadline: number
+  #controller: AbortController | undefined
+  #reason: Error | undefined
+
+  constructor(peer: Peer, deadline: number) {
+    this.peer = peer
+    this.deadline = deadline
+  }
+
+  get signal(): AbortSignal {
+    if (this.#controller === undefined) {
+      this.#controller = new AbortController()
+      if (this.#reason !== undefined) this.#controller.abort(this.#reason)
+    }
+    return this.#controller.signal
+  }
+
+  abort(reason: Error): void {
+    this.#reason ??= reason
+    this.#controller?.abort(reason)
+  }
+}
+
+/** Why two sides must not talk, or undefined. An empty cluster id means "not a member yet": it goes with any. */
+function helloProblem(ours: Hello, theirs: Hello): string | undefined {
+  if (theirs.version !== PROTOCOL_VERSION)
+    return `protocol version ${theirs.version} here, ${PROTOCOL_VERSION} there: upgrade the older side`
+  if (ours.cluster !== '' && theirs.cluster !== '' && ours.cluster !== theirs.cluster)
+    return `belongs to another cluster (${theirs.cluster}, not ${ours.cluster})`
+  return undefined
+}
+
+/** The part of the message that the errno's own sentence does not say already. */
+function detailOf(error: FsError): string {
+  const sentence = errno[error.code].text
+  return error.message === sentence
+    ? ''
+    : error.message.slice(error.message.startsWith(sentence) ? sentence.length + 2 : 0)
+}

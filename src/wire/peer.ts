@@ -1,0 +1,60 @@
+/*
+ * What a trade sees of a connection: it can call, and it can be called. Everything about bytes is behind this.
+ */
+
+import type { CallName, Hello, Reply, Request } from './protocol.ts'
+
+export interface CallOptions {
+  /** Raw bytes beside the body; the link takes them over until the call has ended. */
+  readonly bulk?: readonly Uint8Array[]
+  /** Aborting sends a cancel frame and rejects with the signal's reason. */
+  readonly signal?: AbortSignal
+  /** Travels in the frame; both sides give up after it. Default: the link's. 0 = none (a lock that waits). */
+  readonly timeoutMs?: number
+}
+
+export interface Answered<C extends CallName> {
+  readonly reply: Reply<C>
+  /** Empty when the reply carries none. Owned by the receiver. */
+  readonly bulk: Buffer
+}
+
+/** The other side of one connection. */
+export interface Peer {
+  /** What the other side said of itself. */
+  readonly hello: Hello
+  /** Its address, for messages. */
+  readonly address: string
+  readonly closed: boolean
+  /** Throws FsError with the errno the other side answered, or ECONNRESET / ETIMEDOUT of the connection. */
+  call<C extends CallName>(name: C, request: Request<C>, options?: CallOptions): Promise<Answered<C>>
+  /** A one-way call; lost without notice when the connection is. */
+  tell<C extends CallName>(name: C, request: Request<C>): void
+  /** Fires once; at once when already closed. */
+  onClose(callback: (error?: Error) => void): void
+  close(error?: Error): void
+}
+
+export interface CallContext {
+  readonly peer: Peer
+  /** Aborts when the caller cancels, its deadline passes or the connection is lost. Made on first use. */
+  readonly signal: AbortSignal
+}
+
+export interface Answer<C extends CallName> {
+  readonly reply: Reply<C>
+  readonly bulk?: readonly Uint8Array[]
+}
+
+/**
+ * Answers one call. May return a value at once: nothing waits then. `bulk` is owned by the handler. An FsError becomes
+ * its errno on the wire; anything else thrown is a bug of this process and ends it.
+ */
+export type Handler<C extends CallName> = (
+  request: Request<C>,
+  bulk: Buffer,
+  context: CallContext,
+) => Answer<C> | Promise<Answer<C>>
+
+/** Exhaustive for the named calls: a call without a handler does not compile. */
+export type Handlers<C extends CallName> = { readonly [N in C]: Handler<N> }

@@ -1,0 +1,777 @@
+/*
+ * THE call table: everything two processes of Holdfast can say to each other. Client methods, handler types, metric names,
+ * the protocol page and the golden tests derive from it; there is no second list.
+ *
+ * A row: `id` (never reused), `since` (protocol version), request and reply shapes, the failures a caller must expect
+ * beside transport failures, `idempotent` (may be sent again after a lost link without more ado), `bulk` (raw bytes ride
+ * beside the body, in which direction), `oneWay` (no reply).
+ *
+ * Calls that change the master's state begin with a `stamp`: (session, seq) names the request once and for all. The master
+ * remembers the reply of every stamp until a later request of the session says `acked` above it, so a repeated request is
+ * answered, not executed again. All such calls are therefore idempotent on the wire.
+ */
+
+import { type Attr, type AttrChange, FILE_TYPE_NAMES, type FileType, type Time } from '../base/attr.ts'
+import type { Errno } from '../base/errno.ts'
+import type { ChunkId, DiskId, Ino, NodeId, SessionId } from '../base/ids.ts'
+import {
+  BULK_BYTES_MAX,
+  CHUNK_BYTES_MAX,
+  FILE_BYTES_MAX,
+  NAME_BYTES_MAX,
+  PATH_BYTES_MAX,
+  XATTR_LIST_BYTES_MAX,
+  XATTR_VALUE_BYTES_MAX,
+} from '../base/limits.ts'
+import {
+  bool,
+  bytes,
+  bytestr,
+  type Infer,
+  int,
+  list,
+  nothing,
+  oneOf,
+  optional,
+  report,
+  type Schema,
+  struct,
+  text,
+  uint,
+  wrong,
+} from '../base/schema.ts'
+import type { ChangelogPage, CheckPage, DiskReport, FileReport, StatusReport, TrashPage } from './reports.ts'
+
+export const PROTOCOL_VERSION = 1
+
+// ---- shapes shared by several calls and by the changelog
+
+export const ino: Schema<Ino> = uint<Ino>()
+export const chunk: Schema<ChunkId> = uint<ChunkId>()
+export const session: Schema<SessionId> = uint<SessionId>()
+export const node: Schema<NodeId> = uint<NodeId>()
+export const disk: Schema<DiskId> = uint<DiskId>()
+export const name: Schema<string> = bytestr(NAME_BYTES_MAX)
+export const fileOffset: Schema<number> = uint(FILE_BYTES_MAX)
+export const chunkOffset: Schema<number> = uint(CHUNK_BYTES_MAX)
+export const mode: Schema<number> = uint(0o7777)
+export const uid: Schema<number> = uint(0xffff_ffff)
+export const fileType: Schema<FileType> = oneOf(...FILE_TYPE_NAMES)
+
+export const time: Schema<Time> = {
+  encode: (t) => [t.sec, t.nsec],
+  decode: (raw, path) => {
+    if (!Array.isArray(raw) || !Number.isSafeInteger(Number(raw[0])) || !(raw[1] >= 0 && raw[1] < 1e9))
+      wrong(path, 'a time (seconds, nanoseconds)', raw)
+    return { sec: Number(raw[0]), nsec: raw[1] }
+  },
+  describe: '(sec: int, nsec: uint < 10^9)',
+  sample: (below) => ({ sec: below(4_000_000_000) - 1_000_000_000, nsec: below(1_000_000_000) }),
+}
+
+/** Flattened to one tuple: attributes are in nearly every reply, and nested pairs cost a third of the decode time. */
+const ATTR_FIELDS = 17
+export const attr: Schema<Attr> = {
+  encode: (a) => [
+    a.ino,
+    FILE_TYPE_NAMES.indexOf(a.type),
+    a.mode,
+    a.nlink,
+    a.uid,
+    a.gid,
+    a.rdev,
+    a.size,
+    a.used,
+    a.atime.sec,
+    a.atime.nsec,
+    a.mtime.sec,
+    a.mtime.nsec,
+    a.ctime.sec,
+    a.ctime.nsec,
+    a.hasXattr,
+    a.version,
+  ],
+  decode: (raw, path) => {
+    if (!Array.isArray(raw) || raw.length < ATTR_FIELDS) wrong(path, 'attributes', raw)
+    for (let i = 0; i < ATTR_FIELDS; i++) {
+      if (i === 15) continue
+      if (!Number.isSafeInteger(raw[i])) {
+        if (typeof raw[i] === 'bigint') raw[i] = Number(raw[i])
+        else wrong(path, 'attributes of integers', raw[i])
+      }
+    }
+    const type = FILE_TYPE_NAMES[raw[1]]
+    if (type === undefined) wrong(path, 'a file type', raw[1])
+    return {
+      ino: raw[0],
+      type,
+      mode: raw[2],
+      nlink: raw[3],
+      uid: raw[4],
+      gid: raw[5],
+      rdev: raw[6],
+      size: raw[7],
+      used: raw[8],
+      atime: { sec: raw[9], nsec: raw[10] },
+      mtime: { sec: raw[11], nsec: raw[12] },
+      ctime: { sec: raw[13], nsec: raw[14] },
+      hasXattr: raw[15] === true,
+      version: raw[16],
+    }
+  },
+  describe:
+    '(ino, type, mode, nlink, uid, gid, rdev, size, used, atime sec, nsec, mtime sec, nsec, ctime sec, nsec, hasXattr, version)',
+  sample: (below) => ({
+    ino: (1 + below(1_000_000)) as Ino,
+    type: FILE_TYPE_NAMES[below(FILE_TYPE_NAMES.length)]!,
+    mode: below(0o10000),
+    nlink: below(10),
+    uid: below(65536),
+    gid: below(65536),
+    rdev: below(65536),
+    size: below(2 ** 31),
+    used: below(2 ** 31),
+    atime: time.sample(below),
+    mtime: time.sample(below),
+    ctime: time.sample(below),
+    hasXattr: below(2) === 1,
+    version: below(1000),
+  }),
+}
+
+const timeOrNow: Schema<Time | 'now'> = {
+  encode: (t) => (t === 'now' ? 'now' : time.encode(t)),
+  decode: (raw, path) => (raw === 'now' ? 'now' : time.decode(raw, path)),
+  describe: `"now" or ${time.describe}`,
+  sample: (below) => (below(2) === 0 ? 'now' : time.sample(below)),
+}
+
+/** The cast: in AttrChange an absent field may also be left out, which a tuple writes the same way as undefined. */
+export const attrChange = struct({
+  mode: optional(mode),
+  uid: optional(uid),
+  gid: optional(uid),
+  size: optional(fileOffset),
+  atime: optional(timeOrNow),
+  mtime: optional(timeOrNow),
+  killSuidGid: optional(bool),
+}) as unknown as Schema<AttrChange>
+
+/** Names one state-changing request of one session. `acked`: every reply of a seq below it has been received. */
+export const stamp = struct({ session, seq: uint(), acked: uint() })
+export type Stamp = Infer<typeof stamp>
+
+/** (file offset, length) → (chunk, offset in chunk); an extent never crosses a chunk. Holes have none. */
+export const extent = struct({ offset: fileOffset, length: uint(CHUNK_BYTES_MAX), chunk, chunkOffset })
+export type Extent = Infer<typeof extent>
+
+/** Where one copy of a chunk can be reached. */
+export const place = struct({ disk, node, host: text(255), port: uint(65535) })
+export type Place = Infer<typeof place>
+
+/** A chunk with what a reader needs. `length` is the committed length (sealed) or what is committed so far (open). */
+export const chunkPlaces = struct({ chunk, sealed: bool, length: chunkOffset, places: list(place, 64) })
+export type ChunkPlaces = Infer<typeof chunkPlaces>
+
+export const lock = struct({
+  family: oneOf('posix', 'flock'),
+  kind: oneOf('read', 'write', 'unlock'),
+  owner: text(16),
+  start: uint(),
+  end: uint(),
+  pid: int,
+})
+
+/** What one file's share of a commit is. Extents replace what they cover; `punch` ranges become holes first. */
+export const fileCommit = struct({
+  ino,
+  extents: list(extent, 100_000),
+  /** The file is at least this long afterwards (grow only; truncation is setattr). */
+  minSize: optional(fileOffset),
+  mtime: optional(time),
+  /** Attribute changes held back since the last commit, applied after the data. */
+  change: optional(attrChange),
+})
+export type FileCommit = Infer<typeof fileCommit>
+
+export const diskState = struct({
+  uuid: text(64),
+  path: text(),
+  /** As the chunkserver sees it: `failed` and `gone` disks hold nothing that can be read now. */
+  state: oneOf('ok', 'full', 'readonly', 'failed', 'gone'),
+  error: text(),
+  totalBytes: uint(),
+  usedBytes: uint(),
+  availableBytes: uint(),
+  chunks: uint(),
+  errors: uint(),
+  /** Sequence number of the last inventory change on this disk (grows with every chunk made, sealed, lost, deleted). */
+  seq: uint(),
+  /** Marked `*` in the configuration: drain it. */
+  marked: bool,
+})
+export type DiskState = Infer<typeof diskState>
+
+/** One thing a disk holds (or holds no more). */
+export const inventoryEntry = struct({
+  chunk,
+  state: oneOf('open', 'sealed', 'gone', 'damaged'),
+  length: chunkOffset,
+})
+export type InventoryEntry = Infer<typeof inventoryEntry>
+
+export const settings = struct({
+  copies: uint(64),
+  graceMs: uint(),
+  trashRetentionMs: uint(),
+  sessionTimeoutMs: uint(),
+})
+export type Settings = Infer<typeof settings>
+
+const found: Schema<Attr> = attr
+
+type BulkDirection = 'none' | 'request' | 'reply'
+interface Row<Q, R> {
+  readonly id: number
+  readonly since: number
+  readonly request: Schema<Q>
+  readonly reply: Schema<R>
+  readonly failures: readonly Errno[]
+  readonly idempotent: boolean
+  readonly bulk: BulkDirection
+  readonly oneWay: boolean
+  /** One sentence for the protocol page. */
+  readonly says: string
+}
+
+function call<Q, R>(
+  id: number,
+  says: string,
+  request: Schema<Q>,
+  reply: Schema<R>,
+  rest: {
+    failures?: readonly Errno[]
+    idempotent?: boolean
+    bulk?: BulkDirection
+    oneWay?: boolean
+    since?: number
+  } = {},
+): Row<Q, R> {
+  return {
+    id,
+    since: rest.since ?? 1,
+    request,
+    reply,
+    failures: rest.failures ?? [],
+    idempotent: rest.idempotent ?? true,
+    bulk: rest.bulk ?? 'none',
+    oneWay: rest.oneWay ?? false,
+    says,
+  }
+}
+
+const at = { session, ino }
+const inDir = { parent: ino, name }
+
+export const calls = {
+  hello: call(
+    1,
+    'First on every connection, from the side that connected: who am I, which cluster do I expect.',
+    struct({
+      version: uint(),
+      cluster: text(64),
+      role: oneOf('mount', 'chunkserver', 'admin', 'master'),
+      name: text(255),
+    }),
+    struct({
+      version: uint(),
+      cluster: text(64),
+      role: oneOf('mount', 'chunkserver', 'admin', 'master'),
+      name: text(255),
+    }),
+    { failures: ['EPROTO', 'EPERM'] },
+  ),
+
+  // ---- sessions: what a master answers to a mount
+  sessionOpen: call(
+    10,
+    'Begins a session. `client` is unique per start of a mount, so a repeated request answers the same session.',
+    struct({ client: text(64), host: text(255), mountpoint: text(), version: text(64) }),
+    struct({ session, timeoutMs: uint(), settings }),
+    { failures: ['EUSERS'] },
+  ),
+  sessionResume: call(
+    11,
+    'After a lost connection or a restarted master: goes on with the session and says which inodes are held open.',
+    struct({ session, client: text(64), opens: list(ino, 1_000_000) }),
+    struct({ timeoutMs: uint(), settings }),
+    { failures: ['ESTALE'] },
+  ),
+  sessionClose: call(12, 'Ends a session: locks, opens and open chunks are cleaned up.', struct({ session }), nothing),
+  sessionRenew: call(
+    13,
+    'Heartbeat. Everything that changed elsewhere before the answer was pushed before the answer.',
+    struct({ session }),
+    nothing,
+    { failures: ['ESTALE'] },
+  ),
+
+  // ---- namespace and attributes
+  lookup: call(
+    20,
+    'The inode that a name stands for; "." and ".." are answered.',
+    struct({ session, ...inDir }),
+    found,
+    {
+      failures: ['ENOENT', 'ENOTDIR', 'ESTALE'],
+    },
+  ),
+  getattr: call(21, 'Attributes of an inode.', struct(at), found, { failures: ['ESTALE'] }),
+  setattr: call(
+    22,
+    'Changes attributes; `size` truncates or extends.',
+    struct({ stamp, ino, change: attrChange }),
+    attr,
+    {
+      failures: ['ESTALE', 'EISDIR', 'EINVAL', 'EFBIG', 'EDQUOT'],
+    },
+  ),
+  make: call(
+    23,
+    'Makes a node of any type but an open file (mkdir, mknod, symlink).',
+    struct({
+      stamp,
+      ...inDir,
+      type: fileType,
+      mode,
+      umask: mode,
+      uid,
+      gid: uid,
+      rdev: uint(0xffff_ffff),
+      target: bytestr(PATH_BYTES_MAX),
+    }),
+    attr,
+    { failures: ['EEXIST', 'ENOENT', 'ENOTDIR', 'ESTALE', 'ENAMETOOLONG', 'EINVAL', 'EDQUOT', 'EMLINK'] },
+  ),
+  create: call(
+    24,
+    'Makes a regular file and opens it; an existing one is opened (EEXIST with `exclusive`).',
+    struct({ stamp, ...inDir, mode, umask: mode, uid, gid: uid, exclusive: bool, truncate: bool }),
+    struct({ attr, created: bool }),
+    { failures: ['EEXIST', 'ENOENT', 'ENOTDIR', 'EISDIR', 'ESTALE', 'ENAMETOOLONG', 'EDQUOT', 'EINVAL'] },
+  ),
+  unlink: call(
+    25,
+    'Removes a name that is not a directory.',
+    struct({ stamp, ...inDir }),
+    struct({ ino, nlink: uint() }),
+    {
+      failures: ['ENOENT', 'ENOTDIR', 'EISDIR', 'ESTALE'],
+    },
+  ),
+  rmdir: call(26, 'Removes an empty directory.', struct({ stamp, ...inDir }), struct({ ino }), {
+    failures: ['ENOENT', 'ENOTDIR', 'ENOTEMPTY', 'EBUSY', 'EINVAL', 'ESTALE'],
+  }),
+  rename: call(
+    27,
+    'rename(2) with RENAME_NOREPLACE and RENAME_EXCHANGE.',
+    struct({ stamp, ...inDir, newParent: ino, newName: name, noReplace: bool, exchange: bool }),
+    struct({ ino, replaced: optional(ino) }),
+    {
+      failures: ['ENOENT', 'ENOTDIR', 'EISDIR', 'EEXIST', 'ENOTEMPTY', 'EINVAL', 'EBUSY', 'ESTALE', 'EMLINK', 'EDQUOT'],
+    },
+  ),
+  link: call(
+    28,
+    'A further name for an inode that is not a directory.',
+    struct({ stamp, ino, newParent: ino, newName: name }),
+    attr,
+    {
+      failures: ['EEXIST', 'ENOENT', 'ENOTDIR', 'EPERM', 'EMLINK', 'ESTALE', 'EDQUOT'],
+    },
+  ),
+  readlink: call(29, "A symlink's target.", struct(at), struct({ target: bytestr(PATH_BYTES_MAX) }), {
+    failures: ['EINVAL', 'ESTALE'],
+  }),
+  readdir: call(
+    30,
+    'Entries after `cookie` with their attributes; fewer than `limit` only at the end.',
+    struct({ session, ino, cookie: uint(), limit: uint(4096) }),
+    struct({
+      entries: list(struct({ name, cookie: uint(), attr }), 4096),
+      end: bool,
+      /** The directory's version: a listing put together from pages of one version is complete. */
+      version: uint(),
+    }),
+    { failures: ['ENOTDIR', 'ESTALE'] },
+  ),
+  open: call(
+    31,
+    'Opens a file: attributes as of now, and its first extents, so that reading a small file needs nothing more.',
+    struct({ ...at, write: bool }),
+    struct({ attr, extents: list(extent, 256), complete: bool, chunks: list(chunkPlaces, 256) }),
+    { failures: ['ESTALE', 'EISDIR'] },
+  ),
+  release: call(
+    32,
+    'These inodes are no longer open in this session.',
+    struct({ session, inos: list(ino, 65536) }),
+    nothing,
+    {
+      oneWay: true,
+    },
+  ),
+
+  // ---- data
+  locate: call(
+    40,
+    "A file's extents that touch the range, in order (at most 4 096; `upTo` says how far the answer is complete).",
+    struct({ ...at, offset: fileOffset, length: uint() }),
+    struct({ attr, extents: list(extent, 4096), upTo: uint(), chunks: list(chunkPlaces, 4096) }),
+    { failures: ['ESTALE'] },
+  ),
+  chunkPlaces: call(
+    41,
+    'Where chunks are now (after a copy could not be read). Unknown chunks are left out.',
+    struct({ session, chunks: list(chunk, 4096) }),
+    struct({ chunks: list(chunkPlaces, 4096) }),
+  ),
+  chunkOpen: call(
+    42,
+    'New chunks for this session to write, each with its create-targets on different chunkservers.',
+    struct({ stamp, count: uint(64), kind: oneOf('pack', 'stream'), avoid: list(disk, 1024) }),
+    struct({ chunks: list(chunkPlaces, 64) }),
+    { failures: ['ENOSPC', 'ESTALE'] },
+  ),
+  chunkSeal: call(
+    43,
+    'Ends a chunk at `length` (acknowledged by every target but the `failed` ones, which are dropped).',
+    struct({ stamp, chunk, length: chunkOffset, failed: list(disk, 64) }),
+    nothing,
+    { failures: ['ENOENT', 'ESTALE', 'EINVAL'] },
+  ),
+  commit: call(
+    44,
+    'Makes extents visible, for many files at once. Each file succeeds or fails by itself; `sync` answers after the flush.',
+    struct({ stamp, files: list(fileCommit, 4096), sync: bool }),
+    struct({ files: list(struct({ errno: uint(4095), attr: optional(attr) }), 4096) }),
+    { failures: ['ESTALE'] },
+  ),
+  fallocate: call(
+    45,
+    'Reserves (space is checked, the size may grow), punches a hole, or zeroes a range.',
+    struct({
+      stamp,
+      ino,
+      kind: oneOf('reserve', 'punch', 'zero'),
+      keepSize: bool,
+      offset: fileOffset,
+      length: uint(FILE_BYTES_MAX),
+    }),
+    attr,
+    { failures: ['ESTALE', 'EFBIG', 'ENOSPC', 'EDQUOT', 'EINVAL'] },
+  ),
+  copyRange: call(
+    46,
+    'Shares extents of the source with the target: no data moves. Both must have been committed before.',
+    struct({ stamp, source: ino, sourceOffset: fileOffset, target: ino, targetOffset: fileOffset, length: uint() }),
+    struct({ copied: uint(), attr }),
+    { failures: ['ESTALE', 'EINVAL', 'EFBIG', 'EDQUOT', 'EISDIR'] },
+  ),
+  sync: call(47, 'Answers when everything committed before is flushed to disk.', struct({ session }), nothing),
+
+  // ---- extended attributes and locks
+  getxattr: call(
+    50,
+    'One extended attribute.',
+    struct({ ...at, name }),
+    struct({ value: bytes(XATTR_VALUE_BYTES_MAX) }),
+    {
+      failures: ['ENODATA', 'ESTALE', 'EOPNOTSUPP'],
+    },
+  ),
+  setxattr: call(
+    51,
+    'Sets one extended attribute; a POSIX ACL also changes the mode, as acl(5) says.',
+    struct({ stamp, ino, name, value: bytes(XATTR_VALUE_BYTES_MAX), create: bool, replace: bool, killSgid: bool }),
+    attr,
+    { failures: ['EEXIST', 'ENODATA', 'ESTALE', 'ERANGE', 'ENOSPC', 'EINVAL', 'EOPNOTSUPP'] },
+  ),
+  listxattr: call(
+    52,
+    'The names of all extended attributes.',
+    struct(at),
+    struct({ names: list(name, XATTR_LIST_BYTES_MAX) }),
+    {
+      failures: ['ESTALE'],
+    },
+  ),
+  removexattr: call(53, 'Removes one extended attribute.', struct({ stamp, ino, name }), attr, {
+    failures: ['ENODATA', 'ESTALE', 'EOPNOTSUPP'],
+  }),
+  getLock: call(
+    55,
+    'The first lock in the way of this one.',
+    struct({ ...at, lock }),
+    struct({ lock: optional(lock) }),
+    {
+      failures: ['ESTALE'],
+    },
+  ),
+  setLock: call(
+    56,
+    'Takes, changes or gives back a lock; with `wait` the answer comes when it is granted (cancel: EINTR).',
+    struct({ stamp, ino, lock, wait: bool }),
+    nothing,
+    { failures: ['EAGAIN', 'EDEADLK', 'EINTR', 'ESTALE'] },
+  ),
+  releaseLocks: call(
+    57,
+    "Gives back all of one owner's locks of a family on an inode.",
+    struct({ stamp, ino, family: oneOf('posix', 'flock'), owner: text(16) }),
+    nothing,
+  ),
+  statfs: call(
+    58,
+    'Space and inodes of the whole filesystem; bytes are what files can hold at the present number of copies.',
+    struct({ session }),
+    struct({ totalBytes: uint(), freeBytes: uint(), availableBytes: uint(), files: uint(), filesFree: uint() }),
+  ),
+  invalidate: call(
+    59,
+    'From the master to a mount: this changed elsewhere. One way.',
+    struct({
+      inodes: list(struct({ ino, data: bool }), 65536),
+      entries: list(struct({ parent: ino, name, child: optional(ino) }), 65536),
+    }),
+    nothing,
+    { oneWay: true },
+  ),
+
+  // ---- what a master answers to the command line
+  status: call(
+    70,
+    'Roles, versions, capacity, chunk health, running work.',
+    nothing,
+    report<StatusReport>('StatusReport'),
+  ),
+  fileInfo: call(
+    71,
+    'Extents, chunks and copies of one file.',
+    struct({ path: bytestr(PATH_BYTES_MAX) }),
+    report<FileReport>('FileReport'),
+    { failures: ['ENOENT', 'ENOTDIR'] },
+  ),
+  diskList: call(72, 'Every disk the cluster knows.', nothing, report<DiskReport[]>('DiskReport[]')),
+  diskDrain: call(
+    73,
+    'Starts (or stops) moving everything off a disk.',
+    struct({ stamp, disk, drain: bool, force: bool }),
+    nothing,
+    { failures: ['ENOENT', 'ENOSPC', 'EINVAL'] },
+  ),
+  diskRemove: call(
+    74,
+    'Forgets a disk. Refused (EBUSY) while it holds the only copy of anything, unless forced.',
+    struct({ stamp, disk, force: bool }),
+    nothing,
+    { failures: ['ENOENT', 'EBUSY'] },
+  ),
+  diskAdd: call(
+    75,
+    'Tells a chunkserver to take a further directory into use.',
+    struct({ node, spec: text() }),
+    struct({ disk }),
+    {
+      failures: ['ENOENT', 'EINVAL', 'EIO', 'EEXIST', 'ENOTCONN', 'EACCES'],
+    },
+  ),
+  trashList: call(
+    76,
+    'Deleted files, oldest expiry first, after `cursor`.',
+    struct({ cursor: text(64), limit: uint(4096), match: text(4095) }),
+    report<TrashPage>('TrashPage'),
+  ),
+  trashRestore: call(
+    77,
+    'Gives a deleted file its name back (or another path).',
+    struct({ stamp, ino, path: optional(bytestr(PATH_BYTES_MAX)) }),
+    struct({ path: bytestr(PATH_BYTES_MAX) }),
+    { failures: ['ENOENT', 'EEXIST', 'ENOTDIR', 'ENAMETOOLONG'] },
+  ),
+  trashPurge: call(
+    78,
+    'Deletes from the trash for good.',
+    struct({ stamp, inos: list(ino, 4096) }),
+    struct({ purged: uint() }),
+  ),
+  trashRetention: call(
+    79,
+    'Sets how long a file (or what is made in a directory) stays in the trash after its deletion.',
+    struct({ stamp, path: bytestr(PATH_BYTES_MAX), retentionMs: uint() }),
+    nothing,
+    { failures: ['ENOENT', 'ENOTDIR'] },
+  ),
+  settingsSet: call(
+    80,
+    'Changes cluster settings; absent ones stay.',
+    struct({
+      stamp,
+      copies: optional(uint(64)),
+      graceMs: optional(uint()),
+      trashRetentionMs: optional(uint()),
+      sessionTimeoutMs: optional(uint()),
+    }),
+    settings,
+    { failures: ['EINVAL'] },
+  ),
+  changelogPage: call(
+    81,
+    'Commands from an index on (0 = the last `limit`), for people and tools.',
+    struct({ from: uint(), limit: uint(4096) }),
+    report<ChangelogPage>('ChangelogPage'),
+  ),
+  checkPage: call(
+    82,
+    'One bounded step of the metadata walk of `holdfast check`; `cursor` is empty at the start and at the end.',
+    struct({ cursor: text(256), limit: uint(65536) }),
+    report<CheckPage>('CheckPage'),
+  ),
+
+  // ---- what a master answers to a chunkserver
+  nodeRegister: call(
+    90,
+    'A chunkserver is here: its address and disks. Answers the numbers of node and disks and how far their inventory is known.',
+    struct({
+      uuid: text(64),
+      name: text(255),
+      host: text(255),
+      port: uint(65535),
+      version: text(64),
+      disks: list(diskState, 256),
+    }),
+    struct({ node, disks: list(struct({ uuid: text(64), disk, knownSeq: uint() }), 256), heartbeatMs: uint() }),
+    { failures: ['EINVAL', 'EEXIST'] },
+  ),
+  nodeHeartbeat: call(91, 'State and space of the disks.', struct({ node, disks: list(diskState, 256) }), nothing, {
+    failures: ['ESTALE'],
+  }),
+  inventory: call(
+    92,
+    'What changed on a disk since `knownSeq`. `full`: the pages from fromSeq 0 to the one with `last` are all it holds.',
+    struct({ node, disk, full: bool, first: bool, last: bool, seq: uint(), entries: list(inventoryEntry, 65536) }),
+    /** Chunks on that disk that nobody needs: delete them. */
+    struct({ unwanted: list(chunk, 65536) }),
+    { failures: ['ESTALE'] },
+  ),
+  damaged: call(
+    93,
+    'Blocks that failed their CRC, or a whole copy that is unreadable (no blocks). The master orders the repair.',
+    struct({ node, disk, chunk, blocks: list(uint(1023), 1024), detail: text() }),
+    nothing,
+    { failures: ['ESTALE'] },
+  ),
+
+  // ---- what a chunkserver answers to the master (orders)
+  orderCopy: call(
+    100,
+    'Make a copy of a sealed chunk on one of your disks from another server. Resumes what an earlier try left.',
+    struct({ disk, chunk, length: chunkOffset, sources: list(place, 64), bytesPerSecond: uint() }),
+    struct({ bytes: uint() }),
+    { failures: ['EIO', 'ENOSPC', 'EBADMSG', 'ETIMEDOUT', 'ENOENT', 'EROFS', 'ENODEV'] },
+  ),
+  orderDelete: call(
+    101,
+    'Delete these chunks from a disk. Missing ones are no error.',
+    struct({ disk, chunks: list(chunk, 4096) }),
+    nothing,
+    {
+      failures: ['ENODEV', 'EIO'],
+    },
+  ),
+  orderSeal: call(
+    102,
+    'Seal a chunk at the committed length: cut the scrap beyond, compute the digest, make it durable.',
+    struct({ disk, chunk, length: chunkOffset }),
+    struct({ digest: text(64) }),
+    { failures: ['ENOENT', 'EIO', 'ERANGE', 'EBADMSG', 'ENODEV'] },
+  ),
+  orderRepair: call(
+    103,
+    'Rewrite damaged blocks of a copy from the given sources, verified.',
+    struct({ disk, chunk, blocks: list(uint(1023), 1024), sources: list(place, 64) }),
+    struct({ repaired: uint() }),
+    { failures: ['ENOENT', 'EIO', 'EBADMSG', 'ETIMEDOUT', 'ENOSPC', 'ENODEV', 'EROFS'] },
+  ),
+  orderCompact: call(
+    104,
+    'Append these ranges of one or more chunks, in order, to a new chunk on the given targets and make it durable.',
+    struct({
+      ranges: list(struct({ source: chunkPlaces, offset: chunkOffset, length: chunkOffset }), 65536),
+      chunk,
+      targets: list(place, 64),
+    }),
+    struct({ length: chunkOffset }),
+    { failures: ['EIO', 'ENOSPC', 'EBADMSG', 'ETIMEDOUT', 'ENOENT', 'ENODEV', 'EROFS'] },
+  ),
+  orderVerify: call(
+    105,
+    'Which of these chunks does the disk hold, and how long are they? With `deep` every block is read and checked.',
+    struct({ disk, chunks: list(chunk, 4096), deep: bool }),
+    struct({ chunks: list(inventoryEntry, 4096) }),
+    { failures: ['ENODEV'] },
+  ),
+  orderDiskAdd: call(
+    106,
+    'Take a further directory into use (a line as in the disk list).',
+    struct({ spec: text() }),
+    struct({ uuid: text(64) }),
+    {
+      failures: ['EINVAL', 'EIO', 'EEXIST', 'EACCES'],
+    },
+  ),
+  orderDiskRemove: call(107, 'Stop using a disk. Its files stay.', struct({ disk }), nothing, { failures: ['ENODEV'] }),
+
+  // ---- data calls of a chunkserver, answered to mounts and other chunkservers
+  append: call(
+    120,
+    'Appends the bulk bytes at `offset`. Bytes already there are skipped, a gap is ERANGE. `sync`: answer when durable.',
+    struct({ disk, chunk, offset: chunkOffset, create: bool, sync: bool }),
+    struct({ length: chunkOffset }),
+    { failures: ['ENOENT', 'ERANGE', 'ENOSPC', 'EIO', 'EROFS', 'ENODEV', 'EFBIG', 'EPERM'], bulk: 'request' },
+  ),
+  read: call(
+    121,
+    'Bytes of a chunk, each block checked against its CRC; fewer than asked only at the end of the copy.',
+    struct({ disk, chunk, offset: chunkOffset, length: uint(BULK_BYTES_MAX) }),
+    nothing,
+    { failures: ['ENOENT', 'EIO', 'EBADMSG', 'ENODEV'], bulk: 'reply' },
+  ),
+  syncChunk: call(
+    122,
+    'Answers when the first `length` bytes are durable; ERANGE when there are fewer.',
+    struct({ disk, chunk, length: chunkOffset }),
+    struct({ length: chunkOffset }),
+    { failures: ['ENOENT', 'ERANGE', 'EIO', 'ENODEV', 'ENOSPC'] },
+  ),
+  fetch: call(
+    123,
+    'Whole blocks as stored with their CRCs, for copying and repair; the last block may be short.',
+    struct({ disk, chunk, block: uint(1023), count: uint(64) }),
+    struct({ length: chunkOffset, sealed: bool, crcs: list(uint(0xffff_ffff), 64) }),
+    { failures: ['ENOENT', 'EIO', 'EBADMSG', 'ENODEV'], bulk: 'reply' },
+  ),
+} as const
+
+export type Calls = typeof calls
+export type CallName = keyof Calls
+export type Request<C extends CallName> = Infer<Calls[C]['request']>
+export type Reply<C extends CallName> = Infer<Calls[C]['reply']>
+
+export const callNames = Object.keys(calls) as CallName[]
+/** Rows by id, for decoding frames. */
+export const callById: ReadonlyMap<number, CallName> = new Map(callNames.map((name) => [calls[name].id, name]))
+export type CallRow = Row<unknown, unknown>
+
+export type Hello = Request<'hello'>
+export type Role = Hello['role']

@@ -1,0 +1,146 @@
+/*
+ * What the master tells people: the shapes behind `holdfast status`, `file info`, `disk list`, `trash list`, `check`,
+ * `changelog tail`. Read by the command line and by tests, never by anything that decides.
+ */
+
+export interface DiskReport {
+  disk: number
+  node: number
+  nodeName: string
+  path: string
+  state: 'ok' | 'full' | 'readonly' | 'failed' | 'gone' | 'away'
+  error: string
+  draining: boolean
+  totalBytes: number
+  usedBytes: number
+  availableBytes: number
+  chunks: number
+  errors: number
+  /** While draining: chunks that still have to be copied elsewhere, and how many there were at the start. */
+  toMove: number
+  toMoveAtStart: number
+}
+
+export interface NodeReport {
+  node: number
+  name: string
+  host: string
+  port: number
+  version: string
+  connected: boolean
+  /** Seconds since it went away, and how many are left of its grace. */
+  awaySeconds: number
+  graceLeftSeconds: number
+}
+
+export interface SessionReport {
+  session: number
+  host: string
+  mountpoint: string
+  version: string
+  connected: boolean
+  openFiles: number
+  openChunks: number
+  locks: number
+  idleSeconds: number
+}
+
+export interface WorkReport {
+  name: string
+  state: 'idle' | 'busy' | 'throttled' | 'failed'
+  progress: string
+  queued: number
+  lastError: string
+}
+
+/** Numbers of chunks by how safe they are. `lost`: no readable copy. `endangered`: one left of several wanted. */
+export interface HealthReport {
+  safe: number
+  under: number
+  endangered: number
+  lost: number
+  over: number
+  open: number
+}
+
+export interface StatusReport {
+  cluster: string
+  version: string
+  uptimeSeconds: number
+  changelogIndex: number
+  settings: { copies: number; graceMs: number; trashRetentionMs: number; sessionTimeoutMs: number }
+  files: number
+  directories: number
+  trashed: number
+  sustained: number
+  logicalBytes: number
+  totalBytes: number
+  usedBytes: number
+  availableBytes: number
+  chunks: HealthReport
+  nodes: NodeReport[]
+  disks: DiskReport[]
+  sessions: SessionReport[]
+  work: WorkReport[]
+}
+
+export interface CopyReport {
+  disk: number
+  nodeName: string
+  path: string
+  connected: boolean
+}
+
+export interface FileReport {
+  path: string
+  ino: number
+  type: string
+  size: number
+  used: number
+  copiesWanted: number
+  trashRetentionMs: number
+  extents: { offset: number; length: number; chunk: string; chunkOffset: number }[]
+  chunks: { chunk: string; state: string; length: number; liveBytes: number; copies: CopyReport[] }[]
+}
+
+export interface TrashEntry {
+  ino: number
+  /** The path it had, as a byte string. */
+  path: string
+  size: number
+  uid: number
+  deletedAt: number
+  expiresAt: number
+}
+export interface TrashPage {
+  entries: TrashEntry[]
+  /** Empty at the end. */
+  cursor: string
+}
+
+export interface ChangelogRow {
+  index: number
+  time: { sec: number; nsec: number }
+  session: number
+  seq: number
+  kind: string
+  fields: Record<string, unknown>
+  errno: string
+}
+export interface ChangelogPage {
+  rows: ChangelogRow[]
+  last: number
+}
+
+/** One finding of `holdfast check`: where and what, in a sentence. */
+export interface Finding {
+  severity: 'error' | 'warning'
+  what: string
+}
+export interface CheckPage {
+  cursor: string
+  records: number
+  findings: Finding[]
+  /** Chunks seen on this page, for the comparison with the disks. */
+  chunks: { chunk: number; state: string; length: number; disks: number[] }[]
+}

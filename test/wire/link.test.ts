@@ -1,0 +1,184 @@
+import { describe, expect, it } from 'vitest'
+import { crc32 as crc } from '../../src/base/checksum.ts'
+import { FsError } from '../../src/base/fault.ts'
+import type { Ino, SessionId } from '../../src/base/ids.ts'
+import { hostClock } from '../../src/host/clock.ts'
+import { pack } from '../../src/wire/codec.ts'
+import { connectLink, serveLinks } from '../../src/wire/connect.ts'
+import { encodeFrame, FrameSplitter } from '../../src/wire/frame.ts'
+import type { Handlers, Peer } from '../../src/wire/peer.ts'
+import { type CallName, calls, type Hello, PROTOCOL_VERSION } from '../../src/wire/protocol.ts'
+import { MemoryNet } from '../support/memory-net.ts'
+import { quietLog } from '../support/quiet-log.ts'
+
+const hello: Hello = { version: PROTOCOL_VERSION, cluster: 'c1', role: 'admin', name: 't' }
+const base = { clock: hostClock, log: quietLog }
+const s1 = 1 as SessionId
+
+async function pair(handlers: Partial<Handlers<CallName>>, theirs: Partial<Hello> = {}) {
+  const net = new MemoryNet()
+  const peers: Peer[] = []
+  const server = await serveLinks(net, 'm', 0, { ...base, hello, handlers, onPeer: (peer) => peers.push(peer) })
+  const peer = await connectLink(net, 'm', server.port, {
+    ...base,
+    hello: { ...hello, ...theirs },
+    handlers: {},
+    silenceMs: 1_500,
+  })
+  return { net, server, peer, peers }
+}
+
+describe('a link', () => {
+  it('answers calls with their bulk bytes, whatever pieces the stream arrives in', async () => {
+    const data = Buffer.from(Array.from({ length: 200_000 }, (_, i) => i % 251))
+    const { peer } = await pair({
+      read: (request) => ({ reply: {}, bulk: [data.subarray(request.offset, request.offset + request.length)] }),
+      append: (_request, bulk) => ({ reply: { length: bulk.length } }),
+    })
+    const got = await Promise.all(
+      [0, 1, 70_000].map((offset) =>
+        peer.call('read', { disk: 1 as never, chunk: 1 as never, offset, length: 100_000 }),
+      ),
+    )
+    expect(
+      got.map(({ bulk }, i) => bulk.equals(data.subarray([0, 1, 70_000][i]!, [0, 1, 70_000][i]! + 100_000))),
+    ).toEqual([true, true, true])
+    const append = { disk: 1 as never, chunk: 1 as never, offset: 0, create: true, sync: false }
+    const { reply } = await peer.call('append', append, { bulk: [data, data] })
+    expect(reply.length).toBe(400_000)
+  })
+
+  it('carries a refusal as its errno and its detail', async () => {
+    const { peer } = await pair({
+      getattr: () => {
+        throw new FsError('ESTALE', 'inode 7')
+      },
+      readlink: async () => {
+        throw new FsError('EINVAL')
+      },
+    })
+    await expect(peer.call('getattr', { session: s1, ino: 7 as Ino })).rejects.toMatchObject({
+      code: 'ESTALE',
+      message: 'stale file handle: inode 7',
+    })
+    await expect(peer.call('readlink', { session: s1, ino: 7 as Ino })).rejects.toMatchObject({ code: 'EINVAL' })
+    await expect(peer.call('statfs', { session: s1 })).rejects.toMatchObject({ code: 'ENOSYS' })
+  })
+
+  it('refuses a peer of another cluster or version on both sides', async () => {
+    await expect(pair({}, { cluster: 'c2' })).rejects.toMatchObject({ code: 'EPROTO' })
+    await expect(pair({}, { version: 99 })).rejects.toMatchObject({ code: 'EPROTO' })
+  })
+
+  it('cancels a waiting call at the other side when its signal aborts', async () => {
+    let seen: unknown
+    const { peer } = await pair({
+      setLock: (_request, _bulk, context) =>
+        new Promise((_, reject) =>
+          context.signal.addEventListener('abort', () => reject((seen = context.signal.reason))),
+        ),
+    })
+    const abort = new AbortController()
+    const lock = { family: 'posix', kind: 'write', owner: '1', start: 0, end: 1, pid: 1 } as const
+    const stamp = { session: s1, seq: 1, acked: 1 }
+    const waiting = peer.call(
+      'setLock',
+      { stamp, ino: 1 as Ino, lock, wait: true },
+      { signal: abort.signal, timeoutMs: 0 },
+    )
+    await hostClock.sleep(20)
+    abort.abort(new Error('enough'))
+    await expect(waiting).rejects.toThrow('enough')
+    await hostClock.sleep(20)
+    expect(seen).toMatchObject({ code: 'EINTR' })
+  })
+
+  it('gives up a call after its deadline and tells the other side', async () => {
+    let aborted = false
+    const { peer } = await pair({
+      statfs: (_request, _bulk, context) =>
+        new Promise((_, reject) =>
+          context.signal.addEventListener('abort', () => {
+            aborted = true
+            reject(context.signal.reason)
+          }),
+        ),
+    })
+    await expect(peer.call('statfs', { session: s1 }, { timeoutMs: 100 })).rejects.toMatchObject({ code: 'ETIMEDOUT' })
+    await hostClock.sleep(20)
+    expect(aborted).toBe(true)
+  })
+
+  it('rejects every waiting call once when the connection breaks', async () => {
+    const { net, server, peer } = await pair({ statfs: () => new Promise(() => undefined) })
+    const waiting = [peer.call('statfs', { session: s1 }), peer.call('statfs', { session: s1 })]
+    await hostClock.sleep(10)
+    net.cut(server.port)
+    for (const call of waiting) await expect(call).rejects.toMatchObject({ code: 'ECONNRESET' })
+    expect(peer.closed).toBe(true)
+    await expect(peer.call('statfs', { session: s1 })).rejects.toMatchObject({ code: 'ECONNRESET' })
+  })
+
+  it('closes a half-open connection: a peer that stays silent although pinged', async () => {
+    const net = new MemoryNet()
+    const listener = await net.listen('m', 0, (transport) => {
+      // Says hello and then never anything again.
+      const splitter = new FrameSplitter()
+      transport.onData((data) =>
+        splitter.push(data, ({ kind, requestId }) => {
+          if (kind !== 'request') return
+          const body = pack(calls.hello.reply, hello)
+          transport.send([encodeFrame({ kind: 'reply', callId: calls.hello.id, requestId, deadlineMs: 0 }, body, [])])
+        }),
+      )
+    })
+    const peer = await connectLink(net, 'm', listener.port, { ...base, hello, handlers: {}, silenceMs: 1_500 })
+    const closed = new Promise<Error | undefined>((resolve) => peer.onClose(resolve))
+    expect(await closed).toMatchObject({ code: 'ETIMEDOUT' })
+  })
+
+  it.each([
+    ['garbage', Buffer.from('GET / HTTP/1.1\r\nHost: holdfast\r\n\r\n'.repeat(3))],
+    ['a header with a wrong checksum', Buffer.alloc(64, 7)],
+    ['a frame that claims 4 GiB', hugeFrame()],
+    [
+      'a call before the hello',
+      encodeFrame(
+        { kind: 'request', callId: calls.statfs.id, requestId: 1, deadlineMs: 0 },
+        Buffer.from([0x91, 1]),
+        [],
+      ),
+    ],
+    [
+      'a body that is not msgpack',
+      encodeFrame({ kind: 'request', callId: calls.hello.id, requestId: 1, deadlineMs: 0 }, Buffer.from([0xc1]), []),
+    ],
+    [
+      'deeply nested lists',
+      encodeFrame(
+        { kind: 'request', callId: calls.hello.id, requestId: 1, deadlineMs: 0 },
+        Buffer.alloc(1_000_000, 0x91),
+        [],
+      ),
+    ],
+  ])('closes the connection on %s and goes on serving others', async (_what, bytes) => {
+    const { net, server, peer } = await pair({
+      statfs: () => ({ reply: { totalBytes: 1, freeBytes: 1, availableBytes: 1, files: 1, filesFree: 1 } }),
+    })
+    const raw = await net.connect('m', server.port)
+    const closed = new Promise<void>((resolve) => raw.onClose(() => resolve()))
+    raw.onData(() => undefined)
+    raw.send([bytes])
+    await closed
+    expect((await peer.call('statfs', { session: s1 })).reply.files).toBe(1)
+  })
+})
+
+function hugeFrame(): Buffer {
+  const frame = encodeFrame({ kind: 'request', callId: 1, requestId: 1, deadlineMs: 0 }, Buffer.alloc(0), [])
+  // Lengths of 4 GiB with a correct header checksum: the lengths themselves must be refused.
+  frame.writeUInt32LE(0xffff_ffff, 4)
+  frame.writeUInt32LE(0xffff_ffff, 8)
+  frame.writeUInt32LE(crc(frame.subarray(0, 28)), 28)
+  return frame
+}
