@@ -1,0 +1,169 @@
+/*
+ * Bytes of chunks, from whichever copy answers. Copies are tried in order of preference; one that fails is passed over for
+ * a while; when all have failed the master is asked where the chunk is now, again and again until `onDisconnectMs` is
+ * over. A damaged block is the chunkserver's own report; here it is only a reason to ask the next copy.
+ */
+
+import { errnoOf, FsError } from '../base/fault.ts'
+import { type ChunkId, chunkName } from '../base/ids.ts'
+import { BLOCK_BYTES, BULK_BYTES_MAX } from '../base/limits.ts'
+import type { World } from '../base/world.ts'
+import type { ChunkPlaces, Place } from '../wire/protocol.ts'
+import type { BlockCache } from './block-cache.ts'
+import type { Chunkservers } from './chunkservers.ts'
+import { Generations } from './core/generations.ts'
+import type { MasterSession } from './session.ts'
+
+/** Chunks whose places are remembered: 4 TiB worth at 64 MiB each. */
+const PLACES_MAX = 65_536
+/** A copy that failed is asked last for this long. */
+const SHUN_MS = 5_000
+const RETRY_MS = [50, 100, 200, 500, 1_000]
+/** What one read may take before the next copy is asked; a server that hangs must not hang the reader. */
+const READ_TIMEOUT_MS = 5_000
+
+export class ChunkReader {
+  readonly #world: World
+  readonly #session: MasterSession
+  readonly #chunkservers: Chunkservers
+  readonly #cache: BlockCache
+  readonly #ownHost: string
+  readonly #onDisconnectMs: number
+  readonly #places = new Generations<ChunkId, ChunkPlaces>(PLACES_MAX)
+  readonly #shunned = new Map<number, number>()
+  readonly #loading = new Map<string, Promise<void>>()
+
+  constructor(
+    world: World,
+    session: MasterSession,
+    chunkservers: Chunkservers,
+    cache: BlockCache,
+    options: { ownHost: string; onDisconnectMs: number },
+  ) {
+    this.#world = world
+    this.#session = session
+    this.#chunkservers = chunkservers
+    this.#cache = cache
+    this.#ownHost = options.ownHost
+    this.#onDisconnectMs = options.onDisconnectMs
+  }
+
+  learn(places: ChunkPlaces): void {
+    this.#places.set(places.chunk, places)
+  }
+
+  /** Exactly `length` bytes. With `neighbours` whole blocks are fetched and kept, else only what is asked. */
+  async read(
+    chunk: ChunkId,
+    offset: number,
+    length: number,
+    neighbours: boolean,
+    signal: AbortSignal,
+  ): Promise<Buffer[]> {
+    const cached = this.#fromCache(chunk, offset, length)
+    if (cached !== undefined) return cached
+    if (!neighbours) return [await this.#fetch(chunk, offset, length, length, signal)]
+    const from = offset - (offset % BLOCK_BYTES)
+    const to = Math.min(Math.ceil((offset + length) / BLOCK_BYTES) * BLOCK_BYTES, from + BULK_BYTES_MAX)
+    // Readers of neighbouring small files want the same blocks at the same time: one fetch serves them all.
+    const key = `${chunk}:${from}:${to}`
+    let loading = this.#loading.get(key)
+    if (loading === undefined) {
+      loading = this.#fetch(chunk, from, to - from, offset + length - from, signal)
+        .then((data) => {
+          for (let at = 0; at < data.length; at += BLOCK_BYTES)
+            this.#cache.put(
+              chunk,
+              (from + at) / BLOCK_BYTES,
+              data.subarray(at, Math.min(at + BLOCK_BYTES, data.length)),
+            )
+        })
+        .finally(() => this.#loading.delete(key))
+      this.#loading.set(key, loading)
+    }
+    await loading
+    // A shared fetch may have been made for a shorter prefix of an open chunk, or the cache is smaller than the request.
+    return this.#fromCache(chunk, offset, length) ?? [await this.#fetch(chunk, offset, length, length, signal)]
+  }
+
+  #fromCache(chunk: ChunkId, offset: number, length: number): Buffer[] | undefined {
+    const out: Buffer[] = []
+    for (let at = offset; at < offset + length; ) {
+      const block = Math.floor(at / BLOCK_BYTES)
+      const start = at - block * BLOCK_BYTES
+      const end = Math.min(offset + length - block * BLOCK_BYTES, BLOCK_BYTES)
+      const data = this.#cache.get(chunk, block)
+      if (data === undefined || data.length < end) return undefined
+      out.push(data.subarray(start, end))
+      at = block * BLOCK_BYTES + end
+    }
+    return out
+  }
+
+  /** At least `atLeast` of the `length` bytes from `offset` on (a copy may end earlier than a whole block). */
+  async #fetch(chunk: ChunkId, offset: number, length: number, atLeast: number, signal: AbortSignal): Promise<Buffer> {
+    const deadline = this.#world.clock.monotonicMs() + this.#onDisconnectMs
+    let lastError: unknown
+    for (let round = 0; ; round++) {
+      const known =
+        round === 0
+          ? (this.#places.get(chunk) ?? (await this.#locate(chunk, signal)))
+          : await this.#locate(chunk, signal)
+      for (const place of this.#inOrder(known, chunk, offset)) {
+        try {
+          const peer = await this.#chunkservers.peer(place.host, place.port)
+          const { bulk } = await peer.call(
+            'read',
+            { disk: place.disk, chunk, offset, length },
+            { timeoutMs: READ_TIMEOUT_MS, signal },
+          )
+          if (bulk.length >= atLeast) return bulk
+          lastError = new FsError('EIO', `copy on disk ${place.disk} is shorter than committed`)
+        } catch (error) {
+          if (signal.aborted) throw new FsError('EINTR', undefined, { cause: error })
+          if (errnoOf(error) === undefined) throw error
+          lastError = error
+        }
+        this.#shunned.set(place.disk, this.#world.clock.monotonicMs() + SHUN_MS)
+        this.#world.log.warn(
+          { chunk, disk: place.disk, error: String(lastError) },
+          'a copy could not be read; asking the next one',
+        )
+      }
+      if (this.#world.clock.monotonicMs() > deadline)
+        throw new FsError('EIO', `no copy of chunk ${chunkName(chunk)} could be read`, { cause: lastError })
+      await this.#pause(RETRY_MS[Math.min(round, RETRY_MS.length - 1)]!, signal)
+    }
+  }
+
+  async #pause(ms: number, signal: AbortSignal): Promise<void> {
+    try {
+      await this.#world.clock.sleep(ms, { signal })
+    } catch (cause) {
+      throw new FsError('EINTR', undefined, { cause })
+    }
+  }
+
+  async #locate(chunk: ChunkId, signal: AbortSignal): Promise<ChunkPlaces | undefined> {
+    const { chunks } = await this.#session.ask('chunkPlaces', { chunks: [chunk] }, signal)
+    const places = chunks[0]
+    if (places !== undefined) this.learn(places)
+    return places
+  }
+
+  /** This machine's copies first, shunned ones last; equals take turns by position, so a long read uses all of them. */
+  #inOrder(known: ChunkPlaces | undefined, chunk: ChunkId, offset: number): Place[] {
+    if (known === undefined) return []
+    const now = this.#world.clock.monotonicMs()
+    const n = known.places.length
+    const turn = (chunk + Math.floor(offset / (1024 * 1024))) % Math.max(1, n)
+    const cost = (place: Place, index: number): number =>
+      ((this.#shunned.get(place.disk) ?? 0) > now ? 4096 : 0) +
+      (place.host === this.#ownHost ? 0 : 1024) +
+      ((index + n - turn) % n)
+    return known.places
+      .map((place, index) => ({ place, cost: cost(place, index) }))
+      .sort((a, b) => a.cost - b.cost)
+      .map(({ place }) => place)
+  }
+}

@@ -1,0 +1,453 @@
+/*
+ * Writing chunks: segments of bytes go to all create-targets of an open chunk in parallel, pipelined, resumable by offset.
+ *
+ * Small segments of all files share one pack chunk; a file that is written in bulk gets a stream chunk, which goes back to
+ * a pool when the file is closed. A segment keeps its bytes in memory until its commit is acknowledged, so whatever
+ * happens to a chunk before that, the bytes can be written again elsewhere.
+ *
+ * When a target fails and does not come back within TARGET_PATIENCE_MS, the chunk is ended: sealed by the master at the
+ * length that the remaining targets have acknowledged, the failed ones dropped; segments beyond it are appended to another
+ * chunk. Nothing is recovered in place.
+ */
+
+import { errnoOf, FsError } from '../base/fault.ts'
+import { type ChunkId, chunkName, type DiskId } from '../base/ids.ts'
+import { CHUNK_BYTES_MAX } from '../base/limits.ts'
+import type { World } from '../base/world.ts'
+import type { Peer } from '../wire/peer.ts'
+import type { ChunkPlaces, Place } from '../wire/protocol.ts'
+import { type Chunkservers, isTransportFailure } from './chunkservers.ts'
+import type { MasterSession } from './session.ts'
+
+/** One append carries at most this much: larger bodies cost memory on three sides and gain nothing. */
+const APPEND_BYTES = 1024 * 1024
+/** Appends of one chunk under way at a time: 8 MiB cover 100 Mbit/s × 600 ms. */
+const WINDOW = 8
+/** A pack of which several appends are under way collects small segments instead of sending each by itself. */
+const PACK_WINDOW = 2
+/** A restarting chunkserver is back within this; waiting is cheaper than a new chunk and a copy to be made. */
+const TARGET_PATIENCE_MS = 3_000
+const RETRY_PAUSE_MS = 100
+/** An open chunk without appends for this long is sealed, so that it can be replicated and cached. */
+const IDLE_SEAL_MS = 30_000
+/** A disk that failed an append is not asked for again for this long, if others can take the chunk. */
+const AVOID_MS = 10_000
+/** Stream chunks kept open for the next large file. */
+const POOL_MAX = 8
+
+export class Segment {
+  readonly parts: readonly Buffer[]
+  readonly length: number
+  /** Where it went; valid from `appended` on. */
+  chunk: OpenChunk | undefined
+  chunkOffset = 0
+  /** Every target has it. Rejects when no chunk could take it. */
+  readonly appended: Promise<void>
+  settled = false
+  #resolve!: () => void
+  #reject!: (error: unknown) => void
+
+  constructor(parts: readonly Buffer[], length: number) {
+    this.parts = parts
+    this.length = length
+    this.appended = new Promise((resolve, reject) => {
+      this.#resolve = resolve
+      this.#reject = reject
+    })
+    // Whoever waits for the segment hears of it; a failure before anyone waits must not end the process.
+    this.appended.catch(() => undefined)
+  }
+
+  succeed(): void {
+    this.settled = true
+    this.#resolve()
+  }
+  fail(error: unknown): void {
+    this.settled = true
+    this.#reject(error)
+  }
+
+  /** Bytes from … to of the segment, without copying. */
+  slice(from: number, to: number): Buffer[] {
+    const out: Buffer[] = []
+    let at = 0
+    for (const part of this.parts) {
+      const start = Math.max(from - at, 0)
+      const end = Math.min(to - at, part.length)
+      if (end > start) out.push(part.subarray(start, end))
+      at += part.length
+      if (at >= to) break
+    }
+    return out
+  }
+}
+
+interface Append {
+  readonly segments: Segment[]
+  readonly offset: number
+  readonly length: number
+  readonly sync: boolean
+}
+
+export interface OpenChunk {
+  readonly id: ChunkId
+  readonly kind: 'pack' | 'stream'
+  targets: Place[]
+  /** Bytes assigned to segments. */
+  assigned: number
+  /** Bytes that every target has. */
+  acked: number
+  /** Bytes that are durable on every target. */
+  synced: number
+  /** No further segments: full, failed or idle. */
+  ended: boolean
+  inFlight: number
+  readonly queue: { segment: Segment; sync: boolean }[]
+  /** Appended and not yet committed; these are written again when the chunk is lost. */
+  readonly uncommitted: Set<Segment>
+  usedMs: number
+  /** Targets that were dropped. */
+  readonly failed: Set<DiskId>
+}
+
+export class ChunkWriter {
+  readonly #world: World
+  readonly #session: MasterSession
+  readonly #chunkservers: Chunkservers
+  readonly #onPlaces: (places: ChunkPlaces) => void
+  readonly #onDisconnectMs: number
+  readonly #open = new Set<OpenChunk>()
+  #pack: OpenChunk | undefined
+  readonly #pool: OpenChunk[] = []
+  #spare: Promise<OpenChunk> | undefined
+  readonly #avoid = new Map<DiskId, number>()
+  #packing: Promise<OpenChunk> | undefined
+  #closed = false
+
+  constructor(
+    world: World,
+    session: MasterSession,
+    chunkservers: Chunkservers,
+    onPlaces: (places: ChunkPlaces) => void,
+    options: { onDisconnectMs: number },
+  ) {
+    this.#world = world
+    this.#session = session
+    this.#chunkservers = chunkservers
+    this.#onPlaces = onPlaces
+    this.#onDisconnectMs = options.onDisconnectMs
+    this.#sealIdleLater()
+  }
+
+  /** Appends to the shared pack. `sync`: durable when `appended` resolves. */
+  async appendToPack(segment: Segment, sync: boolean): Promise<void> {
+    try {
+      for (;;) {
+        const chunk = this.#packWithRoom(segment.length) ?? (await this.#nextPack(segment.length))
+        if (this.#assign(chunk, segment, sync)) return
+      }
+    } catch (error) {
+      segment.fail(error)
+    }
+  }
+
+  /** Appends to a chunk of the caller's own; answers the chunk to go on with. */
+  async appendToStream(chunk: OpenChunk | undefined, segment: Segment, sync: boolean): Promise<OpenChunk | undefined> {
+    try {
+      let current = chunk
+      for (;;) {
+        if (current !== undefined && !current.ended && current.assigned + segment.length > CHUNK_BYTES_MAX)
+          this.#end(current)
+        if (current === undefined || current.ended) current = this.#pool.pop() ?? (await this.#openChunk('stream'))
+        if (this.#assign(current, segment, sync)) return current
+      }
+    } catch (error) {
+      segment.fail(error)
+      return undefined
+    }
+  }
+
+  /** The file that streamed into it is closed; another may go on. */
+  giveBack(chunk: OpenChunk): void {
+    if (chunk.ended) return
+    if (this.#pool.length < POOL_MAX && !this.#closed) this.#pool.push(chunk)
+    else this.#end(chunk)
+  }
+
+  /** Makes the first `length` bytes of a chunk durable on every target. */
+  async sync(chunk: OpenChunk, length: number): Promise<void> {
+    while (chunk.synced < length) {
+      const targets = [...chunk.targets]
+      const request = { chunk: chunk.id, length }
+      const durable = await this.#onTargets(chunk, targets, (peer, disk) =>
+        peer.call('syncChunk', { ...request, disk }),
+      )
+      if (durable.length === 0)
+        throw new FsError('EIO', `no copy of chunk ${chunkName(chunk.id)} could be made durable`)
+      if (durable.length === targets.length) chunk.synced = Math.max(chunk.synced, length)
+      else {
+        this.#drop(
+          chunk,
+          targets.filter((target) => !durable.includes(target)),
+        )
+        this.#pump(chunk)
+      }
+    }
+  }
+
+  /** Everything that was acknowledged becomes durable. */
+  async syncAll(): Promise<void> {
+    await Promise.all([...this.#open].map((chunk) => this.sync(chunk, chunk.acked)))
+  }
+
+  /** The master has the segment's extents: its bytes need not be kept. */
+  committed(segment: Segment): void {
+    segment.chunk?.uncommitted.delete(segment)
+  }
+
+  /** The master ended our session: every open chunk was sealed at what was committed. */
+  sessionLost(): void {
+    for (const chunk of [...this.#open]) {
+      this.#forget(chunk)
+      chunk.queue.length = 0
+      // Also what is in flight: a chunkserver may still take it, but this chunk can no longer be committed to.
+      for (const segment of chunk.uncommitted) this.#move(chunk, segment, false)
+    }
+  }
+
+  /** Seals everything. Call when all segments are committed. */
+  async close(): Promise<void> {
+    this.#closed = true
+    await Promise.all([...this.#open].map((chunk) => this.#seal(chunk)))
+  }
+
+  #packWithRoom(length: number): OpenChunk | undefined {
+    const pack = this.#pack
+    if (pack === undefined || pack.ended) return undefined
+    if (pack.assigned + length <= CHUNK_BYTES_MAX) return pack
+    this.#end(pack)
+    return undefined
+  }
+
+  /** One at a time, however many segments wait; half-way through a pack the next one is opened ahead. */
+  #nextPack(length: number): Promise<OpenChunk> {
+    this.#packing ??= (this.#spare ?? this.#openChunk('pack'))
+      .then((chunk) => {
+        this.#pack = chunk
+        return chunk
+      })
+      .finally(() => {
+        this.#packing = undefined
+        this.#spare = undefined
+      })
+    return this.#packing.then((chunk) => this.#packWithRoom(length) ?? chunk)
+  }
+
+  async #openChunk(kind: 'pack' | 'stream'): Promise<OpenChunk> {
+    const deadline = this.#world.clock.monotonicMs() + this.#onDisconnectMs
+    let places: ChunkPlaces | undefined
+    while (places === undefined) {
+      const now = this.#world.clock.monotonicMs()
+      for (const [disk, until] of this.#avoid) if (until < now) this.#avoid.delete(disk)
+      try {
+        const { chunks } = await this.#session.change('chunkOpen', { count: 1, kind, avoid: [...this.#avoid.keys()] })
+        places = chunks[0]
+        if (places === undefined) throw new FsError('ENOSPC', 'no disk can take a new chunk')
+      } catch (error) {
+        // EAGAIN: no chunkserver is there at the moment, which is not the same as a full cluster.
+        if (errnoOf(error) !== 'EAGAIN') throw error
+        if (now > deadline) throw new FsError('EIO', 'no chunkserver came back in time', { cause: error })
+        await this.#world.clock.sleep(RETRY_PAUSE_MS)
+      }
+    }
+    this.#onPlaces(places)
+    const chunk: OpenChunk = {
+      id: places.chunk,
+      kind,
+      targets: places.places,
+      assigned: 0,
+      acked: 0,
+      synced: 0,
+      ended: false,
+      inFlight: 0,
+      queue: [],
+      uncommitted: new Set(),
+      usedMs: this.#world.clock.monotonicMs(),
+      failed: new Set(),
+    }
+    this.#open.add(chunk)
+    return chunk
+  }
+
+  #assign(chunk: OpenChunk, segment: Segment, sync: boolean): boolean {
+    if (chunk.ended || chunk.assigned + segment.length > CHUNK_BYTES_MAX) return false
+    segment.chunk = chunk
+    segment.chunkOffset = chunk.assigned
+    chunk.assigned += segment.length
+    chunk.uncommitted.add(segment)
+    chunk.usedMs = this.#world.clock.monotonicMs()
+    chunk.queue.push({ segment, sync })
+    this.#pump(chunk)
+    if (chunk === this.#pack && this.#spare === undefined && chunk.assigned > CHUNK_BYTES_MAX / 2) {
+      this.#spare = this.#openChunk('pack')
+      // Opened ahead only: when it fails, the next pack asks again and reports the failure to a writer.
+      this.#spare.catch(() => {
+        this.#spare = undefined
+      })
+    }
+    return true
+  }
+
+  #pump(chunk: OpenChunk): void {
+    const window = chunk.kind === 'pack' ? PACK_WINDOW : WINDOW
+    while (chunk.queue.length > 0 && chunk.inFlight < window) {
+      const segments: Segment[] = []
+      let length = 0
+      let sync = false
+      while (chunk.queue.length > 0 && (length === 0 || length + chunk.queue[0]!.segment.length <= APPEND_BYTES)) {
+        const next = chunk.queue.shift()!
+        segments.push(next.segment)
+        length += next.segment.length
+        sync ||= next.sync
+      }
+      chunk.inFlight++
+      void this.#append(chunk, { segments, offset: segments[0]!.chunkOffset, length, sync })
+    }
+    if (chunk.ended && chunk.queue.length === 0 && chunk.inFlight === 0) void this.#seal(chunk)
+  }
+
+  async #append(chunk: OpenChunk, append: Append): Promise<void> {
+    const bulk = append.segments.flatMap((segment) => segment.parts)
+    const targets = [...chunk.targets]
+    const create = append.offset === 0
+    const request = { chunk: chunk.id, offset: append.offset, create, sync: append.sync }
+    const written = await this.#onTargets(chunk, targets, (peer, disk) =>
+      peer.call('append', { ...request, disk }, { bulk }),
+    )
+    chunk.inFlight--
+    if (written.length < targets.length)
+      this.#drop(
+        chunk,
+        targets.filter((target) => !written.includes(target)),
+      )
+    if (written.some((target) => chunk.targets.includes(target))) {
+      const end = append.offset + append.length
+      chunk.acked = Math.max(chunk.acked, end)
+      if (append.sync) chunk.synced = Math.max(chunk.synced, end)
+      for (const segment of append.segments) if (segment.chunk === chunk) segment.succeed()
+    } else {
+      for (const segment of append.segments) if (segment.chunk === chunk) this.#move(chunk, segment, append.sync)
+    }
+    this.#pump(chunk)
+  }
+
+  /** Those of the targets on which the request succeeded. Each is retried over new connections while its patience lasts. */
+  async #onTargets(
+    chunk: OpenChunk,
+    targets: readonly Place[],
+    run: (peer: Peer, disk: DiskId) => Promise<unknown>,
+  ): Promise<Place[]> {
+    const done = await Promise.all(
+      targets.map(async (target) => {
+        try {
+          await this.#onTarget(target, (peer) => run(peer, target.disk))
+          return true
+        } catch (error) {
+          const code = errnoOf(error)
+          if (code === undefined) throw error
+          const { disk, host, port } = target
+          this.#world.log.warn(
+            { chunk: chunk.id, disk, host, port, error: String(error) },
+            'a copy could not be written; going on without it',
+          )
+          return false
+        }
+      }),
+    )
+    return targets.filter((_, i) => done[i])
+  }
+
+  /** Runs a request on a target, over new connections while its patience lasts. */
+  async #onTarget<T>(target: Place, run: (peer: Peer) => Promise<T>): Promise<T> {
+    const deadline = this.#world.clock.monotonicMs() + TARGET_PATIENCE_MS
+    for (;;) {
+      try {
+        return await run(await this.#chunkservers.peer(target.host, target.port))
+      } catch (error) {
+        // ENODEV: the server is up and does not know the disk yet; right after its start it will in a moment.
+        if (!isTransportFailure(error) && errnoOf(error) !== 'ENODEV') throw error
+        if (this.#world.clock.monotonicMs() > deadline) throw error
+        await this.#world.clock.sleep(RETRY_PAUSE_MS)
+      }
+    }
+  }
+
+  /**
+   * Ends a chunk of which some targets failed. What was never sent moves to another chunk; what is in flight settles by
+   * itself on the remaining targets, and the last one to settle seals (pump).
+   */
+  #drop(chunk: OpenChunk, failed: readonly Place[]): void {
+    const until = this.#world.clock.monotonicMs() + AVOID_MS
+    for (const target of failed) {
+      this.#avoid.set(target.disk, until)
+      chunk.failed.add(target.disk)
+    }
+    chunk.targets = chunk.targets.filter((target) => !chunk.failed.has(target.disk))
+    chunk.ended = true
+    if (chunk === this.#pack) this.#pack = undefined
+    for (const { segment, sync } of chunk.queue.splice(0)) this.#move(chunk, segment, sync)
+  }
+
+  #move(from: OpenChunk, segment: Segment, sync: boolean): void {
+    from.uncommitted.delete(segment)
+    segment.chunk = undefined
+    if (from.kind === 'pack') void this.appendToPack(segment, sync)
+    else void this.appendToStream(undefined, segment, sync).then((chunk) => chunk !== undefined && this.giveBack(chunk))
+  }
+
+  #forget(chunk: OpenChunk): void {
+    chunk.ended = true
+    if (chunk === this.#pack) this.#pack = undefined
+    const pooled = this.#pool.indexOf(chunk)
+    if (pooled >= 0) this.#pool.splice(pooled, 1)
+    this.#open.delete(chunk)
+  }
+
+  /** No more segments; sealed as soon as what is under way has arrived. */
+  #end(chunk: OpenChunk): void {
+    if (chunk.ended) return
+    chunk.ended = true
+    if (chunk === this.#pack) this.#pack = undefined
+    this.#pump(chunk)
+  }
+
+  async #seal(chunk: OpenChunk): Promise<void> {
+    if (!this.#open.has(chunk)) return
+    this.#forget(chunk)
+    // With no target left, what was acknowledged is still on their disks: they keep their copies and may come back.
+    const failed = chunk.targets.length === 0 ? [] : [...chunk.failed]
+    try {
+      await this.#session.change('chunkSeal', { chunk: chunk.id, length: chunk.acked, failed })
+    } catch (error) {
+      // The master seals what a session leaves open; a chunk it no longer knows needs no seal.
+      if (errnoOf(error) === undefined) throw error
+      this.#world.log.info({ chunk: chunk.id, error: String(error) }, 'the master did not take a seal')
+    }
+  }
+
+  #sealIdleLater(): void {
+    this.#world.clock.timer(IDLE_SEAL_MS / 3, () => {
+      if (this.#closed) return
+      const now = this.#world.clock.monotonicMs()
+      for (const chunk of [...this.#open]) {
+        const idle = chunk.queue.length === 0 && chunk.inFlight === 0 && now - chunk.usedMs > IDLE_SEAL_MS
+        if (idle && chunk.uncommitted.size === 0 && (chunk === this.#pack || this.#pool.includes(chunk))) {
+          const pooled = this.#pool.indexOf(chunk)
+          if (pooled >= 0) this.#pool.splice(pooled, 1)
+          this.#end(chunk)
+        }
+      }
+      this.#sealIdleLater()
+    })
+  }
+}

@@ -1,0 +1,411 @@
+/*
+ * The bytes of files: writing behind, committing, syncing, reading ahead.
+ *
+ * Order that matters: a file's segments are committed in the order written, one commit of a file at a time; a commit is
+ * sent only when every target of every segment in it has acknowledged; fsync makes the chunks durable before the commit
+ * that it flushes. So what a commit refers to exists, and what fsync promised survives.
+ *
+ * Bounds: bytes written and not committed (`dirtyBytes`) make writers wait; a file that streams commits every
+ * COMMIT_BYTES; whatever is dirty for DIRTY_MS is committed without being asked.
+ */
+
+import { type AttrChange, changedAttr, withoutSetId } from '../base/attr.ts'
+import { errnoOf, FsError } from '../base/fault.ts'
+import type { Ino } from '../base/ids.ts'
+import { FILE_BYTES_MAX } from '../base/limits.ts'
+import type { World } from '../base/world.ts'
+import type { ChunkPlaces, Extent, FileCommit } from '../wire/protocol.ts'
+import type { ChunkReader } from './chunk-reader.ts'
+import { type ChunkWriter, Segment } from './chunk-writer.ts'
+import type { Committer } from './committer.ts'
+import type { FileState, PendingSegment } from './file-state.ts'
+import { Readahead } from './readahead.ts'
+import type { MasterSession } from './session.ts'
+
+/** A run is handed to a chunk when it has this size: one append, one round trip. */
+const SEGMENT_BYTES = 1024 * 1024
+/** From this size on a segment goes to a chunk of the file's own, so that large files lie in one piece. */
+const STREAM_BYTES = 256 * 1024
+/** A streaming file commits as often as this, so that its memory is given back. */
+const COMMIT_BYTES = 8 * 1024 * 1024
+/** How long others may have to wait to see what was written to a file that stays open. */
+const DIRTY_MS = 500
+/** Files up to this size are read with their neighbours in the pack. */
+const SMALL_BYTES = 256 * 1024
+/** One locate asks for the extents of this much, so that a large sequential read asks seldom. */
+const LOCATE_BYTES = 256 * 1024 * 1024
+
+const ZEROS = Buffer.alloc(256 * 1024)
+
+export class FileIo {
+  readonly #world: World
+  readonly #session: MasterSession
+  readonly #writer: ChunkWriter
+  readonly #reader: ChunkReader
+  readonly #committer: Committer
+  readonly #dirtyLimitBytes: number
+  readonly #dirty = new Set<FileState>()
+  readonly #ahead = new Map<Ino, Readahead>()
+  #dirtyBytes = 0
+  #roomWaiters: (() => void)[] = []
+  #ticking = false
+
+  constructor(
+    world: World,
+    session: MasterSession,
+    writer: ChunkWriter,
+    reader: ChunkReader,
+    committer: Committer,
+    options: { dirtyLimitBytes: number },
+  ) {
+    this.#world = world
+    this.#session = session
+    this.#writer = writer
+    this.#reader = reader
+    this.#committer = committer
+    this.#dirtyLimitBytes = options.dirtyLimitBytes
+  }
+
+  // ---- writing
+
+  async write(file: FileState, offset: number, data: Buffer, killSuidGid: boolean): Promise<void> {
+    this.throwError(file)
+    if (offset + data.length > FILE_BYTES_MAX) throw new FsError('EFBIG')
+    if (data.length === 0) return
+    while (this.#dirtyBytes > this.#dirtyLimitBytes) await this.#room()
+    this.#ahead.delete(file.ino)
+    const run = file.run
+    if (run !== undefined && run.offset + run.length === offset && run.length < SEGMENT_BYTES) {
+      run.parts.push(data)
+      run.length += data.length
+    } else {
+      if (run !== undefined) this.#submit(file, false)
+      file.run = { offset, parts: [data], length: data.length }
+    }
+    this.#dirtyBytes += data.length
+    this.#markDirty(file)
+    const now = this.#world.clock.now()
+    const attr = file.attr
+    const mode = killSuidGid ? withoutSetId(attr.mode) : attr.mode
+    file.attr = { ...attr, mode, size: Math.max(attr.size, offset + data.length), mtime: now, ctime: now }
+    // A time set before this write is overtaken by it.
+    if (file.change?.mtime !== undefined) file.change = { ...file.change, mtime: undefined }
+    if (killSuidGid) file.change = { ...file.change, killSuidGid: true }
+    if (file.run!.length >= SEGMENT_BYTES) {
+      this.#submit(file, false)
+      if (file.pendingBytes >= COMMIT_BYTES) this.#commitBehind(file)
+    }
+  }
+
+  /** Holds an attribute change back until the file's next commit. Only for files that are dirty or young. */
+  holdBack(file: FileState, change: AttrChange): void {
+    const now = this.#world.clock.now()
+    file.attr = changedAttr(file.attr, change, now)
+    const resolved: AttrChange = {
+      ...change,
+      ...(change.atime === 'now' ? { atime: now } : {}),
+      ...(change.mtime === 'now' ? { mtime: now } : {}),
+    }
+    const merged: Record<string, unknown> = { ...file.change }
+    for (const [key, value] of Object.entries(resolved)) if (value !== undefined) merged[key] = value
+    // Set-id bits cleared earlier must not be cleared again from a mode that was set afterwards.
+    if (change.mode !== undefined && !change.killSuidGid) merged.killSuidGid = undefined
+    file.change = merged as AttrChange
+    this.#markDirty(file)
+  }
+
+  /** Everything written so far becomes visible to everyone. With `sync` it is durable as well. */
+  async commit(file: FileState, sync: boolean): Promise<void> {
+    if (file.run !== undefined) this.#submit(file, sync)
+    const mine = file.committing.then(() => this.#commitNow(file, sync))
+    // The chain goes on after a failure; the failure itself belongs to whoever asked for this commit.
+    file.committing = mine.catch(() => undefined)
+    await mine
+    this.throwError(file)
+  }
+
+  async commitAll(sync: boolean): Promise<void> {
+    await Promise.all([...this.#dirty].map((file) => this.commit(file, sync)))
+  }
+
+  /** Reports a write error once, to the first who asks. */
+  throwError(file: FileState): void {
+    const error = file.error
+    if (error === undefined) return
+    file.error = undefined
+    throw error
+  }
+
+  /** The session was lost: commits under way fail, what is pending is written again by the writer. */
+  closed(file: FileState): void {
+    this.#ahead.delete(file.ino)
+    if (file.stream !== undefined) this.#writer.giveBack(file.stream)
+    file.stream = undefined
+  }
+
+  async #commitNow(file: FileState, sync: boolean): Promise<void> {
+    const taken = [...file.pending]
+    await Promise.allSettled(taken.map(({ segment }) => segment.appended))
+    if (sync) await this.#makeDurable(file)
+    // Segments that failed were taken out of `pending` when they failed.
+    const ready = taken.filter((entry) => file.pending.includes(entry))
+    const change = file.change
+    file.change = undefined
+    if (ready.length === 0 && change === undefined) {
+      if (sync) await this.#session.ask('sync', {})
+      this.#maybeClean(file)
+      return
+    }
+    file.sending = true
+    try {
+      const attr = await this.#sendCommit(file, ready, change, sync)
+      this.#committed(file, ready)
+      file.version = attr.version
+      file.attr = file.dirty ? { ...attr, ...localView(file, attr.size) } : attr
+    } catch (error) {
+      if (!(error instanceof FsError)) throw error
+      for (const entry of ready) this.#discard(file, entry)
+      file.error ??= error
+    } finally {
+      file.sending = false
+      this.#maybeClean(file)
+    }
+  }
+
+  async #sendCommit(file: FileState, ready: PendingSegment[], change: AttrChange | undefined, sync: boolean) {
+    for (;;) {
+      const session = this.#session.id
+      const request: FileCommit = {
+        ino: file.ino,
+        extents: extentsOf(ready),
+        minSize:
+          ready.length === 0 ? undefined : Math.max(...ready.map(({ offset, segment }) => offset + segment.length)),
+        mtime: ready.length === 0 ? undefined : file.attr.mtime,
+        change,
+      }
+      try {
+        return await this.#committer.commit(request, sync)
+      } catch (error) {
+        // A new session began meanwhile: the segments are on their way to chunks of the new one.
+        if (errnoOf(error) !== 'ESTALE' || session === this.#session.id) throw error
+        await Promise.allSettled(ready.map(({ segment }) => segment.appended))
+      }
+    }
+  }
+
+  async #makeDurable(file: FileState): Promise<void> {
+    await Promise.all(
+      [...file.unsynced].map(async ([chunk, length]) => {
+        await this.#writer.sync(chunk, length)
+        if ((file.unsynced.get(chunk) ?? 0) <= chunk.synced) file.unsynced.delete(chunk)
+      }),
+    )
+  }
+
+  #submit(file: FileState, sync: boolean): void {
+    const run = file.run!
+    file.run = undefined
+    const segment = new Segment(run.parts, run.length)
+    const entry: PendingSegment = { segment, offset: run.offset }
+    file.overlay.put({ offset: run.offset, length: run.length, source: segment, sourceOffset: 0 })
+    file.pending.push(entry)
+    file.pendingBytes += run.length
+    if (file.stream !== undefined || run.length >= STREAM_BYTES) {
+      file.streaming = file.streaming.then(async () => {
+        file.stream = await this.#writer.appendToStream(file.stream, segment, sync)
+      })
+    } else {
+      void this.#writer.appendToPack(segment, sync)
+    }
+    segment.appended.then(
+      () => {
+        const chunk = segment.chunk!
+        const end = segment.chunkOffset + segment.length
+        if (chunk.synced < end) file.unsynced.set(chunk, Math.max(file.unsynced.get(chunk) ?? 0, end))
+      },
+      (error: unknown) => {
+        this.#world.log.error(
+          { ino: file.ino, offset: run.offset, length: run.length, error: String(error) },
+          'written data could not be stored; the writer is told',
+        )
+        file.error ??= error instanceof FsError ? error : new FsError('EIO', undefined, { cause: error })
+        this.#discard(file, entry)
+      },
+    )
+  }
+
+  /** The master has these: their bytes are found through the base from now on. */
+  #committed(file: FileState, entries: PendingSegment[]): void {
+    const done = new Set(entries)
+    file.pending = file.pending.filter((entry) => !done.has(entry))
+    for (const { segment, offset } of entries) {
+      const chunk = segment.chunk!
+      file.base.put({ offset, length: segment.length, source: chunk.id, sourceOffset: segment.chunkOffset })
+      file.known.put({ offset, length: segment.length, source: true, sourceOffset: 0 })
+      file.overlay.removeSource(segment)
+      this.#writer.committed(segment)
+      this.#gaveBack(file, segment.length)
+    }
+  }
+
+  #discard(file: FileState, entry: PendingSegment): void {
+    if (!file.pending.includes(entry)) return
+    file.pending = file.pending.filter((other) => other !== entry)
+    file.overlay.removeSource(entry.segment)
+    this.#writer.committed(entry.segment)
+    this.#gaveBack(file, entry.segment.length)
+    file.forgetBase()
+  }
+
+  #gaveBack(file: FileState, bytes: number): void {
+    file.pendingBytes -= bytes
+    this.#dirtyBytes -= bytes
+    if (this.#dirtyBytes <= this.#dirtyLimitBytes && this.#roomWaiters.length > 0) {
+      const waiters = this.#roomWaiters
+      this.#roomWaiters = []
+      for (const wake of waiters) wake()
+    }
+  }
+
+  #room(): Promise<void> {
+    for (const file of this.#dirty) this.#commitBehind(file)
+    return new Promise((resolve) => this.#roomWaiters.push(resolve))
+  }
+
+  #commitBehind(file: FileState): void {
+    this.commit(file, false).catch((error: unknown) => {
+      // Nobody waits for this commit: the error is kept for the next write, flush or fsync of the file.
+      file.error ??= error instanceof FsError ? error : new FsError('EIO', undefined, { cause: error })
+    })
+  }
+
+  #markDirty(file: FileState): void {
+    if (this.#dirty.has(file)) return
+    file.dirtySinceMs = this.#world.clock.monotonicMs()
+    this.#dirty.add(file)
+    this.#tick()
+  }
+
+  #maybeClean(file: FileState): void {
+    if (!file.dirty) this.#dirty.delete(file)
+    else file.dirtySinceMs = this.#world.clock.monotonicMs()
+  }
+
+  #tick(): void {
+    if (this.#ticking || this.#dirty.size === 0) return
+    this.#ticking = true
+    this.#world.clock.timer(DIRTY_MS / 2, () => {
+      this.#ticking = false
+      const now = this.#world.clock.monotonicMs()
+      for (const file of this.#dirty) if (now - file.dirtySinceMs >= DIRTY_MS) this.#commitBehind(file)
+      this.#tick()
+    })
+  }
+
+  // ---- reading
+
+  /** The bytes of offset … offset+length that there are. */
+  async read(file: FileState, offset: number, length: number, signal: AbortSignal): Promise<Buffer[]> {
+    const end = Math.min(offset + length, file.attr.size)
+    if (end <= offset) return []
+    const run = file.run
+    if (run !== undefined && run.offset < end && run.offset + run.length > offset) this.#submit(file, false)
+    if (file.attr.size <= SMALL_BYTES || file.dirty) return this.#assemble(file, offset, end, signal)
+    let ahead = this.#ahead.get(file.ino)
+    if (ahead === undefined) {
+      ahead = new Readahead((from, to) => this.#assemble(file, from, Math.min(to, file.attr.size), NEVER))
+      this.#ahead.set(file.ino, ahead)
+    }
+    return (await ahead.read(offset, end, file.attr.size)) ?? this.#assemble(file, offset, end, signal)
+  }
+
+  /** The bytes may have changed elsewhere. */
+  changedElsewhere(file: FileState): void {
+    file.forgetBase()
+    this.#ahead.delete(file.ino)
+  }
+
+  learn(chunks: readonly ChunkPlaces[]): void {
+    for (const places of chunks) this.#reader.learn(places)
+  }
+
+  /** What open() answered: the extents of a prefix of the file, or all of it. */
+  learnExtents(file: FileState, extents: readonly Extent[], start: number, upTo: number): void {
+    file.base.cut(start, upTo)
+    for (const { offset, length, chunk, chunkOffset } of extents)
+      file.base.put({ offset, length, source: chunk, sourceOffset: chunkOffset })
+    file.known.put({ offset: start, length: upTo - start, source: true, sourceOffset: 0 })
+  }
+
+  async #assemble(file: FileState, start: number, end: number, signal: AbortSignal): Promise<Buffer[]> {
+    if (end <= start) return []
+    if (!file.overlay.covers(start, end) && !file.known.covers(start, end)) await this.#locate(file, start, end, signal)
+    const small = file.attr.size <= SMALL_BYTES
+    const jobs: (Buffer[] | Promise<Buffer[]>)[] = []
+    const fromBase = (from: number, to: number): void => {
+      let at = from
+      for (const piece of file.base.within(from, to)) {
+        if (piece.offset > at) jobs.push(zeros(piece.offset - at))
+        jobs.push(this.#reader.read(piece.source, piece.sourceOffset, piece.length, small, signal))
+        at = piece.offset + piece.length
+      }
+      if (at < to) jobs.push(zeros(to - at))
+    }
+    let at = start
+    for (const piece of file.overlay.within(start, end)) {
+      if (piece.offset > at) fromBase(at, piece.offset)
+      jobs.push(piece.source.slice(piece.sourceOffset, piece.sourceOffset + piece.length))
+      at = piece.offset + piece.length
+    }
+    if (at < end) fromBase(at, end)
+    if (jobs.length === 1) return jobs[0]!
+    return (await Promise.all(jobs)).flat()
+  }
+
+  async #locate(file: FileState, start: number, end: number, signal: AbortSignal): Promise<void> {
+    for (let at = start; at < end; ) {
+      const { extents, upTo, chunks } = await this.#session.ask(
+        'locate',
+        { ino: file.ino, offset: at, length: Math.max(end - at, LOCATE_BYTES) },
+        signal,
+      )
+      this.learn(chunks)
+      const reach = Math.max(upTo, at + 1)
+      this.learnExtents(file, extents, at, reach)
+      at = reach
+    }
+  }
+}
+
+/** Readahead belongs to no single request, so no single interrupt ends it. */
+const NEVER = new AbortController().signal
+
+function zeros(length: number): Buffer[] {
+  const out: Buffer[] = []
+  for (let left = length; left > 0; left -= ZEROS.length) out.push(ZEROS.subarray(0, Math.min(left, ZEROS.length)))
+  return out
+}
+
+/** Neighbouring segments that continue each other in file and chunk are one extent. */
+function extentsOf(entries: readonly PendingSegment[]): Extent[] {
+  const out: Extent[] = []
+  for (const { segment, offset } of entries) {
+    const chunk = segment.chunk!.id
+    const last = out[out.length - 1]
+    if (
+      last !== undefined &&
+      last.chunk === chunk &&
+      last.offset + last.length === offset &&
+      last.chunkOffset + last.length === segment.chunkOffset
+    )
+      out[out.length - 1] = { ...last, length: last.length + segment.length }
+    else out.push({ offset, length: segment.length, chunk, chunkOffset: segment.chunkOffset })
+  }
+  return out
+}
+
+/** What later writes and held-back changes have already changed of the attributes that a commit answered. */
+function localView(file: FileState, size: number) {
+  const { mode, uid, gid, atime, mtime, ctime } = file.attr
+  return { mode, uid, gid, atime, mtime, ctime, size: Math.max(size, file.attr.size) }
+}

@@ -1,0 +1,657 @@
+/*
+ * The filesystem over a cluster: Vfs as the doors know it, on top of the session with the master and the chunkservers.
+ *
+ * What is asked of the master and what is answered here: names and attributes are answered from the tree cache while the
+ * session is fresh (session.ts: nothing older than half a second); open() always asks, which is what makes close-to-open
+ * hold; a file that is dirty here shows this client's own view. Everything that changes something asks the master, but
+ * attribute changes of a file that is being written, which wait for its commit.
+ */
+
+import type { Attr, AttrChange } from '../base/attr.ts'
+import { FsError } from '../base/fault.ts'
+import { type Ino, ino as toIno } from '../base/ids.ts'
+import { FILE_BYTES_MAX, NAME_BYTES_MAX } from '../base/limits.ts'
+import type { World } from '../base/world.ts'
+import type { Request } from '../wire/protocol.ts'
+import { BlockCache } from './block-cache.ts'
+import { ChunkReader } from './chunk-reader.ts'
+import { ChunkWriter } from './chunk-writer.ts'
+import { Chunkservers } from './chunkservers.ts'
+import { Committer } from './committer.ts'
+import { Generations } from './core/generations.ts'
+import { type Listed, TreeCache } from './core/tree-cache.ts'
+import { FileIo } from './file-io.ts'
+import { FileState } from './file-state.ts'
+import { MasterSession } from './session.ts'
+import type { Caller, Entry, FallocateMode, FileLock, Invalidation, NewNode, RenameFlags, StatFs, Vfs } from './vfs.ts'
+
+/** Files whose extents are remembered after the last close; about a kilobyte each. */
+const CLOSED_FILES_MAX = 4096
+/** Listings being put together from pages at a time. */
+const LISTINGS_MAX = 16
+const STATFS_MS = 1_000
+const RELEASE_MS = 50
+
+export interface FilesystemOptions {
+  readonly master: { readonly host: string; readonly port: number }
+  readonly cluster: string
+  readonly hostName: string
+  readonly mountpoint: string
+  readonly version: string
+  /** The address by which chunkservers on this machine are known, to prefer their copies. */
+  readonly ownHost: string
+  /** How long operations wait for a lost master or for lost chunkservers before EIO. */
+  readonly onDisconnectMs: number
+  readonly cacheBytes: number
+  readonly dirtyBytes: number
+}
+
+export class Filesystem implements Vfs {
+  readonly #world: World
+  readonly #session: MasterSession
+  readonly #chunkservers: Chunkservers
+  readonly #writer: ChunkWriter
+  readonly #io: FileIo
+  readonly #tree = new TreeCache()
+  /** Files that are open or dirty. */
+  readonly #files = new Map<Ino, FileState>()
+  readonly #closedFiles = new Generations<Ino, FileState>(CLOSED_FILES_MAX)
+  readonly #listings = new Map<Ino, { version: number; next: number; entries: Listed[] }>()
+  /** Owners of locks taken through this client, so that a close without locks costs no round trip. */
+  readonly #lockOwners = new Map<Ino, Set<string>>()
+  readonly #toRelease = new Set<Ino>()
+  #statfs: { at: number; answer: StatFs } | undefined
+  #listener: (change: Invalidation) => void = () => undefined
+
+  constructor(world: World, options: FilesystemOptions) {
+    this.#world = world
+    const { onDisconnectMs, ownHost } = options
+    this.#session = new MasterSession(
+      world,
+      {
+        invalidate: (change) => this.#invalidated(change),
+        disconnected: () => this.#disconnected(),
+        lost: () => this.#lost(),
+        opens: () => [...this.#files.values()].filter((file) => file.opens > 0).map((file) => file.ino),
+      },
+      { ...options.master, ...options, client: world.random.hex(16) },
+    )
+    this.#chunkservers = new Chunkservers(world, options.cluster, options.hostName)
+    const cache = new BlockCache({ limitBytes: options.cacheBytes })
+    const reader = new ChunkReader(world, this.#session, this.#chunkservers, cache, { ownHost, onDisconnectMs })
+    this.#writer = new ChunkWriter(world, this.#session, this.#chunkservers, (places) => reader.learn(places), {
+      onDisconnectMs,
+    })
+    this.#io = new FileIo(world, this.#session, this.#writer, reader, new Committer(this.#session), {
+      dirtyLimitBytes: options.dirtyBytes,
+    })
+  }
+
+  /** Throws when the master cannot be reached within `timeoutMs`. */
+  start(timeoutMs: number): Promise<void> {
+    return this.#session.start(timeoutMs)
+  }
+
+  // ---- names
+
+  async lookup(parent: Ino, name: string, caller: Caller): Promise<Attr> {
+    if (name === '.') return this.getattr(parent, caller)
+    checkName(name)
+    if (name !== '..' && this.#session.fresh()) {
+      const known = this.#tree.name(parent, name)
+      if (known === 0) throw new FsError('ENOENT')
+      if (known !== undefined) {
+        const attr = this.#view(toIno(known))
+        if (attr !== undefined) return attr
+      }
+    }
+    try {
+      const attr = await this.#session.ask('lookup', { parent, name }, caller.signal)
+      this.#tree.learn(attr)
+      if (name !== '..') this.#tree.setName(parent, name, attr.ino)
+      return this.#view(attr.ino) ?? attr
+    } catch (error) {
+      if (error instanceof FsError && error.code === 'ENOENT') this.#tree.setName(parent, name, 0)
+      throw error
+    }
+  }
+
+  async readdir(ino: Ino, cookie: number, limit: number, caller: Caller): Promise<Entry[]> {
+    if (this.#session.fresh()) {
+      const page = this.#listed(ino, cookie, limit)
+      if (page !== undefined) return page
+    }
+    const { entries, end, version } = await this.#session.ask(
+      'readdir',
+      { ino, cookie, limit: Math.min(limit, 4096) },
+      caller.signal,
+    )
+    for (const entry of entries) {
+      this.#tree.learn(entry.attr)
+      this.#tree.setName(ino, entry.name, entry.attr.ino)
+    }
+    this.#collect(
+      ino,
+      cookie,
+      entries.map(({ name, cookie, attr }) => ({ name, cookie, ino: attr.ino })),
+      end,
+      version,
+    )
+    return entries.map(({ name, cookie, attr }) => {
+      const shown = this.#view(attr.ino) ?? attr
+      return { name, cookie, ino: attr.ino, type: attr.type, attr: shown }
+    })
+  }
+
+  async make(parent: Ino, name: string, node: NewNode, caller: Caller): Promise<Attr> {
+    checkName(name)
+    const attr = await this.#session.change(
+      'make',
+      {
+        parent,
+        name,
+        type: node.type,
+        mode: node.mode & 0o7777,
+        umask: caller.umask & 0o777,
+        uid: caller.uid,
+        gid: caller.gid,
+        rdev: node.rdev ?? 0,
+        target: node.target ?? '',
+      },
+      caller.signal,
+    )
+    this.#born(parent, name, attr)
+    if (attr.type === 'dir') this.#tree.madeDirectory(attr.ino)
+    return attr
+  }
+
+  async create(
+    parent: Ino,
+    name: string,
+    mode: number,
+    flags: { exclusive: boolean; truncate: boolean },
+    caller: Caller,
+  ): Promise<Attr> {
+    checkName(name)
+    const { attr, created } = await this.#session.change(
+      'create',
+      {
+        parent,
+        name,
+        mode: mode & 0o7777,
+        umask: caller.umask & 0o777,
+        uid: caller.uid,
+        gid: caller.gid,
+        ...flags,
+      },
+      caller.signal,
+    )
+    this.#born(parent, name, attr)
+    this.#toRelease.delete(attr.ino)
+    const file = this.#file(attr)
+    file.opens++
+    if (created) {
+      file.young = true
+      file.version = attr.version
+      this.#io.learnExtents(file, [], 0, FILE_BYTES_MAX)
+    } else {
+      this.#io.changedElsewhere(file)
+      if (!file.ahead) file.attr = attr
+    }
+    return file.attr
+  }
+
+  async unlink(parent: Ino, name: string, caller: Caller): Promise<void> {
+    checkName(name)
+    const { ino } = await this.#session.change('unlink', { parent, name }, caller.signal)
+    this.#gone(parent, name)
+    this.#tree.forget(ino)
+  }
+
+  async rmdir(parent: Ino, name: string, caller: Caller): Promise<void> {
+    if (name === '.') throw new FsError('EINVAL')
+    checkName(name)
+    const { ino } = await this.#session.change('rmdir', { parent, name }, caller.signal)
+    this.#gone(parent, name)
+    this.#tree.forget(ino)
+    this.#tree.forgetDirectory(ino)
+  }
+
+  async rename(
+    parent: Ino,
+    name: string,
+    newParent: Ino,
+    newName: string,
+    flags: RenameFlags,
+    caller: Caller,
+  ): Promise<void> {
+    checkName(name)
+    checkName(newName)
+    const { ino, replaced } = await this.#session.change(
+      'rename',
+      { parent, name, newParent, newName, ...flags },
+      caller.signal,
+    )
+    this.#tree.forget(parent)
+    this.#tree.forget(newParent)
+    this.#tree.forget(ino)
+    if (replaced !== undefined) this.#tree.forget(replaced)
+    if (flags.exchange) {
+      this.#tree.forgetName(parent, name)
+      this.#tree.forgetName(newParent, newName)
+    } else if (parent !== newParent || name !== newName) {
+      // rename(2) of two names of one inode does nothing: then the old name is still there.
+      if (replaced === ino) this.#tree.forgetName(parent, name)
+      else this.#tree.setName(parent, name, 0)
+      this.#tree.setName(newParent, newName, ino)
+    }
+    if (replaced !== undefined) this.#tree.forgetDirectory(replaced)
+  }
+
+  async link(ino: Ino, newParent: Ino, newName: string, caller: Caller): Promise<Attr> {
+    checkName(newName)
+    const attr = await this.#session.change('link', { ino, newParent, newName }, caller.signal)
+    this.#born(newParent, newName, attr)
+    return this.#view(ino) ?? attr
+  }
+
+  async readlink(ino: Ino, caller: Caller): Promise<string> {
+    return (await this.#session.ask('readlink', { ino }, caller.signal)).target
+  }
+
+  // ---- attributes
+
+  async getattr(ino: Ino, caller: Caller): Promise<Attr> {
+    if (this.#session.fresh() || this.#files.get(ino)?.ahead) {
+      const known = this.#view(ino)
+      if (known !== undefined) return known
+    }
+    const attr = await this.#session.ask('getattr', { ino }, caller.signal)
+    this.#tree.learn(attr)
+    return this.#view(ino) ?? attr
+  }
+
+  async setattr(ino: Ino, change: AttrChange, caller: Caller): Promise<Attr> {
+    const file = this.#files.get(ino)
+    if (file !== undefined && change.size === undefined && (file.dirty || file.young)) {
+      this.#io.holdBack(file, change)
+      return file.attr
+    }
+    if (file?.ahead) await this.#io.commit(file, false)
+    const attr = await this.#session.change('setattr', { ino, change }, caller.signal)
+    this.#tree.learn(attr)
+    if (file !== undefined) {
+      if (change.size !== undefined) this.#io.changedElsewhere(file)
+      if (!file.ahead) file.attr = attr
+      if (change.size === undefined && file.version !== -1) file.version = attr.version
+    }
+    return this.#view(ino) ?? attr
+  }
+
+  async getxattr(ino: Ino, name: string, caller: Caller): Promise<Buffer> {
+    if (this.#session.fresh() && this.#view(ino)?.hasXattr === false) throw new FsError('ENODATA')
+    return (await this.#session.ask('getxattr', { ino, name }, caller.signal)).value
+  }
+
+  async setxattr(
+    ino: Ino,
+    name: string,
+    value: Buffer,
+    flags: { create: boolean; replace: boolean; killSgid: boolean },
+    caller: Caller,
+  ): Promise<void> {
+    await this.#settle(ino)
+    this.#learnOwn(await this.#session.change('setxattr', { ino, name, value, ...flags }, caller.signal))
+  }
+
+  async listxattr(ino: Ino, caller: Caller): Promise<string[]> {
+    if (this.#session.fresh() && this.#view(ino)?.hasXattr === false) return []
+    return (await this.#session.ask('listxattr', { ino }, caller.signal)).names
+  }
+
+  async removexattr(ino: Ino, name: string, caller: Caller): Promise<void> {
+    await this.#settle(ino)
+    this.#learnOwn(await this.#session.change('removexattr', { ino, name }, caller.signal))
+  }
+
+  // ---- data
+
+  async open(
+    ino: Ino,
+    flags: { write: boolean; truncate: boolean },
+    caller: Caller,
+  ): Promise<{ attr: Attr; changed: boolean }> {
+    this.#toRelease.delete(ino)
+    const { attr, extents, complete, chunks } = await this.#session.ask(
+      'open',
+      { ino, write: flags.write },
+      caller.signal,
+    )
+    this.#tree.learn(attr)
+    const file = this.#file(attr)
+    file.opens++
+    this.#io.learn(chunks)
+    const changed = file.version !== attr.version
+    if (changed) {
+      this.#io.changedElsewhere(file)
+      const last = extents[extents.length - 1]
+      const upTo = complete ? FILE_BYTES_MAX : last === undefined ? 0 : last.offset + last.length
+      this.#io.learnExtents(file, extents, 0, upTo)
+      file.version = attr.version
+      if (!file.ahead) file.attr = attr
+    }
+    if (flags.truncate && (attr.size > 0 || file.ahead)) await this.setattr(ino, { size: 0, mtime: 'now' }, caller)
+    return { attr: file.attr, changed }
+  }
+
+  release(ino: Ino): void {
+    const file = this.#files.get(ino)
+    if (file === undefined || file.opens === 0) return
+    file.opens--
+    if (file.opens > 0) return
+    file.young = false
+    if (this.#toRelease.size === 0) this.#world.clock.timer(RELEASE_MS, () => this.#sendReleases())
+    this.#toRelease.add(ino)
+    this.#retire(file)
+  }
+
+  async read(ino: Ino, offset: number, length: number, caller: Caller): Promise<Buffer[]> {
+    return this.#io.read(await this.#fileOf(ino, caller), offset, length, caller.signal)
+  }
+
+  async write(
+    ino: Ino,
+    offset: number,
+    data: Buffer,
+    options: { append: boolean; killSuidGid: boolean },
+    caller: Caller,
+  ): Promise<void> {
+    const file = await this.#fileOf(ino, caller)
+    // Kept in `#files` while dirty, also when nobody has announced an open (after a restart of the door).
+    this.#files.set(ino, file)
+    await this.#io.write(file, options.append ? Math.max(offset, file.attr.size) : offset, data, options.killSuidGid)
+  }
+
+  async flush(ino: Ino, _caller: Caller): Promise<void> {
+    const file = this.#files.get(ino)
+    if (file === undefined) return
+    file.young = false
+    if (file.ahead) await this.#io.commit(file, false)
+    else this.#io.throwError(file)
+  }
+
+  async fsync(ino: Ino, caller: Caller): Promise<void> {
+    const file = this.#files.get(ino) ?? this.#closedFiles.get(ino)
+    if (file === undefined) await this.#session.ask('sync', {}, caller.signal)
+    else await this.#io.commit(file, true)
+  }
+
+  async syncfs(caller: Caller): Promise<void> {
+    await this.#io.commitAll(true)
+    await this.#writer.syncAll()
+    await this.#session.ask('sync', {}, caller.signal)
+  }
+
+  async fallocate(ino: Ino, mode: FallocateMode, offset: number, length: number, caller: Caller): Promise<void> {
+    if (offset + length > FILE_BYTES_MAX) throw new FsError('EFBIG')
+    await this.#settle(ino)
+    this.#learnOwn(await this.#session.change('fallocate', { ino, ...mode, offset, length }, caller.signal), true)
+  }
+
+  async copyRange(
+    source: Ino,
+    sourceOffset: number,
+    target: Ino,
+    targetOffset: number,
+    length: number,
+    caller: Caller,
+  ): Promise<number> {
+    await Promise.all([this.#settle(source), this.#settle(target)])
+    const request = { source, sourceOffset, target, targetOffset, length }
+    const { copied, attr } = await this.#session.change('copyRange', request, caller.signal)
+    this.#learnOwn(attr, true)
+    return copied
+  }
+
+  async seek(ino: Ino, offset: number, whence: 'data' | 'hole', caller: Caller): Promise<number> {
+    await this.#settle(ino)
+    let at = offset
+    for (;;) {
+      const { attr, extents, upTo } = await this.#session.ask(
+        'locate',
+        { ino, offset: at, length: FILE_BYTES_MAX },
+        caller.signal,
+      )
+      if (at >= attr.size) {
+        if (whence === 'hole' && at === attr.size && at > offset) return attr.size
+        throw new FsError('ENXIO')
+      }
+      const reach = Math.min(upTo, attr.size)
+      for (const extent of extents) {
+        if (whence === 'data') return Math.min(Math.max(extent.offset, at), attr.size)
+        if (extent.offset > at) return at
+        at = extent.offset + extent.length
+      }
+      if (whence === 'hole' && at < reach) return at
+      if (whence === 'hole' && at >= attr.size) return attr.size
+      at = Math.max(reach, at)
+      if (whence === 'data' && at >= attr.size) throw new FsError('ENXIO')
+    }
+  }
+
+  // ---- locks
+
+  async getLock(ino: Ino, lock: FileLock, caller: Caller): Promise<FileLock | undefined> {
+    return (await this.#session.ask('getLock', { ino, lock }, caller.signal)).lock
+  }
+
+  async setLock(ino: Ino, lock: FileLock, wait: boolean, caller: Caller): Promise<void> {
+    let owners = this.#lockOwners.get(ino)
+    if (owners === undefined) {
+      owners = new Set()
+      this.#lockOwners.set(ino, owners)
+    }
+    owners.add(`${lock.family}:${lock.owner}`)
+    // A lock says "what is there now is mine to look at": what others committed before it must be seen after it.
+    await this.#session.change('setLock', { ino, lock, wait }, caller.signal, wait ? 0 : undefined)
+  }
+
+  async releaseLocks(ino: Ino, family: 'posix' | 'flock', owner: string): Promise<void> {
+    const owners = this.#lockOwners.get(ino)
+    if (owners === undefined || !owners.delete(`${family}:${owner}`)) return
+    if (owners.size === 0) this.#lockOwners.delete(ino)
+    await this.#session.change('releaseLocks', { ino, family, owner })
+  }
+
+  // ---- the whole
+
+  async statfs(caller: Caller): Promise<StatFs> {
+    const now = this.#world.clock.monotonicMs()
+    if (this.#statfs === undefined || now - this.#statfs.at > STATFS_MS) {
+      const answer = await this.#session.ask('statfs', {}, caller.signal)
+      this.#statfs = { at: now, answer: { blockSize: 4096, ...answer } }
+    }
+    return this.#statfs.answer
+  }
+
+  onInvalidate(listener: (change: Invalidation) => void): void {
+    this.#listener = listener
+  }
+
+  async close(): Promise<void> {
+    await this.#io.commitAll(true)
+    await this.#writer.close()
+    await this.#session.close()
+    this.#chunkservers.close()
+  }
+
+  // ---- what is known here
+
+  /** This client's own view of an inode, if it has one that may be shown. */
+  #view(ino: Ino): Attr | undefined {
+    const file = this.#files.get(ino)
+    return file?.ahead || file?.young ? file.attr : this.#tree.attr(ino)
+  }
+
+  #file(attr: Attr): FileState {
+    let file = this.#files.get(attr.ino)
+    if (file === undefined) {
+      file = this.#closedFiles.get(attr.ino) ?? new FileState(attr)
+      this.#closedFiles.delete(attr.ino)
+      this.#files.set(attr.ino, file)
+    }
+    return file
+  }
+
+  /** The state of a file that some handle names: handles carry nothing, so it may have to be made. */
+  async #fileOf(ino: Ino, caller: Caller): Promise<FileState> {
+    const file = this.#files.get(ino)
+    if (file !== undefined) {
+      if (!file.ahead) {
+        const attr = this.#tree.attr(ino)
+        if (attr !== undefined && attr.version > file.attr.version) file.attr = attr
+      }
+      return file
+    }
+    const attr = await this.getattr(ino, caller)
+    if (attr.type === 'dir') throw new FsError('EISDIR')
+    const closed = this.#closedFiles.get(ino)
+    if (closed !== undefined && closed.version === attr.version) return closed
+    const fresh = new FileState(attr)
+    fresh.version = attr.version
+    this.#closedFiles.set(ino, fresh)
+    return fresh
+  }
+
+  /** Whatever is held back or unwritten of a file goes to the master first. */
+  async #settle(ino: Ino): Promise<void> {
+    const file = this.#files.get(ino)
+    if (file?.ahead) await this.#io.commit(file, false)
+  }
+
+  #learnOwn(attr: Attr, data = false): void {
+    this.#tree.learn(attr)
+    const file = this.#files.get(attr.ino) ?? this.#closedFiles.get(attr.ino)
+    if (file === undefined) return
+    if (data) this.#io.changedElsewhere(file)
+    else if (file.version !== -1) file.version = attr.version
+    if (!file.ahead) file.attr = attr
+  }
+
+  #born(parent: Ino, name: string, attr: Attr): void {
+    this.#tree.learn(attr)
+    this.#tree.setName(parent, name, attr.ino)
+    this.#tree.forget(parent)
+  }
+
+  #gone(parent: Ino, name: string): void {
+    this.#tree.setName(parent, name, 0)
+    this.#tree.forget(parent)
+  }
+
+  #listed(ino: Ino, cookie: number, limit: number): Entry[] | undefined {
+    const listing = this.#tree.listing(ino)
+    if (listing === undefined) return undefined
+    let low = 0
+    let high = listing.length
+    while (low < high) {
+      const middle = (low + high) >> 1
+      if (listing[middle]!.cookie <= cookie) low = middle + 1
+      else high = middle
+    }
+    const out: Entry[] = []
+    for (let i = low; i < listing.length && out.length < limit; i++) {
+      const { name, cookie, ino } = listing[i]!
+      const attr = this.#view(ino)
+      if (attr === undefined) return undefined
+      out.push({ name, cookie, ino, type: attr.type, attr })
+    }
+    return out
+  }
+
+  /** Puts pages of one version of a directory together; a complete listing answers later questions. */
+  #collect(ino: Ino, cookie: number, page: Listed[], end: boolean, version: number): void {
+    let collecting = cookie === 0 ? { version, next: 0, entries: [] as Listed[] } : this.#listings.get(ino)
+    if (collecting === undefined || collecting.version !== version || collecting.next !== cookie) {
+      this.#listings.delete(ino)
+      return
+    }
+    collecting = { version, next: page[page.length - 1]?.cookie ?? cookie, entries: collecting.entries.concat(page) }
+    this.#listings.delete(ino)
+    if (end) {
+      this.#tree.learnListing(ino, collecting.entries)
+      return
+    }
+    this.#listings.set(ino, collecting)
+    for (const oldest of this.#listings.keys()) {
+      if (this.#listings.size <= LISTINGS_MAX) break
+      this.#listings.delete(oldest)
+    }
+  }
+
+  /** A file that nobody has open is kept only for what is known of its bytes, once it is clean. */
+  #retire(file: FileState): void {
+    this.#io.closed(file)
+    if (file.opens > 0) return
+    if (file.ahead) {
+      this.#io.commit(file, false).then(
+        () => this.#retire(file),
+        (error: unknown) => {
+          // Everybody who could be told has closed the file; a writer that cares has called fsync.
+          this.#world.log.error({ ino: file.ino, error: String(error) }, 'data of a closed file could not be stored')
+          if (!file.ahead) this.#retire(file)
+        },
+      )
+      return
+    }
+    if (this.#files.get(file.ino) === file) {
+      this.#files.delete(file.ino)
+      this.#closedFiles.set(file.ino, file)
+      this.#tree.learn(file.attr)
+    }
+  }
+
+  #sendReleases(): void {
+    const inos = [...this.#toRelease].filter((ino) => (this.#files.get(ino)?.opens ?? 0) === 0)
+    this.#toRelease.clear()
+    if (inos.length > 0) this.#session.tell(inos)
+  }
+
+  // ---- what happens elsewhere
+
+  #invalidated(change: Request<'invalidate'>): void {
+    for (const { ino, data } of change.inodes) {
+      this.#tree.forget(ino)
+      const file = this.#files.get(ino) ?? this.#closedFiles.get(ino)
+      if (file !== undefined && data) this.#io.changedElsewhere(file)
+      else if (file !== undefined) file.version = -1
+      this.#listener({ kind: 'inode', ino, data })
+    }
+    for (const { parent, name, child } of change.entries) {
+      this.#tree.forgetName(parent, name)
+      this.#tree.forget(parent)
+      this.#listings.delete(parent)
+      this.#listener(child === undefined ? { kind: 'entry', parent, name } : { kind: 'entry', parent, name, child })
+    }
+  }
+
+  #disconnected(): void {
+    this.#tree.clear()
+    this.#listings.clear()
+    this.#closedFiles.clear()
+    for (const file of this.#files.values()) {
+      this.#io.changedElsewhere(file)
+      if (file.opens > 0) this.#listener({ kind: 'inode', ino: file.ino, data: true })
+    }
+  }
+
+  #lost(): void {
+    this.#lockOwners.clear()
+    this.#writer.sessionLost()
+  }
+}
+
+function checkName(name: string): void {
+  if (name.length > NAME_BYTES_MAX) throw new FsError('ENAMETOOLONG')
+  if (name.length === 0 || name === '.' || name.includes('/') || name.includes('\0')) throw new FsError('EINVAL')
+}

@@ -1,0 +1,340 @@
+/*
+ * The session with the master: one connection at a time, made again for as long as this client lives.
+ *
+ * Every state-changing request gets a stamp (session, seq) once and keeps it over reconnects, so the master answers it
+ * exactly once. A request that finds no connection waits, at most `onDisconnectMs`, interruptible by its signal; then it
+ * fails with EIO. When the master says that the session is over (it expired while we were away), a new one begins and
+ * `onLost` is told: locks and opens are gone, open chunks were sealed at their committed length.
+ *
+ * fresh(): everything changed elsewhere until at most FRESH_MS ago has been pushed to us. Pushes and answers share one
+ * connection in order, so any answer proves that; a heartbeat asks for one when nothing else does.
+ */
+
+import { errnoOf, FsError } from '../base/fault.ts'
+import type { Ino, SessionId } from '../base/ids.ts'
+import { sessionId } from '../base/ids.ts'
+import type { World } from '../base/world.ts'
+import { connectLink } from '../wire/connect.ts'
+import { RemoteError } from '../wire/link.ts'
+import type { Answered, Peer } from '../wire/peer.ts'
+import { type CallName, PROTOCOL_VERSION, type Request, type Settings, type Stamp } from '../wire/protocol.ts'
+
+/** With the kernel's own cache (door) on top, nothing shown is more than a second behind. */
+const FRESH_MS = 500
+const HEARTBEAT_MS = 200
+/** After this long without use of any cache the heartbeat slows down to what keeps the session alive. */
+const IDLE_AFTER_MS = 2_000
+const IDLE_HEARTBEAT_MS = 3_000
+const RETRY_MS = [20, 50, 100, 200, 400, 800, 1_500]
+
+export interface SessionOptions {
+  readonly host: string
+  readonly port: number
+  readonly cluster: string
+  /** Unique per start of this mount. */
+  readonly client: string
+  readonly hostName: string
+  readonly mountpoint: string
+  readonly version: string
+  /** How long a request waits for a lost master before EIO. */
+  readonly onDisconnectMs: number
+}
+
+export interface SessionEvents {
+  /** Pushed by the master. */
+  invalidate(change: Request<'invalidate'>): void
+  /** The connection is gone: nothing is known to be true any more. */
+  disconnected(): void
+  /** The old session was over; a new one has begun. */
+  lost(): void
+  /** Inodes that are open here, for the master to know them again. */
+  opens(): Ino[]
+}
+
+type StampedName = { [C in CallName]: 'stamp' extends keyof Request<C> ? C : never }[CallName]
+type SessionName = { [C in CallName]: 'session' extends keyof Request<C> ? C : never }[CallName]
+
+export class MasterSession {
+  readonly #world: World
+  readonly #events: SessionEvents
+  readonly #options: SessionOptions
+  #peer: Peer | undefined
+  #session: SessionId | undefined
+  /** The name that the session was opened under. */
+  #client: string
+  #settings: Settings | undefined
+  #seq = 0
+  /** Seqs whose replies have not arrived; insertion order is ascending, so the first is the lowest. */
+  readonly #outstanding = new Set<number>()
+  #waiters: (() => void)[] = []
+  #heardMs = Number.NEGATIVE_INFINITY
+  #usedMs = 0
+  #closed = false
+  #connecting = false
+  /** Set when the master refused us for good (another cluster, another version): every request fails with it. */
+  #refused: FsError | undefined
+
+  constructor(world: World, events: SessionEvents, options: SessionOptions) {
+    this.#world = world
+    this.#events = events
+    this.#options = options
+    this.#client = options.client
+  }
+
+  /** The first connection; throws when the master cannot be reached within `timeoutMs`. */
+  async start(timeoutMs: number): Promise<void> {
+    this.#connectLoop()
+    const deadline = this.#world.clock.monotonicMs() + timeoutMs
+    while (this.#peer === undefined) await this.#waitForPeer(deadline, undefined)
+    this.#heartbeat()
+  }
+
+  get connected(): boolean {
+    return this.#peer !== undefined
+  }
+  get id(): SessionId {
+    return this.#session ?? sessionId(0)
+  }
+  get settings(): Settings | undefined {
+    return this.#settings
+  }
+
+  /** Whether what the caches hold may be shown. Also tells the heartbeat that somebody looks. */
+  fresh(): boolean {
+    const now = this.#world.clock.monotonicMs()
+    this.#usedMs = now
+    return this.#peer !== undefined && now - this.#heardMs < FRESH_MS
+  }
+
+  /** A request that changes nothing. */
+  ask<C extends SessionName>(
+    name: C,
+    request: Omit<Request<C>, 'session'>,
+    signal?: AbortSignal,
+    timeoutMs?: number,
+  ): Promise<Answered<C>['reply']> {
+    return this.#persist(
+      name,
+      () => ({ ...request, session: this.id }) as unknown as Request<C>,
+      signal,
+      timeoutMs,
+      true,
+    )
+  }
+
+  /** A request that changes something, executed exactly once whatever the network does. */
+  async change<C extends StampedName>(
+    name: C,
+    request: Omit<Request<C>, 'stamp'>,
+    signal?: AbortSignal,
+    timeoutMs?: number,
+  ): Promise<Answered<C>['reply']> {
+    const seq = ++this.#seq
+    this.#outstanding.add(seq)
+    let born: SessionId | undefined
+    try {
+      return await this.#persist(
+        name,
+        () => {
+          // A stamp belongs to the session it was made in; in another one the request is a new request.
+          born ??= this.id
+          if (born !== this.id) throw new FsError('ESTALE', 'the session ended before the request was answered')
+          const stamp: Stamp = { session: this.id, seq, acked: this.#acked() }
+          return { ...request, stamp } as unknown as Request<C>
+        },
+        signal,
+        timeoutMs,
+        timeoutMs === 0,
+      )
+    } finally {
+      this.#outstanding.delete(seq)
+    }
+  }
+
+  tell(inos: Ino[]): void {
+    this.#peer?.tell('release', { session: this.id, inos })
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true
+    const peer = this.#peer
+    if (peer !== undefined && this.#session !== undefined) {
+      try {
+        await peer.call('sessionClose', { session: this.#session }, { timeoutMs: 2_000 })
+      } catch (error) {
+        // The master expires the session by itself; leaving must not depend on it.
+        this.#world.log.info({ error: String(error) }, 'the master did not answer the goodbye')
+      }
+      peer.close()
+    }
+    this.#wake()
+  }
+
+  #acked(): number {
+    for (const seq of this.#outstanding) return seq
+    return this.#seq + 1
+  }
+
+  async #persist<C extends CallName>(
+    name: C,
+    request: () => Request<C>,
+    signal: AbortSignal | undefined,
+    timeoutMs: number | undefined,
+    cancellable: boolean,
+  ): Promise<Answered<C>['reply']> {
+    const deadline = this.#world.clock.monotonicMs() + this.#options.onDisconnectMs
+    for (;;) {
+      const peer = this.#peer
+      if (peer === undefined) {
+        await this.#waitForPeer(deadline, signal)
+        continue
+      }
+      try {
+        const { reply } = await peer.call(name, request(), {
+          ...(cancellable && signal !== undefined ? { signal } : {}),
+          ...(timeoutMs === undefined ? {} : { timeoutMs }),
+        })
+        this.#heardMs = this.#world.clock.monotonicMs()
+        return reply
+      } catch (error) {
+        if (error instanceof RemoteError) throw error
+        if (signal?.aborted) throw new FsError('EINTR', undefined, { cause: error })
+        const code = errnoOf(error)
+        if (code !== 'ECONNRESET' && code !== 'ETIMEDOUT') throw error
+        if (this.#world.clock.monotonicMs() > deadline)
+          throw new FsError('EIO', `the master did not answer ${name}`, { cause: error })
+        if (!peer.closed) peer.close(error as Error)
+        if (this.#peer === peer) this.#dropped(peer)
+      }
+    }
+  }
+
+  async #waitForPeer(deadline: number, signal: AbortSignal | undefined): Promise<void> {
+    if (this.#refused !== undefined) throw this.#refused
+    if (this.#closed) throw new FsError('ENOTCONN', 'the client is closed')
+    const left = deadline - this.#world.clock.monotonicMs()
+    if (left <= 0)
+      throw new FsError('EIO', `no connection to the master at ${this.#options.host}:${this.#options.port}`)
+    if (signal?.aborted) throw new FsError('EINTR')
+    await new Promise<void>((resolve) => {
+      const done = (): void => {
+        stop()
+        signal?.removeEventListener('abort', done)
+        resolve()
+      }
+      const stop = this.#world.clock.timer(left, done)
+      this.#waiters.push(done)
+      signal?.addEventListener('abort', done, { once: true })
+    })
+  }
+
+  #wake(): void {
+    const waiters = this.#waiters
+    this.#waiters = []
+    for (const wake of waiters) wake()
+  }
+
+  #dropped(peer: Peer): void {
+    if (this.#peer !== peer) return
+    this.#peer = undefined
+    this.#events.disconnected()
+    this.#world.log.warn({ master: peer.address }, 'lost the master; operations wait until it is back')
+    this.#connectLoop()
+  }
+
+  #connectLoop(): void {
+    if (this.#connecting || this.#closed) return
+    this.#connecting = true
+    void this.#connect().finally(() => {
+      this.#connecting = false
+    })
+  }
+
+  async #connect(): Promise<void> {
+    for (let attempt = 0; !this.#closed; attempt++) {
+      try {
+        const peer = await this.#dial()
+        this.#peer = peer
+        this.#heardMs = this.#world.clock.monotonicMs()
+        peer.onClose(() => this.#dropped(peer))
+        this.#wake()
+        return
+      } catch (error) {
+        const code = errnoOf(error)
+        if (code === undefined) throw error
+        if (code === 'EPROTO' || code === 'EPERM') {
+          this.#refused = error as FsError
+          this.#wake()
+          this.#world.log.error({ error: String(error) }, 'the master refuses this client')
+          return
+        }
+        await this.#world.clock.sleep(RETRY_MS[Math.min(attempt, RETRY_MS.length - 1)]!)
+      }
+    }
+  }
+
+  async #dial(): Promise<Peer> {
+    const { host, port, cluster, hostName, mountpoint, version } = this.#options
+    const peer = await connectLink(this.#world.net, host, port, {
+      hello: { version: PROTOCOL_VERSION, cluster, role: 'mount', name: hostName },
+      handlers: {
+        invalidate: (change) => {
+          this.#events.invalidate(change)
+          return { reply: {} }
+        },
+      },
+      clock: this.#world.clock,
+      log: this.#world.log,
+    })
+    try {
+      if (this.#session !== undefined) {
+        try {
+          const { reply } = await peer.call('sessionResume', {
+            session: this.#session,
+            client: this.#client,
+            opens: this.#events.opens(),
+          })
+          this.#settings = reply.settings
+          return peer
+        } catch (error) {
+          if (errnoOf(error) !== 'ESTALE') throw error
+          this.#world.log.error(
+            { session: this.#session },
+            'the session had expired at the master; locks are lost, unwritten data is written again',
+          )
+        }
+      }
+      const again = this.#session !== undefined
+      // A new session has its own sequence: the old client id would be answered with the old session.
+      if (again) this.#client = `${this.#options.client}-${this.#world.random.hex(4)}`
+      const { reply } = await peer.call('sessionOpen', { client: this.#client, host: hostName, mountpoint, version })
+      this.#session = reply.session
+      this.#settings = reply.settings
+      if (again) this.#events.lost()
+      return peer
+    } catch (error) {
+      peer.close()
+      throw error
+    }
+  }
+
+  #heartbeat(): void {
+    if (this.#closed) return
+    const now = this.#world.clock.monotonicMs()
+    const busy = now - this.#usedMs < IDLE_AFTER_MS
+    this.#world.clock.timer(busy ? HEARTBEAT_MS : IDLE_HEARTBEAT_MS / 2, () => this.#heartbeat())
+    const peer = this.#peer
+    if (peer === undefined) return
+    if (now - this.#heardMs < (busy ? HEARTBEAT_MS : IDLE_HEARTBEAT_MS)) return
+    peer.call('sessionRenew', { session: this.id }, { timeoutMs: 10_000 }).then(
+      () => {
+        this.#heardMs = this.#world.clock.monotonicMs()
+      },
+      (error) => {
+        // ESTALE: the session is over; a new connection sorts it out. Anything else is the connection's own end.
+        if (!peer.closed) peer.close(error instanceof Error ? error : undefined)
+        this.#dropped(peer)
+      },
+    )
+  }
+}
