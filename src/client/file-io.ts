@@ -9,7 +9,7 @@
  * COMMIT_BYTES; whatever is dirty for DIRTY_MS is committed without being asked.
  */
 
-import { type AttrChange, changedAttr, withoutSetId } from '../base/attr.ts'
+import { type Attr, type AttrChange, changedAttr, withoutSetId } from '../base/attr.ts'
 import { errnoOf, FsError } from '../base/fault.ts'
 import type { Ino } from '../base/ids.ts'
 import { FILE_BYTES_MAX } from '../base/limits.ts'
@@ -43,6 +43,7 @@ export class FileIo {
   readonly #writer: ChunkWriter
   readonly #reader: ChunkReader
   readonly #committer: Committer
+  readonly #onCommitted: (attr: Attr) => void
   readonly #dirtyLimitBytes: number
   readonly #dirty = new Set<FileState>()
   readonly #ahead = new Map<Ino, Readahead>()
@@ -56,6 +57,7 @@ export class FileIo {
     writer: ChunkWriter,
     reader: ChunkReader,
     committer: Committer,
+    onCommitted: (attr: Attr) => void,
     options: { dirtyLimitBytes: number },
   ) {
     this.#world = world
@@ -63,6 +65,7 @@ export class FileIo {
     this.#writer = writer
     this.#reader = reader
     this.#committer = committer
+    this.#onCommitted = onCommitted
     this.#dirtyLimitBytes = options.dirtyLimitBytes
   }
 
@@ -160,6 +163,7 @@ export class FileIo {
     try {
       const attr = await this.#sendCommit(file, ready, change, sync)
       this.#committed(file, ready)
+      this.#onCommitted(attr)
       file.version = attr.version
       file.attr = file.dirty ? { ...attr, ...localView(file, attr.size) } : attr
     } catch (error) {

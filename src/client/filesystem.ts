@@ -82,7 +82,8 @@ export class Filesystem implements Vfs {
     this.#writer = new ChunkWriter(world, this.#session, this.#chunkservers, (places) => reader.learn(places), {
       onDisconnectMs,
     })
-    this.#io = new FileIo(world, this.#session, this.#writer, reader, new Committer(this.#session), {
+    const learn = (attr: Attr): void => this.#tree.learn(attr)
+    this.#io = new FileIo(world, this.#session, this.#writer, reader, new Committer(this.#session), learn, {
       dirtyLimitBytes: options.dirtyBytes,
     })
   }
@@ -507,10 +508,11 @@ export class Filesystem implements Vfs {
   async #fileOf(ino: Ino, caller: Caller): Promise<FileState> {
     const file = this.#files.get(ino)
     if (file !== undefined) {
-      if (!file.ahead) {
-        const attr = this.#tree.attr(ino)
-        if (attr !== undefined && attr.version > file.attr.version) file.attr = attr
-      }
+      if (file.ahead) return file
+      const known = this.#tree.attr(ino)
+      if (known !== undefined && known.version > file.attr.version) file.attr = known
+      else if (file.version === -1) file.attr = await this.getattr(ino, caller)
+      if (file.version === -1) file.version = file.attr.version
       return file
     }
     const attr = await this.getattr(ino, caller)

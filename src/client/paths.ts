@@ -8,7 +8,7 @@
 import type { Attr } from '../base/attr.ts'
 import { FsError } from '../base/fault.ts'
 import { type Ino, ROOT_INO } from '../base/ids.ts'
-import { NAME_BYTES_MAX, PATH_BYTES_MAX } from '../base/limits.ts'
+import { NAME_BYTES_MAX } from '../base/limits.ts'
 import type { Caller, Vfs } from './vfs.ts'
 
 /** Symlinks followed in one walk before it is called a loop (Linux's own number). */
@@ -20,8 +20,14 @@ export interface WalkOptions {
   readonly root?: Ino
 }
 
+/**
+ * Bytes of one path taken. Longer than PATH_MAX on purpose: that bounds what one system call names, while a library that
+ * always counts from the root builds longer ones for deep trees.
+ */
+const WALK_BYTES_MAX = 64 * 1024
+
 const components = (path: string): string[] => {
-  if (path.length > PATH_BYTES_MAX) throw new FsError('ENAMETOOLONG')
+  if (path.length > WALK_BYTES_MAX) throw new FsError('ENAMETOOLONG')
   return path.split('/').filter((part) => part !== '' && part !== '.')
 }
 

@@ -1,0 +1,214 @@
+/*
+ * The chunkserver process: who it is, its disks, its data port, its link to the master, its background work. Everything it
+ * does is elsewhere; this file starts it in order and stops it in the opposite one.
+ *
+ * `node.json` in the data directory holds what must outlive the process: the identity, which disk was last seen at which
+ * path (so that an unmounted disk is not taken for a new one), and disks that were added while running.
+ *
+ * At the end nothing is waited for but what was begun: appends that were answered without a sync are in the page cache.
+ */
+
+import { mkdir, open, readFile, rename } from 'node:fs/promises'
+import { hostname } from 'node:os'
+import { dirname, join } from 'node:path'
+import { FsError, unwrap } from '../base/fault.ts'
+import type { DiskId } from '../base/ids.ts'
+import { Worker } from '../base/worker.ts'
+import type { World } from '../base/world.ts'
+import type { ChunkserverConfig } from '../config/tables.ts'
+import { connectLink, serveLinks } from '../wire/connect.ts'
+import type { Peer } from '../wire/peer.ts'
+import { type Hello, PROTOCOL_VERSION } from '../wire/protocol.ts'
+import { ChunkStore } from './chunk-store.ts'
+import { Copier } from './copier.ts'
+import { parseDiskSpec } from './core/disk-spec.ts'
+import { Disk, type DiskEvents } from './disk.ts'
+import { RealDiskIo } from './disk-io.ts'
+import { MasterLink } from './master-link.ts'
+import { Peers } from './peers.ts'
+import { Scrubber } from './scrubber.ts'
+import { dataHandlers, orderHandlers } from './service.ts'
+
+/** How often every disk is looked at: a full, vanished or read-only disk is known within this. */
+const PROBE_MS = 1_000
+const VERSION = '0.1.0'
+
+interface NodeFile {
+  uuid: string
+  /** uuid of the disk by its path. */
+  disks: Record<string, string>
+  /** Spec lines of disks that were added by order. */
+  added: string[]
+  /** Paths of disks that were removed by order, though the configuration still names them. */
+  removed: string[]
+}
+
+async function readNode(file: string): Promise<NodeFile | undefined> {
+  let text: string
+  try {
+    text = await readFile(file, 'utf8')
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
+    throw error
+  }
+  try {
+    const raw = JSON.parse(text) as Partial<NodeFile>
+    if (typeof raw.uuid !== 'string' || raw.uuid === '') throw new FsError('EINVAL', `${file} has no uuid`)
+    return { uuid: raw.uuid, disks: raw.disks ?? {}, added: raw.added ?? [], removed: raw.removed ?? [] }
+  } catch (error) {
+    if (error instanceof FsError) throw error
+    throw new FsError('EINVAL', `${file} cannot be read; restore it, or the master takes this for a new chunkserver`, { cause: error })
+  }
+}
+
+async function writeNode(file: string, node: NodeFile): Promise<void> {
+  const made = await open(`${file}.new`, 'w', 0o600)
+  try {
+    await made.writeFile(`${JSON.stringify(node, null, 2)}\n`)
+    await made.sync()
+  } finally {
+    await made.close()
+  }
+  await rename(`${file}.new`, file)
+  const dir = await open(dirname(file), 'r')
+  try {
+    await dir.sync()
+  } finally {
+    await dir.close()
+  }
+}
+
+export async function run(config: ChunkserverConfig, world: World, signal: AbortSignal): Promise<void> {
+  const { clock, random, net } = world
+  const log = world.log.child({ component: 'chunkserver' })
+  await mkdir(config.dataDir, { recursive: true })
+  const nodePath = join(config.dataDir, 'node.json')
+  const node = (await readNode(nodePath)) ?? { uuid: random.hex(16), disks: {}, added: [], removed: [] }
+  await writeNode(nodePath, node)
+  const unlock = await new RealDiskIo(config.dataDir).lock(`node-${node.uuid}`)
+
+  const store = new ChunkStore()
+  let master: MasterLink | undefined
+  const workers = new Map<Disk, { worker: Worker; scrubber: Scrubber; stop: AbortController; done: Promise<void> }>()
+  const events: DiskEvents = {
+    changed: () => master?.poke(),
+    damaged: (disk, chunk, blocks, detail) => master?.damaged({ disk, chunk, blocks, detail }),
+  }
+  const make = (line: string): Disk => {
+    const spec = unwrap(parseDiskSpec(line, config.leaveFreeBytes))
+    return new Disk(new RealDiskIo(spec.path), spec, node.disks[spec.path] ?? '', config.cluster.id, { clock, random, log }, events)
+  }
+  const remember = async (): Promise<void> => {
+    let news = false
+    for (const disk of store.disks) {
+      if (disk.uuid === '' || node.disks[disk.spec.path] === disk.uuid) continue
+      node.disks[disk.spec.path] = disk.uuid
+      news = true
+    }
+    if (news) await writeNode(nodePath, node)
+  }
+  const scrub = (disk: Disk): void => {
+    if (config.scrubDays === 0) return
+    const scrubber = new Scrubber(disk, clock, { days: config.scrubDays })
+    const worker = new Worker(`scrub ${disk.spec.path}`, scrubber, clock, log)
+    const stop = new AbortController()
+    const done = worker.run(AbortSignal.any([signal, stop.signal]))
+    workers.set(disk, { worker, scrubber, stop, done })
+  }
+  const stopScrub = async (disk: Disk): Promise<void> => {
+    const running = workers.get(disk)
+    if (running === undefined) return
+    workers.delete(disk)
+    running.stop.abort()
+    await running.done
+    await running.scrubber.save()
+  }
+
+  for (const line of [...config.disks, ...node.added]) {
+    const disk = make(line)
+    if (node.removed.includes(disk.spec.path) || store.disks.some((other) => other.spec.path === disk.spec.path)) continue
+    store.add(disk)
+    try {
+      await disk.attach()
+    } catch (error) {
+      if (!(error instanceof FsError)) throw error
+      log.error({ disk: disk.spec.path, error: error.message }, 'a disk cannot be used; it is tried again until it can')
+    }
+  }
+  await remember()
+  for (const disk of store.disks) scrub(disk)
+
+  const admin = {
+    addDisk: async (line: string): Promise<string> => {
+      const disk = make(line)
+      if (store.disks.some((other) => other.spec.path === disk.spec.path))
+        throw new FsError('EEXIST', `${disk.spec.path} is already in use`)
+      await disk.attach()
+      store.add(disk)
+      node.removed = node.removed.filter((path) => path !== disk.spec.path)
+      if (!config.disks.includes(line)) node.added.push(line)
+      node.disks[disk.spec.path] = disk.uuid
+      await writeNode(nodePath, node)
+      scrub(disk)
+      master?.poke()
+      return disk.uuid
+    },
+    removeDisk: async (id: DiskId): Promise<void> => {
+      const disk = store.get(id)
+      store.remove(disk)
+      await stopScrub(disk)
+      await disk.close()
+      const { path } = disk.spec
+      node.added = node.added.filter((line) => unwrap(parseDiskSpec(line)).path !== path)
+      if (!node.removed.includes(path)) node.removed.push(path)
+      delete node.disks[path]
+      await writeNode(nodePath, node)
+      master?.poke()
+    },
+  }
+
+  const name = config.name === '' ? hostname() : config.name
+  const hello = (): Hello => ({
+    version: PROTOCOL_VERSION,
+    cluster: master === undefined || master.cluster === '' ? config.cluster.id : master.cluster,
+    role: 'chunkserver',
+    name,
+  })
+  const peers = new Peers((host, port) => connectLink(net, host, port, { hello: hello(), handlers: {}, clock, log, signal }))
+  const copier = new Copier(store, peers, clock, log)
+  const listener = await serveLinks(net, config.listenHost, config.listenPort, {
+    hello: hello(),
+    handlers: dataHandlers(store),
+    clock,
+    log,
+  })
+  const handlers = orderHandlers(store, copier, admin)
+  const connect = (): Promise<Peer> =>
+    connectLink(net, config.masterHost, config.masterPort, { hello: hello(), handlers, clock, log, signal })
+  const host = config.advertiseHost === '' ? config.listenHost : config.advertiseHost
+  master = new MasterLink(store, connect, { uuid: node.uuid, name, host, port: listener.port, version: VERSION }, clock, random, log)
+  log.info({ name, host: config.listenHost, port: listener.port, disks: store.disks.length }, 'chunkserver is ready')
+
+  const probing = (async () => {
+    while (!signal.aborted) {
+      // A disk that hangs must not keep the others from being looked at; Disk.probe takes care of being called again.
+      for (const disk of store.disks) void disk.probe()
+      await remember()
+      await clock.sleep(PROBE_MS, { signal }).catch((error: unknown) => {
+        if (!signal.aborted) throw error
+      })
+    }
+  })()
+  try {
+    await Promise.all([master.run(signal), probing])
+  } finally {
+    await listener.close()
+    await peers.close()
+    for (const disk of store.disks) {
+      await stopScrub(disk)
+      await disk.close()
+    }
+    await unlock()
+    log.info({}, 'chunkserver has stopped')
+  }
+}

@@ -1,0 +1,90 @@
+/*
+ * What a chunkserver answers: data calls of mounts and other chunkservers, orders of the master. Short on purpose: a call is
+ * one call of the disk or of the copier.
+ */
+
+import { FsError } from '../base/fault.ts'
+import type { DiskId } from '../base/ids.ts'
+import type { Handlers } from '../wire/peer.ts'
+import type { InventoryEntry } from '../wire/protocol.ts'
+import type { ChunkStore } from './chunk-store.ts'
+import type { Copier } from './copier.ts'
+
+type DataCalls = 'append' | 'read' | 'syncChunk' | 'fetch'
+type OrderCalls =
+  | 'orderCopy'
+  | 'orderDelete'
+  | 'orderSeal'
+  | 'orderRepair'
+  | 'orderCompact'
+  | 'orderVerify'
+  | 'orderDiskAdd'
+  | 'orderDiskRemove'
+
+export interface DiskAdmin {
+  /** Takes a directory into use and answers its uuid. */
+  addDisk(spec: string): Promise<string>
+  removeDisk(disk: DiskId): Promise<void>
+}
+
+const NOTHING: { readonly reply: Record<string, never> } = { reply: {} }
+
+export function dataHandlers(store: ChunkStore): Handlers<DataCalls> {
+  return {
+    append: ({ disk: id, chunk, offset, create, sync }, bulk) => {
+      const disk = store.get(id)
+      const appended = disk.append(chunk, offset, [bulk], create)
+      if (!sync) return typeof appended === 'number' ? { reply: { length: appended } } : appended.then(lengthReply)
+      return (async () => {
+        await appended
+        return lengthReply(await disk.sync(chunk, offset + bulk.length))
+      })()
+    },
+    read: async ({ disk, chunk, offset, length }) => {
+      const data = await store.get(disk).read(chunk, offset, length)
+      return { reply: {}, bulk: [data] }
+    },
+    syncChunk: async ({ disk, chunk, length }) => lengthReply(await store.get(disk).sync(chunk, length)),
+    fetch: async ({ disk, chunk, block, count }) => {
+      const { data, length, sealed, crcs } = await store.get(disk).fetch(chunk, block, count)
+      return { reply: { length, sealed, crcs }, bulk: [data] }
+    },
+  }
+}
+
+const lengthReply = (length: number): { reply: { length: number } } => ({ reply: { length } })
+
+export function orderHandlers(store: ChunkStore, copier: Copier, admin: DiskAdmin): Handlers<OrderCalls> {
+  return {
+    orderCopy: async ({ disk, chunk, length, sources, bytesPerSecond }, _bulk, { signal }) => ({
+      reply: { bytes: await copier.copy(disk, chunk, length, sources, bytesPerSecond, signal) },
+    }),
+    orderDelete: async ({ disk: id, chunks }) => {
+      const disk = store.get(id)
+      for (const chunk of chunks) await disk.delete(chunk)
+      return NOTHING
+    },
+    orderSeal: async ({ disk, chunk, length }) => ({ reply: { digest: await store.get(disk).seal(chunk, length) } }),
+    orderRepair: async ({ disk, chunk, blocks, sources }, _bulk, { signal }) => ({
+      reply: { repaired: await copier.repair(disk, chunk, blocks, sources, signal) },
+    }),
+    orderCompact: async ({ ranges, chunk, targets }, _bulk, { signal }) => {
+      if (targets.length === 0) throw new FsError('EINVAL', 'no target to compact to')
+      return { reply: { length: await copier.compact(ranges, chunk, targets, signal) } }
+    },
+    orderVerify: async ({ disk: id, chunks, deep }, _bulk, { signal }) => {
+      const disk = store.get(id)
+      const out: InventoryEntry[] = []
+      for (const chunk of chunks) {
+        signal.throwIfAborted()
+        out.push({ chunk, ...(await disk.verify(chunk, deep)) })
+      }
+      return { reply: { chunks: out } }
+    },
+    orderDiskAdd: async ({ spec }) => ({ reply: { uuid: await admin.addDisk(spec) } }),
+    orderDiskRemove: async ({ disk }) => {
+      await admin.removeDisk(disk)
+      return NOTHING
+    },
+  }
+}

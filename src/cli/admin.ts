@@ -1,0 +1,72 @@
+/*
+ * The command line as a peer of master and chunkservers: connects with the role 'admin' and calls. It keeps no state and
+ * repeats nothing: a person or a script decides whether to ask again.
+ */
+
+import { FsError } from '../base/fault.ts'
+import type { SessionId } from '../base/ids.ts'
+import type { Log } from '../base/world.ts'
+import { hostClock } from '../host/clock.ts'
+import { hostNet } from '../host/net.ts'
+import { connectLink } from '../wire/connect.ts'
+import type { CallOptions, Peer } from '../wire/peer.ts'
+import { type CallName, PROTOCOL_VERSION, type Reply, type Request, type Stamp } from '../wire/protocol.ts'
+import { type ClusterAddress, findCluster } from './find.ts'
+
+/** Session 0 is nobody's: nothing is remembered, because a person who repeats a command means it. */
+export const ADMIN_STAMP: Stamp = { session: 0 as SessionId, seq: 0, acked: 0 }
+
+/** How long a master may take to accept; longer and a person wants to know. */
+const CONNECT_MS = 5_000
+
+export class Admin {
+  readonly address: ClusterAddress
+  readonly #peer: Peer
+
+  private constructor(address: ClusterAddress, peer: Peer) {
+    this.address = address
+    this.#peer = peer
+  }
+
+  static async find(wanted: { dir: string | undefined; path?: string | undefined }): Promise<Admin> {
+    return Admin.connect(await findCluster(wanted))
+  }
+
+  static async connect(address: ClusterAddress): Promise<Admin> {
+    try {
+      return new Admin(address, await connectPeer(address.host, address.port, address.cluster))
+    } catch (error) {
+      if (!(error instanceof FsError)) throw error
+      const why = `the master at ${address.host}:${address.port} (from ${address.found}) cannot be reached`
+      throw new FsError(error.code, `${why}; is it running?`, { cause: error })
+    }
+  }
+
+  /** The id of the cluster that answered. */
+  get cluster(): string {
+    return this.#peer.hello.cluster
+  }
+
+  async call<C extends CallName>(name: C, request: Request<C>, options?: CallOptions): Promise<Reply<C>> {
+    return (await this.#peer.call(name, request, options)).reply
+  }
+
+  close(): void {
+    this.#peer.close()
+  }
+}
+
+/** A connection of the command line to any role. */
+export function connectPeer(host: string, port: number, cluster: string, signal?: AbortSignal): Promise<Peer> {
+  return connectLink(hostNet, host, port, {
+    hello: { version: PROTOCOL_VERSION, cluster, role: 'admin', name: 'holdfast' },
+    handlers: {},
+    clock: hostClock,
+    log: quiet,
+    connectTimeoutMs: CONNECT_MS,
+    ...(signal === undefined ? {} : { signal }),
+  })
+}
+
+/** A link's complaints are also in the error that the call throws. */
+const quiet: Log = { debug() {}, info() {}, warn() {}, error() {}, child: () => quiet }

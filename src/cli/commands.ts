@@ -1,0 +1,43 @@
+/*
+ * THE table of commands: what can be typed after `holdfast`. oclif takes it as it is (no directory is searched); help,
+ * completions and docs/cli.md come from it. A class costs little to load because it imports its work inside run().
+ */
+
+import type { Command } from '@oclif/core'
+import { Bench } from './commands/bench.ts'
+import { ChangelogTail } from './commands/changelog.ts'
+import { Check } from './commands/check.ts'
+import { Completions } from './commands/completions.ts'
+import { DiskAdd, DiskDrain, DiskList, DiskRemove } from './commands/disk.ts'
+import { FileInfo } from './commands/file.ts'
+import { LocalStart, LocalStatusCommand, LocalStop } from './commands/local.ts'
+import { Mount, Umount } from './commands/mount.ts'
+import { Run } from './commands/run.ts'
+import { SettingsSet, SettingsShow } from './commands/settings.ts'
+import { Status } from './commands/status.ts'
+import { TrashList, TrashPurge, TrashRestore, TrashRetention } from './commands/trash.ts'
+
+export const COMMANDS: Readonly<Record<string, Command.Class>> = {
+  bench: Bench,
+  'changelog:tail': ChangelogTail,
+  check: Check,
+  completions: Completions,
+  'disk:add': DiskAdd,
+  'disk:drain': DiskDrain,
+  'disk:list': DiskList,
+  'disk:remove': DiskRemove,
+  'file:info': FileInfo,
+  'local:start': LocalStart,
+  'local:status': LocalStatusCommand,
+  'local:stop': LocalStop,
+  mount: Mount,
+  run: Run,
+  'settings:set': SettingsSet,
+  'settings:show': SettingsShow,
+  status: Status,
+  'trash:list': TrashList,
+  'trash:purge': TrashPurge,
+  'trash:restore': TrashRestore,
+  'trash:retention': TrashRetention,
+  umount: Umount,
+}

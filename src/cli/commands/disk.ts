@@ -1,0 +1,167 @@
+/* `holdfast disk list | drain | add | remove`. */
+
+import { Args, Flags } from '@oclif/core'
+import { FsError } from '../../base/fault.ts'
+import { type DiskId, diskId, type NodeId } from '../../base/ids.ts'
+import { formatBytes } from '../../base/units.ts'
+import { hostClock } from '../../host/clock.ts'
+import type { DiskReport } from '../../wire/reports.ts'
+import { ADMIN_STAMP, type Admin } from '../admin.ts'
+import { ClusterCommand } from '../base.ts'
+import { ProgressLine } from '../progress.ts'
+import { bar, count } from '../render.ts'
+import { stopSignal } from '../stop-signal.ts'
+import { renderDisks } from './status.ts'
+
+const WATCH_EVERY_MS = 500
+
+const diskArg = Args.string({ required: true, description: 'Number of the disk (holdfast disk list), or NODE:PATH.' })
+
+/** The disk that a person means. */
+export function findDisk(wanted: string, disks: readonly DiskReport[]): DiskReport {
+  const byNumber = disks.find((d) => String(d.disk) === wanted)
+  const found = byNumber ?? disks.find((d) => `${d.nodeName}:${d.path}` === wanted)
+  if (found === undefined) throw new FsError('ENOENT', `no disk "${wanted}" (see holdfast disk list)`)
+  return found
+}
+
+export class DiskList extends ClusterCommand {
+  static override summary = 'Every disk with its state and space.'
+  static override examples = ['<%= config.bin %> disk list', '<%= config.bin %> disk list --json']
+
+  async run(): Promise<DiskReport[]> {
+    const { flags } = await this.parse(DiskList)
+    return this.withMaster(flags, async (admin) => {
+      const disks = await admin.call('diskList', {})
+      this.log(renderDisks(disks) || 'No disk has registered yet.')
+      return disks
+    })
+  }
+}
+
+interface DrainResult {
+  readonly disk: number
+  readonly draining: boolean
+  readonly toMove: number
+}
+
+export class DiskDrain extends ClusterCommand {
+  static override summary = 'Move everything off a disk, so that it can be removed.'
+  static override description =
+    'Shows how far it is until nothing is left. Ctrl-C ends the watching, not the draining: the master goes on, and ' +
+    'nothing is deleted from the disk before its copy elsewhere is verified. --cancel ends the draining; what has moved stays moved.'
+  static override examples = [
+    '<%= config.bin %> disk drain 3',
+    '<%= config.bin %> disk drain chunkserver-1:/srv/disk2 --no-watch',
+    '<%= config.bin %> disk drain 3 --cancel',
+  ]
+  static override args = { disk: diskArg }
+  static override flags = {
+    cancel: Flags.boolean({ summary: 'Stop draining; the disk is used again.', default: false }),
+    watch: Flags.boolean({ summary: 'Wait until it is empty.', default: true, allowNo: true }),
+    force: Flags.boolean({
+      summary: 'Start although the other disks seem too small to take everything.',
+      default: false,
+    }),
+  }
+
+  async run(): Promise<DrainResult> {
+    const { args, flags } = await this.parse(DiskDrain)
+    return this.withMaster(flags, async (admin) => {
+      const disk = findDisk(args.disk, await admin.call('diskList', {}))
+      await admin.call('diskDrain', {
+        stamp: ADMIN_STAMP,
+        disk: diskId(disk.disk),
+        drain: !flags.cancel,
+        force: flags.force,
+      })
+      if (flags.cancel) this.log(`Disk ${disk.disk} is no longer drained; what has moved stays where it is now.`)
+      if (flags.cancel || !flags.watch) {
+        const now = findDisk(String(disk.disk), await admin.call('diskList', {}))
+        return { disk: disk.disk, draining: now.draining, toMove: now.toMove }
+      }
+      return this.#watch(admin, disk)
+    })
+  }
+
+  async #watch(admin: Admin, disk: DiskReport): Promise<DrainResult> {
+    const signal = stopSignal()
+    const line = new ProgressLine(!this.jsonEnabled())
+    for (;;) {
+      const now = findDisk(String(disk.disk), await admin.call('diskList', {}))
+      const moved = now.toMoveAtStart - now.toMove
+      const share = now.toMoveAtStart === 0 ? 1 : moved / now.toMoveAtStart
+      line.show(
+        `${bar(share)}  ${now.toMove} of ${count(now.toMoveAtStart, 'chunk')} left, ${formatBytes(now.usedBytes)} on it`,
+      )
+      if (!now.draining) {
+        line.end()
+        throw new FsError('ECANCELED', `somebody else ended the draining of disk ${now.disk}`)
+      }
+      if (now.toMove === 0) {
+        line.end()
+        this.log(`Disk ${now.disk} is empty: holdfast disk remove ${now.disk}`)
+        return { disk: now.disk, draining: true, toMove: 0 }
+      }
+      if (signal.aborted) {
+        line.end()
+        throw new FsError(
+          'EINTR',
+          `disk ${now.disk} is still being drained by the master, ${count(now.toMove, 'chunk')} left; watch again with "holdfast disk drain ${now.disk}", end it with --cancel`,
+        )
+      }
+      await hostClock.sleep(WATCH_EVERY_MS, { signal }).catch((error: unknown) => {
+        if (!signal.aborted) throw error
+      })
+    }
+  }
+}
+
+export class DiskAdd extends ClusterCommand {
+  static override summary = 'Give a chunkserver a further directory to store chunks in.'
+  static override description =
+    'SPEC is a line as in the configuration: PATH [SPACE]. It holds until the chunkserver restarts: add it to "disks" in its file as well.'
+  static override examples = ['<%= config.bin %> disk add chunkserver-1 "/srv/disk2 -10%"']
+  static override args = {
+    node: Args.string({ required: true, description: 'Name or number of the chunkserver.' }),
+    spec: Args.string({ required: true, description: 'PATH [SPACE], one argument.' }),
+  }
+
+  async run(): Promise<{ disk: DiskId }> {
+    const { args, flags } = await this.parse(DiskAdd)
+    return this.withMaster(flags, async (admin) => {
+      const { nodes } = await admin.call('status', {})
+      const node = nodes.find((n) => n.name === args.node) ?? nodes.find((n) => String(n.node) === args.node)
+      if (node === undefined)
+        throw new FsError(
+          'ENOENT',
+          `no chunkserver "${args.node}"; there are ${nodes.map((n) => n.name).join(', ') || 'none'}`,
+        )
+      const { disk } = await admin.call('diskAdd', { node: node.node as NodeId, spec: args.spec })
+      this.log(`Disk ${disk} of ${node.name} is in use.`)
+      return { disk }
+    })
+  }
+}
+
+export class DiskRemove extends ClusterCommand {
+  static override summary = 'Forget a disk. Refused while it holds the only copy of anything.'
+  static override examples = ['<%= config.bin %> disk remove 3']
+  static override args = { disk: diskArg }
+  static override flags = {
+    force: Flags.boolean({
+      summary: 'Also when data is lost by it (the disk burned, and so did its other copies).',
+      default: false,
+    }),
+  }
+
+  async run(): Promise<{ disk: number; removed: true }> {
+    const { args, flags } = await this.parse(DiskRemove)
+    return this.withMaster(flags, async (admin) => {
+      const disk = findDisk(args.disk, await admin.call('diskList', {}))
+      await admin.call('diskRemove', { stamp: ADMIN_STAMP, disk: diskId(disk.disk), force: flags.force })
+      this.log(`Disk ${disk.disk} (${disk.nodeName}:${disk.path}) is forgotten; its files were left as they are.`)
+      return { disk: disk.disk, removed: true }
+    })
+  }
+}

@@ -1,0 +1,53 @@
+/* `holdfast mount PATH` and `umount PATH`: a further mount in the background, without writing a file for it. */
+
+import { Args, Flags } from '@oclif/core'
+import { BaseCommand, ClusterCommand } from '../base.ts'
+
+export class Mount extends ClusterCommand {
+  static override summary = 'Mount a cluster at a directory, in the background.'
+  static override description =
+    'The cluster is found as by every command; --master names one directly. For a mount that outlives reboots use `run mount` under systemd.'
+  static override examples = [
+    '<%= config.bin %> mount --dir .holdfast mnt2',
+    '<%= config.bin %> mount --master 10.1.0.1:9460 /mnt/holdfast --read-only',
+  ]
+  static override args = { path: Args.string({ required: true, description: 'Where; made when missing.' }) }
+  static override flags = {
+    master: Flags.string({ summary: 'Address of the master.', helpValue: 'HOST:PORT', exclusive: ['dir'] }),
+    door: Flags.option({
+      options: ['fuse', 'fuse-native'] as const,
+      default: 'fuse',
+      summary: 'How the kernel is spoken to.',
+    })(),
+    'read-only': Flags.boolean({ summary: 'Refuse every change.', default: false }),
+    'op-log': Flags.string({ summary: 'Write one JSON line per operation to this file.', helpValue: 'FILE' }),
+  }
+
+  async run(): Promise<{ mountpoint: string; pid: number; log: string }> {
+    const { args, flags } = await this.parse(Mount)
+    const { mountInBackground } = await import('../mounting.ts')
+    const mounted = await mountInBackground(args.path, {
+      dir: flags.dir,
+      master: flags.master,
+      door: flags.door,
+      readOnly: flags['read-only'],
+      opLog: flags['op-log'],
+    })
+    this.log(`Mounted at ${mounted.mountpoint} (process ${mounted.pid}); its log is ${mounted.log}`)
+    return mounted
+  }
+}
+
+export class Umount extends BaseCommand {
+  static override summary = 'Unmount a directory; everything written is brought to the chunkservers first.'
+  static override examples = ['<%= config.bin %> umount mnt2']
+  static override args = { path: Args.string({ required: true, description: 'The mount point.' }) }
+
+  async run(): Promise<{ mountpoint: string }> {
+    const { args } = await this.parse(Umount)
+    const { unmountPath } = await import('../mounting.ts')
+    const mountpoint = await unmountPath(args.path)
+    this.log(`Unmounted ${mountpoint}`)
+    return { mountpoint }
+  }
+}

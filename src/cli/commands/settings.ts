@@ -1,0 +1,79 @@
+/* `holdfast settings show | set`: what holds for the whole cluster; kept in the changelog, not in files. */
+
+import { Flags } from '@oclif/core'
+import { FsError } from '../../base/fault.ts'
+import { formatDuration } from '../../base/units.ts'
+import type { Settings } from '../../wire/protocol.ts'
+import { ADMIN_STAMP } from '../admin.ts'
+import { ClusterCommand } from '../base.ts'
+import { table } from '../render.ts'
+import { durationOf } from './trash.ts'
+
+function render(settings: Settings): string {
+  const rows: [string, string, string][] = [
+    ['copies', String(settings.copies), 'chunkservers that hold each chunk'],
+    [
+      'grace',
+      formatDuration(settings.graceMs),
+      'a chunkserver may be away this long before its chunks are copied again',
+    ],
+    [
+      'trash-retention',
+      formatDuration(settings.trashRetentionMs),
+      'deleted files of new directories are kept this long',
+    ],
+    ['session-timeout', formatDuration(settings.sessionTimeoutMs), 'a mount unheard of this long has lost its locks'],
+  ]
+  return table(rows, [
+    { title: 'SETTING', value: (r) => r[0] },
+    { title: 'VALUE', value: (r) => r[1], right: true },
+    { title: 'MEANS', value: (r) => r[2] },
+  ])
+}
+
+export class SettingsShow extends ClusterCommand {
+  static override summary = 'The settings of the cluster.'
+  static override examples = ['<%= config.bin %> settings show']
+
+  async run(): Promise<Settings> {
+    const { flags } = await this.parse(SettingsShow)
+    return this.withMaster(flags, async (admin) => {
+      const { settings } = await admin.call('status', {})
+      this.log(render(settings))
+      return settings
+    })
+  }
+}
+
+export class SettingsSet extends ClusterCommand {
+  static override summary = 'Change settings of the cluster.'
+  static override examples = [
+    '<%= config.bin %> settings set --copies 3',
+    '<%= config.bin %> settings set --trash-retention 7d',
+  ]
+  static override flags = {
+    copies: Flags.integer({ summary: 'Copies of each chunk; existing chunks follow.', min: 1, max: 64 }),
+    grace: Flags.string({ summary: 'Like 10min.', helpValue: 'TIME' }),
+    'trash-retention': Flags.string({ summary: 'Like 24h; 0: no trash.', helpValue: 'TIME' }),
+    'session-timeout': Flags.string({ summary: 'Like 30s.', helpValue: 'TIME' }),
+  }
+
+  async run(): Promise<Settings> {
+    const { flags } = await this.parse(SettingsSet)
+    const time = (typed: string | undefined): number | undefined =>
+      typed === undefined ? undefined : durationOf(typed)
+    const change = {
+      copies: flags.copies,
+      graceMs: time(flags.grace),
+      trashRetentionMs: time(flags['trash-retention']),
+      sessionTimeoutMs: time(flags['session-timeout']),
+    }
+    if (Object.values(change).every((value) => value === undefined))
+      throw new FsError('EINVAL', 'nothing to set; see holdfast settings set --help')
+    return this.withMaster(flags, async (admin) => {
+      const settings = await admin.call('settingsSet', { stamp: ADMIN_STAMP, ...change })
+      this.log(render(settings))
+      return settings
+    })
+  }
+}

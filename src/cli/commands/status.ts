@@ -1,0 +1,89 @@
+/* `holdfast status`: the whole cluster on one page. */
+
+import { formatBytes, formatDuration } from '../../base/units.ts'
+import type { StatusReport } from '../../wire/reports.ts'
+import { ClusterCommand } from '../base.ts'
+import { bar, count, readableName, table } from '../render.ts'
+
+export class Status extends ClusterCommand {
+  static override summary = 'Roles, versions, capacity, how safe the chunks are, running work.'
+  static override examples = ['<%= config.bin %> status', '<%= config.bin %> status --dir /srv/holdfast --json']
+
+  async run(): Promise<StatusReport> {
+    const { flags } = await this.parse(Status)
+    return this.withMaster(flags, async (admin) => {
+      const status = await admin.call('status', {})
+      this.log(renderStatus(status))
+      return status
+    })
+  }
+}
+
+export function renderStatus(s: StatusReport): string {
+  const used = s.totalBytes === 0 ? 0 : s.usedBytes / s.totalBytes
+  const parts = [
+    [
+      `cluster ${s.cluster}, version ${s.version}, up ${formatDuration(s.uptimeSeconds * 1000)}, ${s.settings.copies} ${s.settings.copies === 1 ? 'copy' : 'copies'}`,
+      `space   ${bar(used)}  ${formatBytes(s.usedBytes)} of ${formatBytes(s.totalBytes)} used, ${formatBytes(s.availableBytes)} available`,
+      `files   ${count(s.files, 'file')}, ${s.directories} ${s.directories === 1 ? 'directory' : 'directories'}, ${formatBytes(s.logicalBytes)}; ${s.trashed} in the trash`,
+      `chunks  ${chunkHealth(s.chunks)}`,
+    ].join('\n'),
+    table(s.nodes, [
+      { title: 'CHUNKSERVER', value: (n) => n.name },
+      { title: 'ADDRESS', value: (n) => `${n.host}:${n.port}` },
+      { title: 'VERSION', value: (n) => n.version },
+      {
+        title: 'STATE',
+        value: (n) =>
+          n.connected
+            ? 'connected'
+            : `away ${formatDuration(n.awaySeconds * 1000)}, grace ${formatDuration(n.graceLeftSeconds * 1000)}`,
+      },
+    ]),
+    renderDisks(s.disks),
+    table(s.sessions, [
+      { title: 'MOUNT', value: (m) => `${m.host}:${m.mountpoint}` },
+      { title: 'VERSION', value: (m) => m.version },
+      { title: 'STATE', value: (m) => (m.connected ? 'connected' : `away ${formatDuration(m.idleSeconds * 1000)}`) },
+      { title: 'OPEN', value: (m) => m.openFiles, right: true },
+      { title: 'LOCKS', value: (m) => m.locks, right: true },
+    ]),
+    table(
+      s.work.filter((w) => w.state !== 'idle' || w.lastError !== ''),
+      [
+        { title: 'WORK', value: (w) => w.name },
+        { title: 'STATE', value: (w) => w.state },
+        { title: 'QUEUED', value: (w) => w.queued, right: true },
+        { title: 'PROGRESS', value: (w) => w.progress },
+        { title: 'LAST ERROR', value: (w) => w.lastError },
+      ],
+    ),
+  ]
+  return parts.filter((part) => part !== '').join('\n\n')
+}
+
+function chunkHealth(c: StatusReport['chunks']): string {
+  const words: [number, string][] = [
+    [c.lost, 'LOST'],
+    [c.endangered, 'endangered (one copy left)'],
+    [c.under, 'under'],
+    [c.over, 'over'],
+    [c.safe, 'safe'],
+    [c.open, 'being written'],
+  ]
+  const shown = words.filter(([n, word]) => n > 0 || word === 'safe').map(([n, word]) => `${n} ${word}`)
+  return shown.join(', ')
+}
+
+export function renderDisks(disks: StatusReport['disks']): string {
+  return table(disks, [
+    { title: 'DISK', value: (d) => d.disk, right: true },
+    { title: 'ON', value: (d) => d.nodeName },
+    { title: 'PATH', value: (d) => readableName(d.path) },
+    { title: 'STATE', value: (d) => (d.draining ? `draining (${d.toMove} left)` : d.state) },
+    { title: 'USED', value: (d) => formatBytes(d.usedBytes), right: true },
+    { title: 'AVAILABLE', value: (d) => formatBytes(d.availableBytes), right: true },
+    { title: 'CHUNKS', value: (d) => d.chunks, right: true },
+    { title: 'ERRORS', value: (d) => (d.error === '' ? d.errors : `${d.errors} (${d.error})`) },
+  ])
+}

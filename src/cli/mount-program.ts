@@ -1,0 +1,74 @@
+/*
+ * What has to be started so that a mount role can mount: itself, for root over /dev/fuse; itself behind fusermount3, for
+ * an ordinary user; itself with libfuse 2 in the loader's path, for the fuse-native door. Clears a dead mount first.
+ */
+
+import { mkdir } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { FsError } from '../base/fault.ts'
+import { mountSource } from '../config/mount-source.ts'
+import type { MountConfig, RoleName } from '../config/tables.ts'
+import { fuseNativeEnvironment } from '../fuse/fuse-native-door.ts'
+import { FUSERMOUNT_FD_VARIABLE, fusermountCommand } from '../fuse/fusermount.ts'
+import { haveFusermount } from '../fuse/mount.ts'
+import { clearStale } from '../fuse/mounts.ts'
+import { hostClock } from '../host/clock.ts'
+import { hostLog } from '../host/log.ts'
+
+export interface Program {
+  readonly file: string
+  readonly args: readonly string[]
+  /** Beside the environment of this process. */
+  readonly env: Readonly<Record<string, string>>
+}
+
+/** Tells the process started with it that its loader knows libfuse 2. */
+const NATIVE_READY_VARIABLE = 'HOLDFAST_FUSE_NATIVE_READY'
+
+/** The program and the arguments with which this very program runs a role (from dist/, or in development through tsx). */
+export function roleProgram(role: RoleName, configFile: string): Program {
+  const main = fileURLToPath(new URL(import.meta.url.endsWith('.ts') ? './main.ts' : './main.js', import.meta.url))
+  return { file: process.execPath, args: [...process.execArgv, main, 'run', role, '--config', configFile], env: {} }
+}
+
+const isRoot = (): boolean => process.getuid?.() === 0
+
+/** Whether this process can mount as it is, or has to be started once more through mountProgram(). */
+export const canMountHere = (config: MountConfig): boolean =>
+  config.door === 'fuse'
+    ? isRoot() || process.env[FUSERMOUNT_FD_VARIABLE] !== undefined
+    : process.env[NATIVE_READY_VARIABLE] !== undefined
+
+export async function mountProgram(config: MountConfig, configFile: string): Promise<Program> {
+  const own = roleProgram('mount', configFile)
+  if (config.door === 'fuse' && !isRoot() && !(await haveFusermount()))
+    throw new FsError(
+      'EPERM',
+      'an ordinary user mounts through fusermount3, which is missing; as root: apt-get install --yes fuse3',
+    )
+  await clearStale(config.mountpoint, hostClock, hostLog({ component: 'mount' }))
+  await mkdir(config.mountpoint, { recursive: true })
+  if (config.door === 'fuse-native')
+    return {
+      ...own,
+      env: { ...(await fuseNativeEnvironment(join(runtimeDir(), 'lib'))), [NATIVE_READY_VARIABLE]: '1' },
+    }
+  if (isRoot()) return own
+  const command = fusermountCommand({
+    mountpoint: config.mountpoint,
+    source: mountSource(config.masterHost, config.masterPort),
+    readOnly: config.readOnly,
+    allowOther: config.allowOther,
+    program: [own.file, ...own.args],
+  })
+  return { ...command, env: {} }
+}
+
+/** For files that are of no use after the machine restarts. */
+export function runtimeDir(): string {
+  if (isRoot()) return '/run/holdfast'
+  const own = process.env['XDG_RUNTIME_DIR']
+  return own === undefined ? join(tmpdir(), `holdfast-${process.getuid?.()}`) : join(own, 'holdfast')
+}

@@ -1,0 +1,249 @@
+/*
+ * THE tables of node settings: what the TOML file of a role may say. A new setting is a new row here and nothing else; the
+ * type that the daemon gets, the checks and docs/config.md follow from it.
+ *
+ * Settings of the whole cluster (copies, grace, trash, session timeout) live in the changelog; their rows here only say
+ * what a brand-new cluster starts with. `holdfast settings set` changes them later.
+ */
+
+import {
+  bool,
+  type ConfigRows,
+  choice,
+  durationMs,
+  integer,
+  path,
+  port,
+  type SectionOf,
+  sizeBytes,
+  text,
+  textList,
+} from './rows.ts'
+
+const MiB = 1024 * 1024
+
+/** A master listens here unless told otherwise; chunkservers take the next port. */
+export const MASTER_PORT = 9460
+export const CHUNKSERVER_PORT = 9461
+
+const cluster = {
+  id: text('', {
+    means: 'The cluster this process belongs to; empty: a new master makes one up, others take the one they find.',
+    danger: 'A wrong id makes every connection be refused, which is its purpose.',
+  }),
+} as const
+
+const log = {
+  level: choice(['debug', 'info', 'warn', 'error'], 'info', { means: 'The least important line that is written.' }),
+  file: path('', {
+    means: 'Where JSON lines are appended; empty: standard error.',
+    danger: 'The file is not rotated by the process; use logrotate with copytruncate, or leave it empty under systemd.',
+  }),
+} as const
+
+const master = {
+  dataDir: path(undefined, {
+    means: 'The directory of the metadata database.',
+    danger: 'Losing it loses the filesystem: chunk files alone have no names. Keep it on a disk that honours flushes.',
+  }),
+  listenHost: text('127.0.0.1', {
+    means: 'The address to listen on.',
+    danger: 'There is no authentication below the private mesh: never an address the internet can reach.',
+  }),
+  listenPort: port(MASTER_PORT, { means: 'The TCP port to listen on; 0 picks a free one.' }),
+  copies: integer(
+    '',
+    2,
+    { min: 1, max: 64 },
+    {
+      means: 'First start only: how many chunkservers hold each chunk.',
+      danger: 'With 1 the loss of one disk loses data.',
+    },
+  ),
+  graceMs: durationMs(
+    600_000,
+    {},
+    {
+      means: 'First start only: how long a chunkserver may be away before its chunks are copied again.',
+      danger: 'Too short: every reboot causes copying. Chunks with one copy left do not wait for it.',
+    },
+  ),
+  trashRetentionMs: durationMs(
+    86_400_000,
+    {},
+    {
+      means: 'First start only: how long deleted files stay in the trash (per file changeable).',
+      danger: 'Deleted files need space until then.',
+    },
+  ),
+  sessionTimeoutMs: durationMs(
+    30_000,
+    { min: 1000 },
+    {
+      means: 'First start only: a mount unheard of for this long has lost its locks and open files.',
+      danger: 'Shorter than a network outage: mounts lose their locks in every outage.',
+    },
+  ),
+  deadGraceMs: durationMs(
+    60_000,
+    {},
+    {
+      means: 'How long a chunk without live bytes stays on the disks, for readers that still know its place.',
+    },
+  ),
+  heartbeatMs: durationMs(
+    2000,
+    { min: 100, max: 60_000 },
+    {
+      means: 'How often a chunkserver reports the state and space of its disks.',
+    },
+  ),
+  changelogKeep: integer(
+    'commands',
+    1_000_000,
+    { min: 1000 },
+    {
+      means: 'How many commands the changelog keeps for followers and `changelog tail`.',
+      danger: 'A follower further behind has to start from a full copy.',
+    },
+  ),
+  repairParallel: integer(
+    '',
+    4,
+    { min: 1, max: 64 },
+    {
+      means: 'Copies made at one time per chunkserver while repairing or draining.',
+      danger: 'More competes with readers and writers for the disks.',
+    },
+  ),
+  repairBytesPerSecond: sizeBytes(
+    0,
+    {},
+    {
+      means: 'Upper bound of repair traffic per copy; 0: none.',
+      danger: 'Too low leaves chunks below their number of copies for long.',
+    },
+  ),
+  compactBelowPercent: integer(
+    '%',
+    50,
+    { min: 1, max: 95 },
+    {
+      means: 'A sealed chunk whose live share falls below this is rewritten.',
+      danger: 'High values rewrite much to win little.',
+    },
+  ),
+} as const
+
+const chunkserver = {
+  name: text('', { means: 'How people call this chunkserver; empty: the host name.' }),
+  dataDir: path(undefined, {
+    means: "The chunkserver's own directory (its identity).",
+    danger: 'Two chunkservers with one identity are refused by the master.',
+  }),
+  disks: textList(
+    undefined,
+    { maxLength: 256 },
+    {
+      means:
+        'One line per disk as in mfshdd.cfg: `[*]PATH [SPACE]`. `*` marks for removal; SPACE: `100GiB` or `80%` use at most, `-10GiB` or `-10%` leave free, `=` shared with others.',
+      danger: 'Two lines on one physical disk are one failure domain that looks like two.',
+    },
+  ),
+  listenHost: text('127.0.0.1', {
+    means: 'The address to listen on.',
+    danger: 'There is no authentication below the private mesh: never an address the internet can reach.',
+  }),
+  listenPort: port(CHUNKSERVER_PORT, { means: 'The TCP port to listen on; 0 picks a free one.' }),
+  advertiseHost: text('', {
+    means: 'The address that mounts and other chunkservers are told; empty: the one it listens on.',
+    danger: 'Must be reachable from every mount.',
+  }),
+  masterHost: text('127.0.0.1', { means: 'Where the master is.' }),
+  masterPort: port(MASTER_PORT, { means: "The master's port." }),
+  leaveFreeBytes: sizeBytes(
+    256 * MiB,
+    {},
+    {
+      means: 'Left free on each disk whose line says nothing about space.',
+      danger: 'A disk filled to the last byte slows down and cannot delete on some filesystems.',
+    },
+  ),
+  scrubDays: integer(
+    'days',
+    30,
+    { min: 0, max: 3650 },
+    {
+      means: 'Every block is read and checked once in this time; 0: never.',
+      danger: '0 finds silent damage only when somebody reads the file, maybe after the other copy is gone.',
+    },
+  ),
+} as const
+
+const mount = {
+  mountpoint: path(undefined, {
+    means: 'Where the filesystem appears; made when missing.',
+    danger: 'What lies in that directory is hidden while mounted.',
+  }),
+  masterHost: text('127.0.0.1', { means: 'Where the master is.' }),
+  masterPort: port(MASTER_PORT, { means: "The master's port." }),
+  door: choice(['fuse', 'fuse-native'], 'fuse', {
+    means: 'How the kernel is spoken to: straight over /dev/fuse, or through libfuse 2.',
+    danger: 'fuse-native lacks locks across mounts, invalidation and more; see docs/fuse-native.md.',
+  }),
+  allowOther: bool(true, {
+    means: 'Other users may use the mount (permissions are checked by the kernel).',
+    danger: 'An ordinary user needs user_allow_other in /etc/fuse.conf for true.',
+  }),
+  readOnly: bool(false, { means: 'Refuse every change.' }),
+  onDisconnectMs: durationMs(
+    300_000,
+    {},
+    {
+      means: 'How long an operation waits for the master or a chunkserver before it fails with EIO.',
+      danger: 'Too short turns a restart into write errors; programs wait (interruptible) until then.',
+    },
+  ),
+  cacheBytes: sizeBytes(
+    64 * MiB,
+    { min: MiB },
+    {
+      means: 'Memory for blocks read.',
+      danger: 'On a 1 GB machine more than 128 MiB leaves too little for the kernel.',
+    },
+  ),
+  writeBufferBytes: sizeBytes(
+    64 * MiB,
+    { min: 8 * MiB },
+    {
+      means: 'Memory for data written and not yet durable on every copy; writers wait when it is full.',
+      danger: 'This much unsynced data is lost with the machine.',
+    },
+  ),
+  opLog: path('', {
+    means: 'Append one JSON line per operation to this file; empty: none.',
+    danger: 'Grows fast and slows the mount; for diagnosis only.',
+  }),
+} as const
+
+export const sections = { cluster, log, master, chunkserver, mount } as const satisfies Record<string, ConfigRows>
+export type SectionName = keyof typeof sections
+
+export const ROLES = ['master', 'chunkserver', 'mount'] as const
+export type RoleName = (typeof ROLES)[number]
+
+export type ClusterSection = SectionOf<typeof cluster>
+export type LogSection = SectionOf<typeof log>
+interface Common {
+  readonly cluster: ClusterSection
+  readonly log: LogSection
+}
+/** A role's own rows lie flat beside `cluster` and `log`: config.dataDir, config.cluster.id. */
+export interface MasterConfig extends Common, SectionOf<typeof master> {}
+export interface ChunkserverConfig extends Common, SectionOf<typeof chunkserver> {}
+export interface MountConfig extends Common, SectionOf<typeof mount> {}
+export interface RoleConfigs {
+  readonly master: MasterConfig
+  readonly chunkserver: ChunkserverConfig
+  readonly mount: MountConfig
+}

@@ -1,0 +1,234 @@
+/*
+ * Which chunks need something, found without ever walking the healthy ones. Three sources: chunks that a command has just
+ * touched; the state's attention table (copies other than wanted, seals outstanding); and the chunks of disks that cannot
+ * be read or are to be emptied, walked in rounds for as long as that is so. A round costs in proportion to what is wrong,
+ * and rests ten times as long as it took.
+ *
+ * Everything here can be thrown away: the next round finds it again. That is also what happens when a queue is full.
+ */
+
+import { FsError } from '../base/fault.ts'
+import type { ChunkId, DiskId } from '../base/ids.ts'
+import type { Work, WorkStep } from '../base/worker.ts'
+import type { Clock } from '../base/world.ts'
+import { chunkClass } from './core/chunks.ts'
+import type { ChunkRecord } from './core/records.ts'
+import {
+  type DiskMap,
+  type Health,
+  judge,
+  type RepairChunk,
+  type RepairRules,
+  URGENCIES,
+  type Urgency,
+} from './core/repair.ts'
+import type { State } from './core/state.ts'
+import type { Nodes } from './nodes.ts'
+
+/** Chunks per urgency held in memory: minutes of work for the repair; more are found again by the next round. */
+const QUEUE_MAX = 10_000
+/** Chunks looked at in one step: about 5 ms. */
+const STEP_CHUNKS = 1_000
+/** Between steps of a round, so that a walk over a million chunks leaves nine tenths of the processor to others. */
+const STEP_REST_MS = 50
+const ROUND_REST_MS = 5_000
+const ROUND_REST_FACTOR = 10
+/** Copies known to be beyond repair; a disk with more is failing as a whole. */
+const BAD_MAX = 10_000
+
+type Overlay = { -readonly [K in Exclude<Health, 'open'>]: number }
+const emptyOverlay = (): Overlay => ({ safe: 0, under: 0, endangered: 0, lost: 0, over: 0 })
+
+export class ChunkWatch implements Work {
+  readonly #state: State
+  readonly #nodes: Nodes
+  readonly #clock: Clock
+  readonly #rules: () => RepairRules
+  readonly #queues = new Map<Urgency, Set<ChunkId>>(URGENCIES.map((urgency) => [urgency, new Set()]))
+  readonly #sealing = new Set<ChunkId>()
+  readonly #bad = new Map<ChunkId, DiskId[]>()
+  #fresh = new Set<ChunkId>()
+  #round:
+    | { sources: ('attention' | DiskId)[]; at: number; cursor: ChunkId | 0; beganMs: number; overlay: Overlay }
+    | undefined
+  #nextRoundMs = 0
+  #overlay = emptyOverlay()
+  /** There is something in the queues. */
+  onWork: () => void = () => undefined
+
+  constructor(state: State, nodes: Nodes, clock: Clock, rules: () => RepairRules) {
+    this.#state = state
+    this.#nodes = nodes
+    this.#clock = clock
+    this.#rules = rules
+  }
+
+  /** A command has changed these. */
+  touched(chunks: readonly ChunkId[]): void {
+    for (const chunk of chunks) if (this.#fresh.size < QUEUE_MAX) this.#fresh.add(chunk)
+  }
+
+  /** Disks came or went: what was judged before may be wrong now. */
+  livenessChanged(): void {
+    this.#round = undefined
+    this.#nextRoundMs = 0
+  }
+
+  /** A copy that cannot be repaired in place. */
+  beyondRepair(chunk: ChunkId, disk: DiskId): void {
+    if (this.#bad.size >= BAD_MAX) throw new FsError('EBUSY', 'too many damaged copies are waiting for replacement')
+    const disks = this.#bad.get(chunk) ?? []
+    if (!disks.includes(disk)) this.#bad.set(chunk, [...disks, disk])
+    this.touched([chunk])
+  }
+
+  view(chunk: ChunkId, record: ChunkRecord): RepairChunk {
+    const bad = this.#bad.get(chunk)?.filter((disk) => record.disks.includes(disk)) ?? []
+    if (bad.length === 0) this.#bad.delete(chunk)
+    return {
+      chunk,
+      sealed: record.state === 'sealed',
+      length: record.length,
+      wanted: record.copies,
+      disks: record.disks,
+      unsealed: record.unsealed,
+      bad,
+    }
+  }
+
+  /** The most urgent chunks, leaving out what `busy` says. They stay queued until judged healthy. */
+  next(limit: number, busy: (chunk: ChunkId) => boolean): RepairChunk[] {
+    const chunks: RepairChunk[] = []
+    for (const queue of this.#queues.values()) {
+      for (const chunk of queue) {
+        if (chunks.length >= limit) return chunks
+        if (busy(chunk)) continue
+        const record = this.#state.chunk(chunk)
+        if (record === undefined) queue.delete(chunk)
+        else chunks.push(this.view(chunk, record))
+      }
+    }
+    return chunks
+  }
+
+  /** Chunks with copies that have to be sealed. */
+  nextSealing(limit: number, busy: (chunk: ChunkId) => boolean): ChunkId[] {
+    const chunks: ChunkId[] = []
+    for (const chunk of this.#sealing) {
+      if (chunks.length >= limit) break
+      if (!busy(chunk)) chunks.push(chunk)
+    }
+    return chunks
+  }
+
+  forgetFor(chunk: ChunkId): void {
+    for (const queue of this.#queues.values()) queue.delete(chunk)
+  }
+
+  /** How the health by the state's counters differs from the health by what can be read now. */
+  overlay(): Overlay {
+    return this.#overlay
+  }
+
+  get sealing(): number {
+    return this.#sealing.size
+  }
+  get waiting(): number {
+    let n = 0
+    for (const queue of this.#queues.values()) n += queue.size
+    return n
+  }
+
+  queued(): number {
+    return this.#fresh.size
+  }
+  progress(): string {
+    const counts = URGENCIES.map((urgency) => `${urgency} ${this.#queues.get(urgency)!.size}`)
+    return `${counts.join(', ')}, sealing ${this.#sealing.size}`
+  }
+
+  async step(): Promise<WorkStep> {
+    const disks = this.#nodes.map()
+    const rules = this.#rules()
+    let left = STEP_CHUNKS
+    for (const chunk of this.#fresh) {
+      if (left-- <= 0) break
+      this.#fresh.delete(chunk)
+      this.#look(chunk, disks, rules)
+    }
+    const nowMs = this.#clock.monotonicMs()
+    if (this.#round === undefined && nowMs >= this.#nextRoundMs) this.#beginRound(disks, nowMs)
+    if (this.#round !== undefined && left > 0) this.#walk(left, disks, rules)
+    if (this.waiting > 0 || this.#sealing.size > 0) this.onWork()
+    if (this.#fresh.size > 0 || this.#round !== undefined) return { restMs: STEP_REST_MS, resting: 'throttled' }
+    return { restMs: Math.max(STEP_REST_MS, this.#nextRoundMs - this.#clock.monotonicMs()), resting: 'idle' }
+  }
+
+  #beginRound(disks: DiskMap, nowMs: number): void {
+    const troubled = [...disks.values()].filter((d) => !d.live || d.draining).map((d) => d.disk)
+    this.#round = { sources: ['attention', ...troubled], at: 0, cursor: 0, beganMs: nowMs, overlay: emptyOverlay() }
+  }
+
+  #walk(limit: number, disks: DiskMap, rules: RepairRules): void {
+    const round = this.#round!
+    let left = limit
+    while (left > 0 && round.at < round.sources.length) {
+      const source = round.sources[round.at]!
+      const page =
+        source === 'attention'
+          ? this.#state.attentionPage(round.cursor, left)
+          : this.#state.chunksOfDisk(source, round.cursor, left)
+      for (const chunk of page) {
+        const health = this.#look(chunk, disks, rules)
+        if (source !== 'attention' && health !== undefined) this.#count(chunk, source, health, round)
+      }
+      left -= page.length
+      round.cursor = page.at(-1) ?? 0
+      // A page is short only at the end of its table.
+      if (left > 0) {
+        round.at++
+        round.cursor = 0
+      }
+    }
+    if (round.at < round.sources.length) return
+    const nowMs = this.#clock.monotonicMs()
+    this.#overlay = round.overlay
+    this.#nextRoundMs = nowMs + Math.max(ROUND_REST_MS, (nowMs - round.beganMs) * ROUND_REST_FACTOR)
+    this.#round = undefined
+  }
+
+  /** Each chunk once: at the first of the walked disks that it counts on. */
+  #count(
+    chunk: ChunkId,
+    source: DiskId,
+    health: Health,
+    round: { sources: ('attention' | DiskId)[]; overlay: Overlay },
+  ): void {
+    const record = this.#state.chunk(chunk)
+    if (record === undefined || round.sources.find((s) => record.disks.includes(s as DiskId)) !== source) return
+    const counted = chunkClass(record)
+    if (counted === 'open' || counted === 'dead' || health === 'open' || counted === health) return
+    round.overlay[counted]--
+    round.overlay[health]++
+  }
+
+  #look(chunk: ChunkId, disks: DiskMap, rules: RepairRules): Health | undefined {
+    this.forgetFor(chunk)
+    this.#sealing.delete(chunk)
+    const record = this.#state.chunk(chunk)
+    if (record === undefined) {
+      this.#bad.delete(chunk)
+      return undefined
+    }
+    if (record.state === 'sealing' || record.unsealed.some((disk) => disks.get(disk)?.live === true)) {
+      if (this.#sealing.size < QUEUE_MAX) this.#sealing.add(chunk)
+    }
+    if (record.state === 'sealed' && record.live === 0) return undefined
+    const { health, need } = judge(this.view(chunk, record), disks, rules)
+    if (need.kind !== 'none') {
+      const queue = this.#queues.get(need.urgency)!
+      if (queue.size < QUEUE_MAX) queue.add(chunk)
+    }
+    return health
+  }
+}

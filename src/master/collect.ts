@@ -1,0 +1,182 @@
+/*
+ * What is not needed any more goes: files of copies that do not count, chunks without a live byte after their grace,
+ * extents of deleted files in steps, the trash when its time is over, sessions that fell silent.
+ */
+
+import { FsError } from '../base/fault.ts'
+import type { ChunkId, DiskId } from '../base/ids.ts'
+import type { Work, WorkStep } from '../base/worker.ts'
+import type { Clock, Log } from '../base/world.ts'
+import type { State } from './core/state.ts'
+import type { Loop } from './loop.ts'
+import type { Nodes } from './nodes.ts'
+import { isAbsence, type Orders } from './orders.ts'
+
+/** Deletions remembered for disks that are away or slow, about 60 bytes each. */
+const DELETES_MAX = 200_000
+/** As many as one order holds. */
+const PER_ORDER_MAX = 4_096
+const IDLE_MS = 60_000
+const AGAIN_MS = 1_000
+
+/**
+ * Files on disks that nobody counts. Remembered in memory only: a disk for which something was forgotten (too many, or
+ * it was away) is asked for all it holds when it comes back, and is told then what is not wanted.
+ */
+export class Deletions implements Work {
+  readonly #state: State
+  readonly #nodes: Nodes
+  readonly #orders: Orders
+  readonly #log: Log
+  readonly #byDisk = new Map<DiskId, Set<ChunkId>>()
+  readonly #sent = new Map<DiskId, Set<ChunkId>>()
+  readonly #incomplete = new Set<DiskId>()
+  #size = 0
+  #deleted = 0
+  onWork: () => void = () => undefined
+
+  constructor(state: State, nodes: Nodes, orders: Orders, log: Log) {
+    this.#state = state
+    this.#nodes = nodes
+    this.#orders = orders
+    this.#log = log
+  }
+
+  add(unwanted: readonly { readonly disk: DiskId; readonly chunk: ChunkId }[]): void {
+    for (const { disk, chunk } of unwanted) {
+      if (this.#size >= DELETES_MAX) {
+        this.#incomplete.add(disk)
+        continue
+      }
+      const chunks = this.#byDisk.get(disk) ?? new Set()
+      if (chunks.has(chunk)) continue
+      chunks.add(chunk)
+      this.#byDisk.set(disk, chunks)
+      this.#size++
+    }
+    this.onWork()
+  }
+
+  /** A new copy must not be made where the old one's file is still to be deleted. */
+  pending(disk: DiskId, chunk: ChunkId): boolean {
+    return this.#byDisk.get(disk)?.has(chunk) === true || this.#sent.get(disk)?.has(chunk) === true
+  }
+
+  /** Whether the disk has to say all it holds; asked once, when it registers. */
+  takeIncomplete(disk: DiskId): boolean {
+    return this.#incomplete.delete(disk)
+  }
+
+  queued(): number {
+    return this.#size
+  }
+  progress(): string {
+    return `${this.#deleted} deleted`
+  }
+
+  async step(signal: AbortSignal): Promise<WorkStep> {
+    const turns: Promise<void>[] = []
+    for (const [disk, chunks] of this.#byDisk) {
+      if (this.#state.disk(disk) === undefined) this.#take(disk, chunks, chunks.size)
+      else if (this.#nodes.isLive(disk) && this.#nodes.peerOf(disk) !== undefined)
+        turns.push(this.#delete(disk, this.#take(disk, chunks, PER_ORDER_MAX), signal))
+    }
+    await Promise.all(turns)
+    return { restMs: turns.length > 0 ? 0 : this.#size > 0 ? AGAIN_MS : IDLE_MS, resting: 'idle' }
+  }
+
+  #take(disk: DiskId, chunks: Set<ChunkId>, limit: number): ChunkId[] {
+    const taken: ChunkId[] = []
+    for (const chunk of chunks) {
+      if (taken.length === limit) break
+      taken.push(chunk)
+    }
+    for (const chunk of taken) chunks.delete(chunk)
+    if (chunks.size === 0) this.#byDisk.delete(disk)
+    this.#size -= taken.length
+    return taken
+  }
+
+  async #delete(disk: DiskId, taken: ChunkId[], signal: AbortSignal): Promise<void> {
+    // What counts (again) stays.
+    const chunks = taken.filter((chunk) => this.#state.chunk(chunk)?.disks.includes(disk) !== true)
+    if (chunks.length === 0) return
+    this.#sent.set(disk, new Set(chunks))
+    try {
+      await this.#orders.give(disk, 'orderDelete', { disk, chunks }, signal)
+      this.#deleted += chunks.length
+    } catch (error) {
+      if (signal.aborted) throw error
+      if (!(error instanceof FsError)) throw error
+      this.#log.warn({ disk, chunks: chunks.length, error: error.message }, 'unneeded copies could not be deleted')
+      if (isAbsence(error)) this.add(chunks.map((chunk) => ({ disk, chunk })))
+      else this.#incomplete.add(disk)
+    } finally {
+      this.#sent.delete(disk)
+    }
+  }
+}
+
+export interface GarbageOptions {
+  /** How long a chunk without live bytes is kept for those that still read it and for a commit that is on its way. */
+  readonly deadGraceMs: number
+}
+
+/** Dead chunks, doomed inodes, expired trash, a changed number of copies: one command per step and kind, each bounded. */
+export class Garbage implements Work {
+  readonly #state: State
+  readonly #loop: Loop
+  readonly #clock: Clock
+  readonly #deadGraceSec: number
+  #forgotten = 0
+
+  constructor(state: State, loop: Loop, clock: Clock, { deadGraceMs }: GarbageOptions) {
+    this.#state = state
+    this.#loop = loop
+    this.#clock = clock
+    this.#deadGraceSec = Math.ceil(deadGraceMs / 1000)
+  }
+
+  queued(): number {
+    const { dead, doomed } = this.#state.counters()
+    return dead + doomed
+  }
+  progress(): string {
+    return `${this.#forgotten} chunks collected`
+  }
+
+  async step(): Promise<WorkStep> {
+    let busy = false
+    const now = this.#clock.now()
+    if (this.#state.counters().doomed > 0) {
+      await this.#loop.command(() => ({ ok: { kind: 'doomedFreed' } }))
+      busy = true
+    }
+    if (this.#state.counters().copiesToldTo !== undefined) {
+      await this.#loop.command(() => ({ ok: { kind: 'copiesTold', limit: TELL_AT_ONCE } }))
+      busy = true
+    }
+    const expiring = this.#state.trashPage(undefined, 1)[0]
+    if (expiring !== undefined && expiring.expirySec <= now.sec) {
+      const before = this.#state.counters().trashed
+      await this.#loop.command(() => ({ ok: { kind: 'trashExpired', limit: EXPIRE_AT_ONCE } }))
+      busy ||= this.#state.counters().trashed < before
+    }
+    const dead = this.#state.deadBefore(now.sec - this.#deadGraceSec, FORGET_AT_ONCE)
+    if (dead.length > 0) {
+      await this.#loop.command(() => ({ ok: { kind: 'chunksForgotten', chunks: dead } }))
+      this.#forgotten += dead.length
+      busy = true
+    }
+    return busy ? { restMs: STEP_REST_MS, resting: 'throttled' } : { restMs: LOOK_MS, resting: 'idle' }
+  }
+}
+
+/** Each frees a file's first extents within one command. */
+const EXPIRE_AT_ONCE = 256
+const FORGET_AT_ONCE = 1_024
+const TELL_AT_ONCE = 1_024
+/** Commands of this kind are as long as a turn may be; people's requests go between them. */
+const STEP_REST_MS = 20
+/** How late something may be collected. */
+const LOOK_MS = 2_000

@@ -1,0 +1,213 @@
+/*
+ * Rewriting what is left of half-dead chunks, and files in too many pieces, into new chunks. A chunkserver near the data
+ * copies the live ranges into a new chunk; when that is durable, one conditional command moves the extents that are still
+ * what they were. The old chunks die by themselves and are collected.
+ *
+ * After a crash of the master in between there is an open chunk of session 0: it is ended, empty, at the next start.
+ */
+
+import { FsError } from '../base/fault.ts'
+import type { ChunkId, DiskId, Ino } from '../base/ids.ts'
+import { CHUNK_BYTES_MAX } from '../base/limits.ts'
+import type { Work, WorkStep } from '../base/worker.ts'
+import type { Clock, Log } from '../base/world.ts'
+import type { Extent } from '../wire/protocol.ts'
+import { type Owned, type Rewrite, rewrite, rewriteByChunk } from './core/compaction.ts'
+import type { State } from './core/state.ts'
+import type { Loop } from './loop.ts'
+import type { Nodes } from './nodes.ts'
+import type { Orders } from './orders.ts'
+
+/** Extents moved by one command: it holds a turn of the loop for about 30 ms. */
+const MOVES_MAX = 2_048
+/** Chunks rewritten together. */
+const CHUNKS_MAX = 64
+/** Dead bytes that make a rewrite worth its orders and records. */
+const WIN_BYTES_MIN = 4 * 1024 * 1024
+/** A file is fragmented with more extents than this, … */
+const EXTENTS_MANY = 1_024
+/** … which are on average smaller than this. */
+const EXTENT_SMALL = 64 * 1024
+/** Files changed lately that are to be looked at; more are seen at their next change. */
+const CHANGED_MAX = 10_000
+const CHANGED_AT_ONCE = 200
+const IDLE_MS = 30_000
+const BETWEEN_MS = 100
+
+export interface CompactionOptions {
+  /** A sealed chunk with a smaller live share is rewritten; the state's own index holds those below half. */
+  readonly belowPercent: number
+}
+
+export class Compaction implements Work {
+  readonly #state: State
+  readonly #loop: Loop
+  readonly #nodes: Nodes
+  readonly #orders: Orders
+  readonly #clock: Clock
+  readonly #log: Log
+  readonly #belowPercent: number
+  readonly #changed = new Set<Ino>()
+  #abandonedEnded = false
+  /** The fragmented file being rewritten, and how far it is. */
+  #file: { ino: Ino; offset: number } | undefined
+  #cursor: ChunkId | 0 = 0
+  #notBeforeMs = 0
+  #rewritten = 0
+  #bytes = 0
+
+  constructor(
+    state: State,
+    loop: Loop,
+    nodes: Nodes,
+    orders: Orders,
+    clock: Clock,
+    log: Log,
+    { belowPercent }: CompactionOptions,
+  ) {
+    this.#state = state
+    this.#loop = loop
+    this.#nodes = nodes
+    this.#orders = orders
+    this.#clock = clock
+    this.#log = log
+    this.#belowPercent = belowPercent
+  }
+
+  /** Files whose data changed may have become fragmented. */
+  touched(inodes: readonly { readonly ino: Ino; readonly data: boolean }[]): void {
+    for (const { ino, data } of inodes) if (data && this.#changed.size < CHANGED_MAX) this.#changed.add(ino)
+  }
+
+  queued(): number {
+    return this.#file === undefined ? 0 : 1
+  }
+  progress(): string {
+    return `${this.#rewritten} rewrites, ${this.#bytes} bytes`
+  }
+
+  async step(signal: AbortSignal): Promise<WorkStep> {
+    await this.#endAbandoned()
+    const work = this.#sparse() ?? this.#fragmented()
+    if (work !== undefined && work.moves.length > 0) {
+      await this.#carryOut(work, signal)
+      return { restMs: BETWEEN_MS, resting: 'throttled' }
+    }
+    const more = this.#file !== undefined || this.#cursor !== 0
+    return more ? { restMs: BETWEEN_MS, resting: 'throttled' } : { restMs: IDLE_MS, resting: 'idle' }
+  }
+
+  async #endAbandoned(): Promise<void> {
+    if (this.#abandonedEnded) return
+    for (const chunk of this.#state.openChunksOf(MASTER)) await this.#end(chunk)
+    this.#abandonedEnded = true
+  }
+
+  /** Some half-dead chunks together, or undefined when there is nothing worth it. */
+  #sparse(): Rewrite | undefined {
+    if (this.#clock.monotonicMs() < this.#notBeforeMs) return undefined
+    const page = this.#state.sparsePage(this.#cursor, CHUNKS_MAX)
+    this.#cursor = page.length < CHUNKS_MAX ? 0 : page.at(-1)!
+    if (this.#cursor === 0) this.#notBeforeMs = this.#clock.monotonicMs() + IDLE_MS
+    const owned: Owned[] = []
+    let win = 0
+    let live = 0
+    for (const chunk of page) {
+      const record = this.#state.chunk(chunk)
+      if (record === undefined || record.live * 100 >= record.length * this.#belowPercent) continue
+      if (live + record.live > CHUNK_BYTES_MAX || owned.length >= MOVES_MAX || !this.#readable(chunk)) continue
+      owned.push(...this.#state.extentsInChunk(chunk, undefined, MOVES_MAX))
+      live += record.live
+      win += record.length - record.live
+    }
+    return win < WIN_BYTES_MIN ? undefined : rewriteByChunk(owned, CHUNK_BYTES_MAX, MOVES_MAX)
+  }
+
+  /** The next stretch of a file in too many pieces. */
+  #fragmented(): Rewrite | undefined {
+    this.#file ??= this.#nextFile()
+    if (this.#file === undefined) return undefined
+    const { ino, offset } = this.#file
+    const { extents, complete } = this.#state.extentsFrom(ino, offset, MOVES_MAX)
+    const last = extents.at(-1)
+    this.#file = complete || last === undefined ? undefined : { ino, offset: last.offset + last.length }
+    if (extents.length <= EXTENTS_MANY / 2 || averageOf(extents) >= EXTENT_SMALL) return undefined
+    const owned = extents.filter((extent) => this.#readable(extent.chunk)).map((extent) => ({ ino, extent }))
+    return rewrite(owned, CHUNK_BYTES_MAX, MOVES_MAX)
+  }
+
+  #nextFile(): { ino: Ino; offset: number } | undefined {
+    let left = CHANGED_AT_ONCE
+    for (const ino of this.#changed) {
+      if (left-- === 0) break
+      this.#changed.delete(ino)
+      const used = this.#state.inode(ino)?.attr.used ?? 0
+      if (used < EXTENT_SMALL) continue
+      const { extents, complete } = this.#state.extentsFrom(ino, 0, EXTENTS_MANY)
+      if (!complete && averageOf(extents) < EXTENT_SMALL) return { ino, offset: 0 }
+    }
+    return undefined
+  }
+
+  /** Sealed, and there is a copy to read it from. */
+  #readable(chunk: ChunkId): boolean {
+    const record = this.#state.chunk(chunk)
+    return record?.state === 'sealed' && record.disks.some((d) => this.#nodes.isLive(d) && !record.unsealed.includes(d))
+  }
+
+  async #carryOut({ ranges, moves, length }: Rewrite, signal: AbortSignal): Promise<void> {
+    const sources = new Map(
+      [...new Set(ranges.map((range) => range.chunk))].map((chunk) => {
+        const found = this.#state.chunkPlaces(chunk)!
+        return [chunk, { ...found, places: this.#nodes.readable(found.places) }]
+      }),
+    )
+    const first = sources.get(ranges[0]!.chunk)!.places[0]
+    const copies = this.#state.settings().copies
+    const near = first === undefined ? undefined : { host: first.host }
+    const disks: DiskId[] = [...this.#nodes.choose(copies, length, near, []).disks]
+    if (disks.length === 0) throw new FsError('ENOSPC', 'no disk takes a rewritten chunk')
+    let chunk = 0 as ChunkId
+    await this.#loop.command(() => {
+      chunk = this.#state.nextIds().chunk
+      return { ok: { kind: 'compactBegun', chunk, disks, copies } }
+    })
+    try {
+      const reply = await this.#orders.give(
+        disks[0]!,
+        'orderCompact',
+        {
+          ranges: ranges.map((range) => ({
+            source: sources.get(range.chunk)!,
+            offset: range.offset,
+            length: range.length,
+          })),
+          chunk,
+          targets: this.#orders.places(disks),
+        },
+        signal,
+        { reads: first === undefined ? [] : [first.disk], writes: disks },
+      )
+      if (reply.length !== length)
+        throw new FsError('EIO', `the rewritten chunk has ${reply.length} bytes instead of ${length}`)
+    } catch (error) {
+      // An abort leaves the chunk open; the next start ends it.
+      if (!signal.aborted) await this.#end(chunk)
+      throw error
+    }
+    await this.#loop.command(() => ({ ok: { kind: 'relocate', chunk, length, moves: [...moves] } }))
+    this.#rewritten++
+    this.#bytes += length
+    this.#log.info({ chunk, bytes: length, extents: moves.length, from: sources.size }, 'live data rewritten')
+  }
+
+  /** A new chunk that nothing was moved to: it is dead at once, and collected. */
+  async #end(chunk: ChunkId): Promise<void> {
+    await this.#loop.command(() => ({ ok: { kind: 'relocate', chunk, length: 0, moves: [] } }))
+  }
+}
+
+const MASTER = 0 as never
+
+const averageOf = (extents: readonly Extent[]): number =>
+  extents.reduce((sum, extent) => sum + extent.length, 0) / Math.max(1, extents.length)

@@ -1,0 +1,259 @@
+/*
+ * Chunk records and everything that hangs on them: the indexes by disk, by session, of the dead, of those that repair or
+ * compaction has to look at, and the health counters. `putChunk` is the only place that changes a chunk record, so the
+ * indexes cannot drift from it.
+ */
+
+import { ok, type Result, refuse } from '../../base/fault.ts'
+import type { ChunkId, DiskId } from '../../base/ids.ts'
+import type { CommandOf } from './commands.ts'
+import type { ChunkRecord, Counters } from './records.ts'
+import { EMPTY } from './records.ts'
+import { key } from './tables.ts'
+import type { Work } from './work.ts'
+
+export type ChunkClass = 'open' | 'dead' | 'safe' | 'under' | 'endangered' | 'lost' | 'over'
+
+/** How safe a chunk is as far as the state knows: it does not know which disks can be reached. */
+export function chunkClass(record: ChunkRecord): ChunkClass {
+  if (record.state !== 'sealed') return 'open'
+  if (record.live === 0) return 'dead'
+  const copies = record.disks.length
+  if (copies === 0) return 'lost'
+  if (copies === 1 && record.copies > 1) return 'endangered'
+  return copies < record.copies ? 'under' : copies > record.copies ? 'over' : 'safe'
+}
+
+export const needsAttention = (record: ChunkRecord): boolean =>
+  record.state === 'sealing' ||
+  (record.state === 'sealed' && record.live > 0 && (record.disks.length !== record.copies || record.unsealed.length > 0))
+
+/** Less than half live: compaction wins more than it writes. */
+export const isSparse = (record: ChunkRecord): boolean =>
+  record.state === 'sealed' && record.live > 0 && record.live * 2 < record.length
+
+const isOpen = (record: ChunkRecord | undefined): boolean => record?.state === 'open'
+
+export function putChunk(work: Work, chunk: ChunkId, wanted: ChunkRecord | undefined): void {
+  const { state } = work
+  const before = state.chunk(chunk)
+  const dead = wanted !== undefined && wanted.state === 'sealed' && wanted.live === 0
+  const after =
+    wanted === undefined ? undefined : { ...wanted, deadSec: dead ? (wanted.deadSec ?? Math.max(0, work.now.sec)) : undefined }
+  state.setChunk(chunk, after)
+  const classBefore = before === undefined ? undefined : chunkClass(before)
+  const classAfter = after === undefined ? undefined : chunkClass(after)
+  if (classBefore !== classAfter) {
+    const counters = state.counters()
+    const change: { -readonly [K in keyof Counters]?: Counters[K] } = {}
+    if (classBefore !== undefined) change[classBefore] = counters[classBefore] - 1
+    if (classAfter !== undefined) change[classAfter] = counters[classAfter] + 1
+    state.setCounters(change)
+    work.touchChunk(chunk)
+  }
+  if (before?.disks !== after?.disks) {
+    for (const disk of before?.disks ?? []) {
+      if (after?.disks.includes(disk)) continue
+      state.kv.delete(key.diskChunk(disk, chunk))
+      countOnDisk(work, disk, -1)
+    }
+    for (const disk of after?.disks ?? []) {
+      if (before?.disks.includes(disk)) continue
+      state.kv.put(key.diskChunk(disk, chunk), EMPTY)
+      countOnDisk(work, disk, +1)
+    }
+    work.touchChunk(chunk)
+  }
+  if (isOpen(before) !== isOpen(after) || (isOpen(after) && before?.session !== after?.session)) {
+    if (before !== undefined && isOpen(before)) state.kv.delete(key.openChunk(before.session, chunk))
+    if (after !== undefined && isOpen(after)) state.kv.put(key.openChunk(after.session, chunk), EMPTY)
+  }
+  if (before?.deadSec !== after?.deadSec) {
+    if (before?.deadSec !== undefined) state.kv.delete(key.dead(before.deadSec, chunk))
+    if (after?.deadSec !== undefined) state.kv.put(key.dead(after.deadSec, chunk), EMPTY)
+  }
+  mark(work, before, after, needsAttention, key.attention(chunk), chunk)
+  mark(work, before, after, isSparse, key.sparse(chunk), chunk)
+}
+
+function mark(
+  work: Work,
+  before: ChunkRecord | undefined,
+  after: ChunkRecord | undefined,
+  applies: (record: ChunkRecord) => boolean,
+  at: string,
+  chunk: ChunkId,
+): void {
+  const was = before !== undefined && applies(before)
+  const is = after !== undefined && applies(after)
+  if (was === is) return
+  if (is) work.state.kv.put(at, EMPTY)
+  else work.state.kv.delete(at)
+  work.touchChunk(chunk)
+}
+
+function countOnDisk(work: Work, disk: DiskId, by: number): void {
+  const record = work.state.disk(disk)
+  if (record !== undefined) work.state.setDisk(disk, { ...record, chunks: record.chunks + by })
+}
+
+/** Extents came or went. */
+export function addLive(work: Work, chunk: ChunkId, by: number): void {
+  const record = work.state.chunk(chunk)
+  if (record !== undefined && by !== 0) putChunk(work, chunk, { ...record, live: record.live + by })
+}
+
+/** A chunk ends at `length`. One without a byte has nothing to keep and nothing to confirm. */
+export function seal(work: Work, chunk: ChunkId, record: ChunkRecord, length: number): void {
+  putChunk(work, chunk, {
+    ...record,
+    state: length === 0 ? 'sealed' : 'sealing',
+    length,
+    unsealed: length === 0 ? [] : record.disks,
+  })
+  work.touchChunk(chunk)
+}
+
+/** The disks without one; it leaves the count. */
+function without(work: Work, chunk: ChunkId, record: ChunkRecord, disk: DiskId): void {
+  putChunk(work, chunk, {
+    ...record,
+    disks: record.disks.filter((other) => other !== disk),
+    unsealed: record.unsealed.filter((other) => other !== disk),
+  })
+}
+
+/** Copies that may be relied on: all of an open chunk's, of a sealed one those that have confirmed. */
+export const confirmed = (record: ChunkRecord): DiskId[] =>
+  record.state === 'open' ? record.disks : record.disks.filter((disk) => !record.unsealed.includes(disk))
+
+/** Whether a chunk can do without this copy: an open one has another, a sealed one another that has confirmed. */
+export const hasOther = (record: ChunkRecord, disk: DiskId): boolean =>
+  (record.state === 'sealed' ? confirmed(record) : record.disks).some((other) => other !== disk)
+
+function newChunk(
+  work: Work,
+  wanted: { chunk: ChunkId; disks: readonly DiskId[] },
+  copies: number,
+  session: ChunkRecord['session'],
+): void {
+  putChunk(work, wanted.chunk, {
+    version: 1,
+    state: 'open',
+    session,
+    length: 0,
+    live: 0,
+    copies,
+    createdSec: Math.max(0, work.now.sec),
+    disks: [...new Set(wanted.disks)],
+    unsealed: [],
+    deadSec: undefined,
+  })
+  const counters = work.state.counters()
+  if (wanted.chunk >= counters.nextChunk) work.state.setCounters({ nextChunk: wanted.chunk + 1 })
+}
+
+function cannotOpen(work: Work, chunk: ChunkId, disks: readonly DiskId[]): Result<never> | undefined {
+  if (work.state.chunk(chunk) !== undefined || chunk === 0) return refuse('EIO', `chunk number ${chunk} is taken`)
+  if (disks.length === 0) return refuse('ENOSPC', 'no disk takes a new chunk')
+  const unknown = disks.find((disk) => work.state.disk(disk) === undefined)
+  return unknown === undefined ? undefined : refuse('ENOSPC', `disk ${unknown} is unknown`)
+}
+
+export function chunkOpen(work: Work, command: CommandOf<'chunkOpen'>): Result<unknown> {
+  const seen = new Set<ChunkId>()
+  for (const { chunk, disks } of command.chunks) {
+    const refusal = cannotOpen(work, chunk, disks)
+    if (refusal !== undefined) return refusal
+    if (seen.has(chunk)) return refuse('EIO', `chunk number ${chunk} is given twice`)
+    seen.add(chunk)
+  }
+  for (const wanted of command.chunks) newChunk(work, wanted, command.copies, work.session)
+  return ok({ chunks: command.chunks.flatMap(({ chunk }) => work.state.chunkPlaces(chunk) ?? []) })
+}
+
+export function chunkSeal(work: Work, command: CommandOf<'chunkSeal'>): Result<unknown> {
+  const record = work.state.chunk(command.chunk)
+  // Session 0 is the master itself: it ends what a failed compaction or a lost session left.
+  if (record === undefined || (work.session !== 0 && record.session !== work.session)) return refuse('ENOENT')
+  if (record.state !== 'open')
+    return record.length === command.length ? ok({}) : refuse('EINVAL', `was sealed at ${record.length}`)
+  if (command.length < record.length) return refuse('EINVAL', `${record.length} bytes are committed`)
+  const kept = record.disks.filter((disk) => !command.failed.includes(disk))
+  // When every target failed, what they hold is all there is.
+  const disks = kept.length === 0 && command.length > 0 ? record.disks : kept
+  for (const disk of record.disks) if (!disks.includes(disk)) work.unwanted(disk, command.chunk)
+  seal(work, command.chunk, { ...record, disks }, command.length)
+  return ok({})
+}
+
+export function chunkSealed(work: Work, command: CommandOf<'chunkSealed'>): Result<unknown> {
+  const record = work.state.chunk(command.chunk)
+  if (record === undefined) return refuse('ENOENT')
+  if (record.state === 'open') return refuse('EINVAL', 'still open')
+  const unsealed = record.disks.filter((disk) => !command.disks.includes(disk) && confirmedNot(record, disk))
+  // While nobody has confirmed, it stays what it is: repair goes on asking.
+  if (record.state === 'sealing' && unsealed.length === record.disks.length) return refuse('EINVAL', 'nobody confirms')
+  putChunk(work, command.chunk, { ...record, state: 'sealed', unsealed })
+  work.touchChunk(command.chunk)
+  return ok({})
+}
+
+const confirmedNot = (record: ChunkRecord, disk: DiskId): boolean =>
+  record.state === 'sealing' || record.unsealed.includes(disk)
+
+export function copyAdded(work: Work, command: CommandOf<'copyAdded'>): Result<unknown> {
+  const record = work.state.chunk(command.chunk)
+  if (record === undefined || work.state.disk(command.disk) === undefined) {
+    work.unwanted(command.disk, command.chunk)
+    return refuse('ENOENT')
+  }
+  if (record.state === 'open') return refuse('EINVAL', 'still open')
+  addCopy(work, command.chunk, record, command.disk)
+  return ok({})
+}
+
+/** A verified copy counts (again). */
+export function addCopy(work: Work, chunk: ChunkId, record: ChunkRecord, disk: DiskId): void {
+  const known = record.disks.includes(disk)
+  if (known && !record.unsealed.includes(disk)) return
+  putChunk(work, chunk, {
+    ...record,
+    disks: known ? record.disks : [...record.disks, disk],
+    unsealed: record.unsealed.filter((other) => other !== disk),
+  })
+  work.touchChunk(chunk)
+}
+
+export function copyDropped(work: Work, command: CommandOf<'copyDropped'>): Result<unknown> {
+  const record = work.state.chunk(command.chunk)
+  if (record === undefined || !record.disks.includes(command.disk)) return refuse('ENOENT')
+  if (command.reason !== 'lost' && !hasOther(record, command.disk) && record.live > 0)
+    return refuse('EBUSY', 'it is the last copy')
+  without(work, command.chunk, record, command.disk)
+  work.unwanted(command.disk, command.chunk)
+  return ok({})
+}
+
+/** A disk no longer has its copy: nothing to decide, only to know. */
+export function copyGone(work: Work, chunk: ChunkId, record: ChunkRecord, disk: DiskId): void {
+  if (record.disks.includes(disk)) without(work, chunk, record, disk)
+}
+
+export function chunksForgotten(work: Work, command: CommandOf<'chunksForgotten'>): Result<unknown> {
+  for (const chunk of command.chunks) {
+    const record = work.state.chunk(chunk)
+    // Something may have come to refer to it since the shell looked.
+    if (record === undefined || record.state !== 'sealed' || record.live !== 0) continue
+    for (const disk of record.disks) work.unwanted(disk, chunk)
+    putChunk(work, chunk, undefined)
+  }
+  return ok({})
+}
+
+export function compactBegun(work: Work, command: CommandOf<'compactBegun'>): Result<unknown> {
+  const refusal = cannotOpen(work, command.chunk, command.disks)
+  if (refusal !== undefined) return refusal
+  newChunk(work, command, command.copies, 0 as ChunkRecord['session'])
+  return ok({})
+}

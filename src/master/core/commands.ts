@@ -1,0 +1,344 @@
+/*
+ * THE table of commands: everything that changes the master's state, as it stands in the changelog. A command is prepared
+ * by the leader (time, new ids and chosen servers are filled in) and then applied by `apply`, which is deterministic,
+ * total and the only code that changes state: live, replay, standby, offline check and simulator all call it.
+ *
+ * `id` is never reused. Fields travel as a tuple in the order of the table; new fields go last and are optional.
+ * `from` names the wire call that it answers: the reply of `apply` has that call's shape and is remembered by the stamp.
+ * Commands without `from` are the master's own (no one waits for a reply).
+ */
+
+import { NAME_BYTES_MAX, PATH_BYTES_MAX, XATTR_VALUE_BYTES_MAX } from '../../base/limits.ts'
+import { bool, bytes, bytestr, list, oneOf, optional, type Schema, struct, text, uint } from '../../base/schema.ts'
+import {
+  attrChange,
+  type CallName,
+  chunk,
+  chunkOffset,
+  disk,
+  fileCommit,
+  fileOffset,
+  fileType,
+  ino,
+  inventoryEntry,
+  lock,
+  mode,
+  name,
+  node,
+  session,
+  uid,
+} from '../../wire/protocol.ts'
+
+interface Row<F, C extends CallName | undefined> {
+  readonly id: number
+  readonly from: C
+  readonly fields: Schema<F>
+  readonly says: string
+}
+const command = <F, const C extends CallName | undefined>(
+  id: number,
+  from: C,
+  says: string,
+  fields: Schema<F>,
+): Row<F, C> => ({
+  id,
+  from,
+  fields,
+  says,
+})
+
+/** A session that has the inode open when its last name goes: the inode lives until all of them have released it. */
+const openIn = list(session, 4096)
+
+export const commands = {
+  // ---- sessions
+  sessionOpen: command(
+    1,
+    'sessionOpen',
+    'A mount begins. Repeated with the same client: the same session.',
+    struct({
+      session,
+      client: text(64),
+      host: text(255),
+      mountpoint: text(),
+      version: text(64),
+    }),
+  ),
+  /** Ends a session: its locks, its sustained inodes, its open chunks (sealed at the committed length). */
+  sessionEnd: command(
+    2,
+    undefined,
+    'A session is over (closed or expired).',
+    struct({ session, reason: oneOf('closed', 'expired') }),
+  ),
+  // ---- namespace
+  make: command(
+    10,
+    'make',
+    'A node that is not an open file.',
+    struct({
+      parent: ino,
+      name,
+      ino,
+      type: fileType,
+      mode,
+      umask: mode,
+      uid,
+      gid: uid,
+      rdev: uint(0xffff_ffff),
+      target: bytestr(PATH_BYTES_MAX),
+    }),
+  ),
+  create: command(
+    11,
+    'create',
+    'A regular file; an existing one is answered (and truncated) unless exclusive.',
+    struct({
+      parent: ino,
+      name,
+      ino,
+      mode,
+      umask: mode,
+      uid,
+      gid: uid,
+      exclusive: bool,
+      truncate: bool,
+    }),
+  ),
+  unlink: command(
+    12,
+    'unlink',
+    'A name goes. The last one: to the trash, or sustained while open, or gone.',
+    struct({
+      parent: ino,
+      name,
+      openIn,
+    }),
+  ),
+  rmdir: command(13, 'rmdir', 'An empty directory goes.', struct({ parent: ino, name })),
+  rename: command(
+    14,
+    'rename',
+    'rename(2).',
+    struct({
+      parent: ino,
+      name,
+      newParent: ino,
+      newName: name,
+      noReplace: bool,
+      exchange: bool,
+      openIn,
+    }),
+  ),
+  link: command(15, 'link', 'A further name.', struct({ ino, newParent: ino, newName: name })),
+  setattr: command(16, 'setattr', 'Attributes and size.', struct({ ino, change: attrChange })),
+  /** Sustained inodes that no session holds any more. */
+  released: command(
+    17,
+    undefined,
+    'Sessions gave up their last open of unlinked inodes.',
+    struct({ session, inos: list(ino, 65536) }),
+  ),
+  // ---- data
+  chunkOpen: command(
+    20,
+    'chunkOpen',
+    'New chunks for a session, with their chosen disks.',
+    struct({
+      chunks: list(struct({ chunk, disks: list(disk, 64) }), 64),
+      copies: uint(64),
+    }),
+  ),
+  chunkSeal: command(
+    21,
+    'chunkSeal',
+    'A chunk ends at a length; failed targets are dropped.',
+    struct({
+      chunk,
+      length: chunkOffset,
+      failed: list(disk, 64),
+    }),
+  ),
+  commit: command(22, 'commit', 'Extents become visible.', struct({ files: list(fileCommit, 4096) })),
+  fallocate: command(
+    23,
+    'fallocate',
+    'Reserve, punch, zero.',
+    struct({
+      ino,
+      /** The wire call's kind; a command's own kind is its name. */
+      what: oneOf('reserve', 'punch', 'zero'),
+      keepSize: bool,
+      offset: fileOffset,
+      length: fileOffset,
+    }),
+  ),
+  copyRange: command(
+    24,
+    'copyRange',
+    'Extents shared.',
+    struct({
+      source: ino,
+      sourceOffset: fileOffset,
+      target: ino,
+      targetOffset: fileOffset,
+      length: uint(),
+    }),
+  ),
+  // ---- attributes and locks
+  setxattr: command(
+    30,
+    'setxattr',
+    'One extended attribute.',
+    struct({
+      ino,
+      name: bytestr(NAME_BYTES_MAX),
+      value: bytes(XATTR_VALUE_BYTES_MAX),
+      create: bool,
+      replace: bool,
+      killSgid: bool,
+    }),
+  ),
+  removexattr: command(31, 'removexattr', 'One less.', struct({ ino, name: bytestr(NAME_BYTES_MAX) })),
+  /** Never waits: a conflicting lock is refused with EAGAIN; the shell repeats waiting ones when something was given back. */
+  setLock: command(32, 'setLock', 'A lock is taken, changed or given back.', struct({ ino, lock })),
+  releaseLocks: command(
+    33,
+    'releaseLocks',
+    "An owner's locks go.",
+    struct({ ino, family: oneOf('posix', 'flock'), owner: text(16) }),
+  ),
+  // ---- chunks and disks
+  nodeJoined: command(
+    40,
+    undefined,
+    'A chunkserver and its disks are known (again), maybe at a new address.',
+    struct({
+      node,
+      uuid: text(64),
+      name: text(255),
+      host: text(255),
+      port: uint(65535),
+      version: text(64),
+      disks: list(struct({ disk, uuid: text(64), path: text() }), 256),
+    }),
+  ),
+  /** A disk's inventory up to `seq`. `full` with first/last: what it holds is exactly the pages between. */
+  inventory: command(
+    41,
+    'inventory',
+    'What a disk holds now.',
+    struct({
+      disk,
+      full: bool,
+      first: bool,
+      last: bool,
+      seq: uint(),
+      entries: list(inventoryEntry, 65536),
+    }),
+  ),
+  copyAdded: command(42, undefined, 'A sealed chunk has a further verified copy.', struct({ chunk, disk })),
+  /** The shell has chosen: over goal, or damaged. Refused when it would be the last copy. The file on the disk is deleted afterwards. */
+  copyDropped: command(
+    43,
+    undefined,
+    'A copy is given up.',
+    struct({ chunk, disk, reason: oneOf('over', 'damaged', 'drained', 'lost') }),
+  ),
+  chunkSealed: command(
+    44,
+    undefined,
+    'Every present copy has confirmed its seal.',
+    struct({ chunk, disks: list(disk, 64) }),
+  ),
+  /** Dead for longer than the grace: the record goes; copies are deleted by order. */
+  chunksForgotten: command(45, undefined, 'Dead chunks are forgotten.', struct({ chunks: list(chunk, 4096) })),
+  compactBegun: command(
+    46,
+    undefined,
+    'A new chunk that a compaction fills; its session is none.',
+    struct({
+      chunk,
+      disks: list(disk, 64),
+      copies: uint(64),
+    }),
+  ),
+  /** Each move is conditional: where the extent is no longer what it was, nothing happens. Then the chunk is sealed at `length`. */
+  relocate: command(
+    47,
+    undefined,
+    'Extents move to a rewritten chunk where they are still what they were.',
+    struct({
+      chunk,
+      length: chunkOffset,
+      moves: list(
+        struct({
+          ino,
+          offset: fileOffset,
+          length: chunkOffset,
+          oldChunk: chunk,
+          oldOffset: chunkOffset,
+          newOffset: chunkOffset,
+        }),
+        65536,
+      ),
+    }),
+  ),
+  diskDrain: command(48, 'diskDrain', 'A disk is (not) to be emptied.', struct({ disk, drain: bool })),
+  diskRemove: command(49, 'diskRemove', 'A disk is forgotten.', struct({ disk, force: bool })),
+  // ---- trash and settings
+  trashRestore: command(
+    60,
+    'trashRestore',
+    'Back from the trash.',
+    struct({
+      ino,
+      path: optional(bytestr(PATH_BYTES_MAX)),
+      /** For directories that went with it: as many as restoreNeeds (core/lifetime.ts) says of the path. */
+      newInos: optional(list(ino, 4096)),
+    }),
+  ),
+  trashPurge: command(61, 'trashPurge', 'Gone for good (by hand).', struct({ inos: list(ino, 4096) })),
+  trashExpired: command(
+    62,
+    undefined,
+    'Gone for good (by age): at most this many whose time is over.',
+    struct({ limit: uint(4096) }),
+  ),
+  trashRetention: command(
+    63,
+    'trashRetention',
+    'How long deleted things are kept.',
+    struct({ ino, retentionMs: uint() }),
+  ),
+  /** While counters().doomed > 0: until nothing is left of inodes that had more extents than one command frees. */
+  doomedFreed: command(65, undefined, 'A step of freeing the extents of doomed inodes.', struct({})),
+  /** While counters().copiesToldTo is not undefined: after a change of the setting `copies`. */
+  copiesTold: command(
+    66,
+    undefined,
+    'The next chunks learn a changed number of copies.',
+    struct({ limit: uint(65536) }),
+  ),
+  settingsSet: command(
+    64,
+    'settingsSet',
+    'Cluster settings.',
+    struct({
+      copies: optional(uint(64)),
+      graceMs: optional(uint()),
+      trashRetentionMs: optional(uint()),
+      sessionTimeoutMs: optional(uint()),
+    }),
+  ),
+} as const
+
+export type Commands = typeof commands
+export type CommandName = keyof Commands
+type FieldsOf<N extends CommandName> = Commands[N]['fields'] extends Schema<infer F> ? F : never
+/** A command ready for `apply`: its kind and its fields. */
+export type Command = { readonly [N in CommandName]: { readonly kind: N } & FieldsOf<N> }[CommandName]
+export type CommandOf<N extends CommandName> = Extract<Command, { kind: N }>
+
+/** What stands around a command in the changelog: when, and whose request it was (session 0 = the master's own). */
+export const envelope = struct({ index: uint(), sec: uint(), nsec: uint(), session, seq: uint(), acked: uint() })

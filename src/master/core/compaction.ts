@@ -1,0 +1,85 @@
+/*
+ * Which live ranges are to be rewritten into one new chunk, and which extents then move where. Pure.
+ *
+ * Ranges are read in the order given; extents that share bytes (snapshots, copy_file_range) share the rewritten bytes as
+ * well, so nothing is stored twice that was stored once.
+ */
+
+import type { ChunkId, Ino } from '../../base/ids.ts'
+import type { Extent } from '../../wire/protocol.ts'
+
+export interface Owned {
+  readonly ino: Ino
+  readonly extent: Extent
+}
+
+export interface Range {
+  readonly chunk: ChunkId
+  readonly offset: number
+  readonly length: number
+}
+
+export interface Move {
+  readonly ino: Ino
+  readonly offset: number
+  readonly length: number
+  readonly oldChunk: ChunkId
+  readonly oldOffset: number
+  readonly newOffset: number
+}
+
+export interface Rewrite {
+  readonly ranges: readonly Range[]
+  readonly moves: readonly Move[]
+  readonly length: number
+}
+
+/** In the order of the bytes in their chunks: what is left of a chunk keeps its order. For half-dead chunks. */
+export function rewriteByChunk(owned: readonly Owned[], bytesMax: number, movesMax: number): Rewrite {
+  const order = [...owned].sort(
+    (a, b) => a.extent.chunk - b.extent.chunk || a.extent.chunkOffset - b.extent.chunkOffset || a.ino - b.ino,
+  )
+  return rewrite(order, bytesMax, movesMax)
+}
+
+/** In the order given, which is that of the file: the bytes of one file become one stream. For fragmented files. */
+export function rewrite(order: readonly Owned[], bytesMax: number, movesMax: number): Rewrite {
+  const ranges: Range[] = []
+  const moves: Move[] = []
+  /** Where the bytes of a chunk were put last. Only that one is shared: looking at all would cost the square. */
+  const placed = new Map<ChunkId, { start: number; end: number; at: number }>()
+  let length = 0
+  for (const { ino, extent } of order) {
+    if (moves.length === movesMax) break
+    const { chunk, chunkOffset } = extent
+    const end = chunkOffset + extent.length
+    const last = placed.get(chunk)
+    const overlaps = last !== undefined && last.start <= chunkOffset && chunkOffset <= last.end
+    let newOffset = length
+    if (overlaps && end <= last.end) newOffset = last.at + (chunkOffset - last.start)
+    else if (overlaps && last.at + (last.end - last.start) === length) {
+      // It continues what was written last of all: only the bytes beyond are new.
+      const more = end - last.end
+      if (length + more > bytesMax) break
+      newOffset = last.at + (chunkOffset - last.start)
+      const range = ranges.at(-1)!
+      ranges[ranges.length - 1] = { ...range, length: range.length + more }
+      last.end = end
+      length += more
+    } else {
+      if (length + extent.length > bytesMax) break
+      ranges.push({ chunk, offset: chunkOffset, length: extent.length })
+      placed.set(chunk, { start: chunkOffset, end, at: length })
+      length += extent.length
+    }
+    moves.push({
+      ino,
+      offset: extent.offset,
+      length: extent.length,
+      oldChunk: chunk,
+      oldOffset: chunkOffset,
+      newOffset,
+    })
+  }
+  return { ranges, moves, length }
+}

@@ -1,0 +1,189 @@
+/*
+ * Chunkservers and their disks: who is there, what a disk holds, draining, forgetting; and the cluster's settings.
+ */
+
+import { ok, type Result, refuse } from '../../base/fault.ts'
+import type { ChunkId, DiskId } from '../../base/ids.ts'
+import type { InventoryEntry } from '../../wire/protocol.ts'
+import { addCopy, copyGone, hasOther, putChunk } from './chunks.ts'
+import type { CommandOf } from './commands.ts'
+import type { DiskRecord } from './records.ts'
+import type { Work } from './work.ts'
+
+export function nodeJoined(work: Work, command: CommandOf<'nodeJoined'>): Result<unknown> {
+  const { state } = work
+  const { node } = command
+  const known = state.node(node)
+  if (node === 0 || (known !== undefined && known.uuid !== command.uuid))
+    return refuse('EEXIST', `node number ${node} is another`)
+  for (const wanted of command.disks) {
+    const disk = state.disk(wanted.disk)
+    if (wanted.disk === 0 || (disk !== undefined && disk.uuid !== wanted.uuid))
+      return refuse('EEXIST', `disk number ${wanted.disk} is another`)
+  }
+  state.setNode(node, {
+    version: 1,
+    uuid: command.uuid,
+    name: command.name,
+    host: command.host,
+    port: command.port,
+    software: command.version,
+  })
+  for (const { disk, uuid, path } of command.disks) {
+    const record = state.disk(disk)
+    state.setDisk(disk, { ...(record ?? newDisk(node, uuid)), node, path })
+    state.setCounters({ nextDisk: Math.max(state.counters().nextDisk, disk + 1) })
+  }
+  state.setCounters({ nextNode: Math.max(state.counters().nextNode, node + 1) })
+  return ok({})
+}
+
+const newDisk = (node: DiskRecord['node'], uuid: string): DiskRecord => ({
+  version: 1,
+  node,
+  uuid,
+  path: '',
+  draining: false,
+  knownSeq: 0,
+  chunks: 0,
+  walkedTo: undefined,
+  chunksAtDrain: 0,
+})
+
+/**
+ * What a disk holds. Pages of a full inventory come in order of chunk ids; what the state counts on the disk and does
+ * not find between two pages' ends is gone. Open and sealing chunks are left out of that: a target that has not been
+ * written to yet holds no file, and whether its copy is long enough shows when it is to confirm the seal.
+ */
+export function inventory(work: Work, command: CommandOf<'inventory'>): Result<unknown> {
+  const { state } = work
+  const { disk } = command
+  const record = state.disk(disk)
+  if (record === undefined) return refuse('ESTALE', `disk ${disk} is unknown`)
+  const unwanted: ChunkId[] = []
+  for (const entry of command.entries) if (!counts(work, disk, entry)) unwanted.push(entry.chunk)
+  const changed = state.disk(disk) ?? record
+  if (!command.full) {
+    state.setDisk(disk, { ...changed, knownSeq: Math.max(changed.knownSeq, command.seq) })
+    return ok({ unwanted })
+  }
+  const present = new Set(command.entries.map((entry) => entry.chunk))
+  const from = command.first ? 0 : (record.walkedTo ?? 0)
+  const to = command.last ? Number.MAX_SAFE_INTEGER : Math.max(from, ...present)
+  for (let at = from; ; ) {
+    const page = state.chunksOfDisk(disk, at as ChunkId | 0, 4096)
+    for (const chunk of page) {
+      const known = state.chunk(chunk)
+      if (chunk > to) break
+      if (!present.has(chunk) && known?.state === 'sealed') copyGone(work, chunk, known, disk)
+    }
+    const end = page.at(-1)
+    if (end === undefined || end > to) break
+    at = end
+  }
+  const walked = state.disk(disk) ?? record
+  state.setDisk(disk, {
+    ...walked,
+    walkedTo: command.last ? undefined : (to as ChunkId),
+    knownSeq: command.last ? command.seq : walked.knownSeq,
+  })
+  return ok({ unwanted })
+}
+
+/** Takes one entry in; false: nobody needs what the disk has there. */
+function counts(work: Work, disk: DiskId, entry: InventoryEntry): boolean {
+  const { chunk, state: found } = entry
+  const record = work.state.chunk(chunk)
+  if (record === undefined) return found === 'gone'
+  const counted = record.disks.includes(disk)
+  if (found === 'gone') {
+    copyGone(work, chunk, record, disk)
+    return true
+  }
+  if (found === 'damaged') {
+    // The last copy stays: what can still be read of it is all there is.
+    if (!counted) return false
+    if (!hasOther(record, disk)) return true
+    copyGone(work, chunk, record, disk)
+    return false
+  }
+  if (record.state === 'open') return counted
+  const whole = entry.length >= record.length
+  if (record.state === 'sealing') return counted || (found === 'sealed' && whole)
+  if (!whole) {
+    if (!counted || record.live === 0) return false
+    if (!hasOther(record, disk)) return true
+    copyGone(work, chunk, record, disk)
+    return false
+  }
+  if (found === 'sealed') {
+    if (record.live > 0 || counted) addCopy(work, chunk, record, disk)
+    return counted || record.live > 0
+  }
+  // Written to the full length, but away when the others confirmed: it has to confirm as well before it counts for more.
+  if (record.live === 0 && !counted) return false
+  const unsealed = record.unsealed.includes(disk) ? record.unsealed : [...record.unsealed, disk]
+  putChunk(work, chunk, { ...record, disks: counted ? record.disks : [...record.disks, disk], unsealed })
+  work.touchChunk(chunk)
+  return true
+}
+
+export function diskDrain(work: Work, command: CommandOf<'diskDrain'>): Result<unknown> {
+  const record = work.state.disk(command.disk)
+  if (record === undefined) return refuse('ENOENT')
+  if (record.draining !== command.drain)
+    work.state.setDisk(command.disk, { ...record, draining: command.drain, chunksAtDrain: record.chunks })
+  return ok({})
+}
+
+/** In one command however many chunks it held: 8 TB are 125 000 of them, about a second, by hand, once in a disk's life. */
+export function diskRemove(work: Work, command: CommandOf<'diskRemove'>): Result<unknown> {
+  const { state } = work
+  const { disk, force } = command
+  if (state.disk(disk) === undefined) return refuse('ENOENT')
+  const chunks = state.chunksOfDisk(disk, 0, Number.MAX_SAFE_INTEGER)
+  for (const chunk of force ? [] : chunks) {
+    const known = state.chunk(chunk)
+    if (known === undefined || (known.state === 'sealed' && known.live === 0)) continue
+    if (!hasOther(known, disk)) return refuse('EBUSY', 'it holds the only copy of something')
+  }
+  for (const chunk of chunks) {
+    const known = state.chunk(chunk)
+    if (known !== undefined) copyGone(work, chunk, known, disk)
+  }
+  state.setDisk(disk, undefined)
+  return ok({})
+}
+
+// ---- settings
+
+export function settingsSet(work: Work, command: CommandOf<'settingsSet'>): Result<unknown> {
+  const { state } = work
+  if (command.copies === 0) return refuse('EINVAL', 'at least one copy')
+  if (command.sessionTimeoutMs === 0) return refuse('EINVAL', 'sessions need some time')
+  const before = state.settings()
+  const settings = {
+    copies: command.copies ?? before.copies,
+    graceMs: command.graceMs ?? before.graceMs,
+    trashRetentionMs: command.trashRetentionMs ?? before.trashRetentionMs,
+    sessionTimeoutMs: command.sessionTimeoutMs ?? before.sessionTimeoutMs,
+  }
+  state.setSettings(settings)
+  if (settings.copies !== before.copies) state.setCounters({ copiesToldTo: 0 })
+  return ok(settings)
+}
+
+/** The next chunks learn a changed number of copies; `counters().copiesToldTo` is undefined when all know it. */
+export function copiesTold(work: Work, command: CommandOf<'copiesTold'>): Result<unknown> {
+  const { state } = work
+  const told = state.counters().copiesToldTo
+  if (told === undefined) return ok({})
+  const { copies } = state.settings()
+  const page = state.chunksPage(told as ChunkId | 0, command.limit)
+  for (const chunk of page) {
+    const record = state.chunk(chunk)
+    if (record !== undefined && record.copies !== copies) putChunk(work, chunk, { ...record, copies })
+  }
+  state.setCounters({ copiesToldTo: page.at(-1) })
+  return ok({})
+}

@@ -1,0 +1,274 @@
+/*
+ * The rules of names: make, create, unlink, rmdir, rename, link, as POSIX and Linux have them. Who may do it was decided
+ * before (the kernel checks permissions); what is checked here is what only the state can know.
+ */
+
+import type { FileType } from '../../base/attr.ts'
+import { ok, type Result, refuse } from '../../base/fault.ts'
+import { type Ino, ROOT_INO, type SessionId } from '../../base/ids.ts'
+import { LINK_MAX } from '../../base/limits.ts'
+import { ACL_ACCESS, ACL_DEFAULT, inheritAcl, serializeAcl } from './acl.ts'
+import { changeAttributes, dropXattrs, putXattr, storedAcl } from './attributes.ts'
+import type { CommandOf } from './commands.ts'
+import { BUCKET_SLOTS } from './dentries.ts'
+import { lastNameGone } from './lifetime.ts'
+import { addName, removeName, replaceName } from './names.ts'
+import type { Dentry, InodeRecord } from './records.ts'
+import { badName, type Work } from './work.ts'
+
+const S_ISGID = 0o2000
+
+interface New {
+  readonly ino: Ino
+  readonly type: FileType
+  readonly mode: number
+  readonly umask: number
+  readonly uid: number
+  readonly gid: number
+  readonly rdev: number
+  readonly target: string
+}
+
+/** A new inode in a directory: group and set-gid from a set-gid directory, mode and ACL from its default ACL. */
+function makeInode(work: Work, dir: InodeRecord, wanted: New): InodeRecord {
+  const { state, now } = work
+  const { ino, type } = wanted
+  const inherits = (dir.attr.mode & S_ISGID) !== 0
+  const defaultAcl = type === 'symlink' ? undefined : storedAcl(work, dir.attr.ino, dir, ACL_DEFAULT)
+  const inherited = defaultAcl === undefined ? undefined : inheritAcl(defaultAcl, wanted.mode)
+  let mode = type === 'symlink' ? 0o777 : (inherited?.mode ?? wanted.mode & ~(wanted.umask & 0o777))
+  if (inherits && type === 'dir') mode |= S_ISGID
+  let record: InodeRecord = {
+    attr: {
+      ino,
+      type,
+      mode,
+      nlink: type === 'dir' ? 2 : 1,
+      uid: wanted.uid,
+      gid: inherits ? dir.attr.gid : wanted.gid,
+      rdev: type === 'char' || type === 'block' ? wanted.rdev : 0,
+      size: type === 'symlink' ? wanted.target.length : 0,
+      used: 0,
+      atime: now,
+      mtime: now,
+      ctime: now,
+      hasXattr: false,
+      version: 1,
+    },
+    parent: dir.attr.ino,
+    name: '',
+    entries: 0,
+    xattrBytes: 0,
+    copies: dir.copies,
+    retentionMs: dir.retentionMs,
+    target: type === 'symlink' ? wanted.target : '',
+    trashedUntil: undefined,
+    doomed: false,
+  }
+  if (inherited?.acl !== undefined) record = putXattr(work, record, ACL_ACCESS, serializeAcl(inherited.acl))
+  if (defaultAcl !== undefined && type === 'dir')
+    record = putXattr(work, record, ACL_DEFAULT, serializeAcl(defaultAcl))
+  state.setInode(ino, record)
+  const counters = state.counters()
+  state.setCounters({
+    nextIno: Math.max(counters.nextIno, ino + 1),
+    ...(type === 'dir' ? { directories: counters.directories + 1 } : { files: counters.files + 1 }),
+  })
+  return record
+}
+
+/** Why no new name can be made there. */
+function noRoom(work: Work, parent: Ino, name: string): ReturnType<typeof refuse> | undefined {
+  const { bucket } = work.state.find(parent, name)
+  return bucket.length < BUCKET_SLOTS ? undefined : refuse('ENOSPC', 'too many names with one hash')
+}
+
+/** Makes an inode and its name; the name is known to be free. */
+function makeNamed(work: Work, dir: InodeRecord, name: string, wanted: New): Result<InodeRecord> {
+  const parent = dir.attr.ino
+  if (wanted.ino === 0 || work.state.inode(wanted.ino) !== undefined)
+    return refuse('EIO', `inode number ${wanted.ino} is taken`)
+  const full = noRoom(work, parent, name)
+  if (full !== undefined) return full
+  const record = makeInode(work, dir, wanted)
+  addName(work, parent, name, record)
+  return ok(work.state.inode(wanted.ino) ?? record)
+}
+
+export function make(work: Work, command: CommandOf<'make'>): Result<unknown> {
+  const dir = work.directory(command.parent)
+  if ('errno' in dir) return dir
+  const bad = badName(command.name)
+  if (bad !== undefined) return bad
+  if (work.state.lookup(command.parent, command.name) !== undefined) return refuse('EEXIST')
+  if (command.type === 'symlink' && command.target === '') return refuse('ENOENT', 'a symlink needs a target')
+  if (command.type === 'symlink' && command.target.includes('\0')) return refuse('EINVAL')
+  const made = makeNamed(work, dir.ok, command.name, command)
+  return 'errno' in made ? made : ok(made.ok.attr)
+}
+
+export function create(work: Work, command: CommandOf<'create'>): Result<unknown> {
+  const dir = work.directory(command.parent)
+  if ('errno' in dir) return dir
+  const bad = badName(command.name)
+  if (bad !== undefined) return bad
+  const entry = work.state.lookup(command.parent, command.name)
+  if (entry === undefined) {
+    const made = makeNamed(work, dir.ok, command.name, { ...command, type: 'file', rdev: 0, target: '' })
+    return 'errno' in made ? made : ok({ attr: made.ok.attr, created: true })
+  }
+  if (command.exclusive) return refuse('EEXIST')
+  if (entry.type === 'dir') return refuse('EISDIR')
+  const record = work.state.inode(entry.ino)
+  if (record === undefined) return refuse('EIO', `the name leads to inode ${entry.ino}, which does not exist`)
+  if (!command.truncate || entry.type !== 'file') return ok({ attr: record.attr, created: false })
+  const cut = changeAttributes(work, record, { size: 0, killSuidGid: true })
+  return 'errno' in cut ? cut : ok({ attr: cut.ok.attr, created: false })
+}
+
+/** One link of an inode goes; its name has been removed or replaced. */
+function unlinked(work: Work, ino: Ino, was: { parent: Ino; name: string }, openIn: readonly SessionId[]): number {
+  const record = work.state.inode(ino)
+  if (record === undefined) return 0
+  const next = work.put(record, { nlink: record.attr.nlink - 1, ctime: work.now })
+  work.touchInode(ino, false)
+  if (next.attr.nlink === 0) lastNameGone(work, next, was, openIn)
+  return next.attr.nlink
+}
+
+/** An empty directory that has lost its name goes. */
+function removed(work: Work, record: InodeRecord): void {
+  const { ino } = record.attr
+  dropXattrs(work, record)
+  work.state.setInode(ino, undefined)
+  work.touchInode(ino, true)
+  work.state.setCounters({ directories: work.state.counters().directories - 1 })
+}
+
+export function unlink(work: Work, command: CommandOf<'unlink'>): Result<unknown> {
+  const { parent, name } = command
+  const dir = work.directory(parent)
+  if ('errno' in dir) return dir
+  const entry = work.state.lookup(parent, name)
+  if (entry === undefined) return refuse('ENOENT')
+  if (entry.type === 'dir') return refuse('EISDIR')
+  removeName(work, parent, name)
+  return ok({ ino: entry.ino, nlink: unlinked(work, entry.ino, { parent, name }, command.openIn) })
+}
+
+export function rmdir(work: Work, command: CommandOf<'rmdir'>): Result<unknown> {
+  const dir = work.directory(command.parent)
+  if ('errno' in dir) return dir
+  if (command.name === '.') return refuse('EINVAL')
+  if (command.name === '..') return refuse('ENOTEMPTY')
+  const entry = work.state.lookup(command.parent, command.name)
+  if (entry === undefined) return refuse('ENOENT')
+  if (entry.type !== 'dir') return refuse('ENOTDIR')
+  const record = work.state.inode(entry.ino)
+  if (record !== undefined && record.entries > 0) return refuse('ENOTEMPTY')
+  removeName(work, command.parent, command.name)
+  if (record !== undefined) removed(work, record)
+  return ok({ ino: entry.ino })
+}
+
+export function link(work: Work, command: CommandOf<'link'>): Result<unknown> {
+  const found = work.inode(command.ino)
+  if ('errno' in found) return found
+  const record = found.ok
+  const dir = work.directory(command.newParent)
+  if ('errno' in dir) return dir
+  const bad = badName(command.newName)
+  if (bad !== undefined) return bad
+  if (record.attr.type === 'dir') return refuse('EPERM', 'directories have one name')
+  if (work.state.lookup(command.newParent, command.newName) !== undefined) return refuse('EEXIST')
+  if (record.attr.nlink === 0) return refuse('ENOENT', 'the file has been deleted')
+  if (record.attr.nlink >= LINK_MAX) return refuse('EMLINK')
+  const full = noRoom(work, command.newParent, command.newName)
+  if (full !== undefined) return full
+  const next = work.put(record, { nlink: record.attr.nlink + 1, ctime: work.now })
+  addName(work, command.newParent, command.newName, next)
+  work.touchInode(command.ino, false)
+  return ok(next.attr)
+}
+
+// ---- rename
+
+/** Whether `ino` is `ancestor` or lies below it. */
+function isWithin(work: Work, ino: Ino, ancestor: Ino): boolean {
+  let at = ino
+  for (;;) {
+    if (at === ancestor) return true
+    if (at === ROOT_INO) return false
+    const record = work.state.inode(at)
+    if (record === undefined || record.parent === at) return false
+    at = record.parent
+  }
+}
+
+export function rename(work: Work, command: CommandOf<'rename'>): Result<unknown> {
+  const { parent, name, newParent, newName, noReplace, exchange } = command
+  const { state } = work
+  if (noReplace && exchange) return refuse('EINVAL')
+  const from = work.directory(parent)
+  if ('errno' in from) return from
+  const to = work.directory(newParent)
+  if ('errno' in to) return to
+  const bad = badName(newName)
+  if (bad !== undefined) return newName === '.' || newName === '..' ? refuse('EBUSY') : bad
+  const source = state.lookup(parent, name)
+  if (source === undefined) return refuse('ENOENT')
+  const target = state.lookup(newParent, newName)
+  if (target !== undefined && noReplace) return refuse('EEXIST')
+  if (target === undefined && exchange) return refuse('ENOENT')
+  if (source.type === 'dir' && isWithin(work, newParent, source.ino)) return refuse('EINVAL', 'into itself')
+  if (target?.type === 'dir' && isWithin(work, parent, target.ino)) return refuse(exchange ? 'EINVAL' : 'ENOTEMPTY')
+  const sourceRecord = state.inode(source.ino)
+  const targetRecord = target === undefined ? undefined : state.inode(target.ino)
+  if (sourceRecord === undefined || (target !== undefined && targetRecord === undefined))
+    return refuse('EIO', 'a name leads to an inode that does not exist')
+  // Two names of one inode: POSIX wants nothing to happen.
+  if (target?.ino === source.ino) return ok({ ino: source.ino, replaced: undefined })
+  if (exchange && target !== undefined && targetRecord !== undefined) {
+    swap(work, command, source, sourceRecord, target, targetRecord)
+    return ok({ ino: source.ino, replaced: undefined })
+  }
+  if (target !== undefined && targetRecord !== undefined) {
+    if (source.type === 'dir' && target.type !== 'dir') return refuse('ENOTDIR')
+    if (source.type !== 'dir' && target.type === 'dir') return refuse('EISDIR')
+    if (target.type === 'dir' && targetRecord.entries > 0) return refuse('ENOTEMPTY')
+    removeName(work, parent, name)
+    replaceName(work, newParent, newName, sourceRecord)
+    moved(work, source.ino)
+    if (target.type === 'dir') removed(work, targetRecord)
+    else unlinked(work, target.ino, { parent: newParent, name: newName }, command.openIn)
+    return ok({ ino: source.ino, replaced: target.ino })
+  }
+  const full = noRoom(work, newParent, newName)
+  if (full !== undefined) return full
+  removeName(work, parent, name)
+  addName(work, newParent, newName, sourceRecord)
+  moved(work, source.ino)
+  return ok({ ino: source.ino, replaced: undefined })
+}
+
+function swap(
+  work: Work,
+  command: CommandOf<'rename'>,
+  source: Dentry,
+  sourceRecord: InodeRecord,
+  target: Dentry,
+  targetRecord: InodeRecord,
+): void {
+  replaceName(work, command.newParent, command.newName, sourceRecord)
+  replaceName(work, command.parent, command.name, targetRecord)
+  moved(work, source.ino)
+  moved(work, target.ino)
+}
+
+/** Linux gives whatever was renamed a new ctime. */
+function moved(work: Work, ino: Ino): void {
+  const record = work.state.inode(ino)
+  if (record === undefined) return
+  work.put(record, { ctime: work.now })
+  work.touchInode(ino, false)
+}

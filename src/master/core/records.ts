@@ -1,0 +1,285 @@
+/*
+ * What the values of the master's tables mean: record types, their schemas, and the one codec that turns them into bytes
+ * (msgpack tuples, see base/schema). Records that may evolve begin with their version; new fields go last and have a
+ * default, and trailing defaults are not written at all, because a plain file's record is paid for a million times.
+ */
+
+import { Packr } from 'msgpackr'
+import { type Attr, FILE_TYPE_NAMES, type FileType, type Time } from '../../base/attr.ts'
+import type { ChunkId, DiskId, Ino, NodeId, SessionId } from '../../base/ids.ts'
+import { bool, bytestr, type Infer, list, oneOf, optional, type Schema, struct, text, uint, wrong } from '../../base/schema.ts'
+import { chunk, disk, ino, lock, node, session, settings } from '../../wire/protocol.ts'
+
+/** Plain msgpack: no records, no shared structures, so bytes depend on the value alone and any language reads them. */
+const packr = new Packr({ useRecords: false, encodeUndefinedAsNil: true })
+
+/** Bytes of a record. The buffer is reused by the next call: hand it to the store at once. */
+export const pack = (value: unknown): Uint8Array => packr.pack(value)
+export const unpack = (value: Uint8Array): unknown => packr.unpack(value)
+export const encodeRecord = <T>(schema: Schema<T>, value: T): Uint8Array => pack(schema.encode(value))
+export const decodeRecord = <T>(schema: Schema<T>, value: Uint8Array, what: string): T => schema.decode(unpack(value), what)
+export const EMPTY: Uint8Array = new Uint8Array(0)
+
+// ---- inodes
+
+export interface InodeRecord {
+  readonly attr: Attr
+  /** Where it is linked: exact for directories; for other files the parent of the name given last (may be outdated). */
+  readonly parent: Ino
+  /** A directory's own name, so that a path costs one read per level. */
+  readonly name: string
+  /** Entries of a directory. */
+  readonly entries: number
+  /** Sum of the lengths of xattr names with their terminators: what listxattr would answer. */
+  readonly xattrBytes: number
+  /** Copies wanted of its data; 0 = the cluster's setting. */
+  readonly copies: number
+  /** How long it stays in the trash; undefined = the cluster's setting. Inherited by what is made in a directory. */
+  readonly retentionMs: number | undefined
+  readonly target: string
+  /** In the trash until this second. */
+  readonly trashedUntil: number | undefined
+  /** Gone for everybody; its extents are being freed in steps. */
+  readonly doomed: boolean
+}
+
+const INODE_VERSION = 1
+/** Fields before the ones that have defaults. */
+const INODE_FIELDS_ALWAYS = 16
+
+export const inodeRecord = {
+  encode: ({ attr: a, ...record }: InodeRecord): unknown[] => {
+    const tuple: unknown[] = [
+      INODE_VERSION,
+      FILE_TYPE_NAMES.indexOf(a.type),
+      a.mode,
+      a.nlink,
+      a.uid,
+      a.gid,
+      a.size,
+      a.used,
+      a.ctime.sec,
+      a.ctime.nsec,
+      ...timeUnless(a.mtime, a.ctime),
+      ...timeUnless(a.atime, a.mtime),
+      a.version,
+      record.parent,
+      record.name === '' ? null : record.name,
+      record.entries,
+      record.xattrBytes,
+      record.copies,
+      record.retentionMs ?? null,
+      a.rdev,
+      record.target === '' ? null : record.target,
+      record.trashedUntil ?? null,
+      record.doomed ? 1 : 0,
+    ]
+    while (tuple.length > INODE_FIELDS_ALWAYS && (tuple.at(-1) === 0 || tuple.at(-1) === null)) tuple.pop()
+    return tuple
+  },
+  decode: (raw: unknown, number: Ino): InodeRecord => {
+    if (!Array.isArray(raw) || raw.length < INODE_FIELDS_ALWAYS || raw[0] !== INODE_VERSION)
+      wrong(`inode ${number}`, `an inode record of version ${INODE_VERSION}`, raw)
+    const type = FILE_TYPE_NAMES[raw[1]]
+    if (type === undefined) wrong(`inode ${number}`, 'a file type', raw[1])
+    const ctime: Time = { sec: raw[8], nsec: raw[9] }
+    const mtime: Time = raw[10] === null ? ctime : { sec: raw[10], nsec: raw[11] }
+    const atime: Time = raw[12] === null ? mtime : { sec: raw[12], nsec: raw[13] }
+    const xattrBytes: number = raw[18] ?? 0
+    return {
+      attr: {
+        ino: number,
+        type,
+        mode: raw[2],
+        nlink: raw[3],
+        uid: raw[4],
+        gid: raw[5],
+        rdev: raw[21] ?? 0,
+        size: raw[6],
+        used: raw[7],
+        atime,
+        mtime,
+        ctime,
+        hasXattr: xattrBytes > 0,
+        version: raw[14],
+      },
+      parent: raw[15],
+      name: raw[16] ?? '',
+      entries: raw[17] ?? 0,
+      xattrBytes,
+      copies: raw[19] ?? 0,
+      retentionMs: raw[20] ?? undefined,
+      target: raw[22] ?? '',
+      trashedUntil: raw[23] ?? undefined,
+      doomed: raw[24] === 1,
+    }
+  },
+}
+
+/** Times that are the same as the one before cost two bytes. */
+const timeUnless = (time: Time, same: Time): (number | null)[] =>
+  time.sec === same.sec && time.nsec === same.nsec ? [null, null] : [time.sec, time.nsec]
+
+// ---- names
+
+export interface Dentry {
+  readonly slot: number
+  readonly name: string
+  readonly ino: Ino
+  readonly type: FileType
+}
+
+/** All names of one hash, flattened: with one name (nearly always) the tuple is (slot, name, ino, type). */
+export const bucketRecord = {
+  encode: (bucket: readonly Dentry[]): unknown[] =>
+    bucket.flatMap((entry) => [entry.slot, entry.name, entry.ino, FILE_TYPE_NAMES.indexOf(entry.type)]),
+  decode: (raw: unknown): Dentry[] => {
+    if (!Array.isArray(raw) || raw.length % 4 !== 0) wrong('names', 'a bucket of names', raw)
+    const bucket: Dentry[] = []
+    for (let i = 0; i < raw.length; i += 4) {
+      const type = FILE_TYPE_NAMES[raw[i + 3]]
+      if (type === undefined) wrong('names', 'a file type', raw[i + 3])
+      bucket.push({ slot: raw[i], name: raw[i + 1], ino: raw[i + 2], type })
+    }
+    return bucket
+  },
+}
+
+// ---- chunks
+
+export const chunkRecord = struct({
+  version: uint(),
+  state: oneOf('open', 'sealing', 'sealed'),
+  /** Who writes it (open, sealing); 0 = the master (a compaction) or nobody any more. */
+  session,
+  /** Open: what is committed so far. Then: the length it was sealed at. */
+  length: uint(),
+  /** Bytes of it that extents refer to. Shared extents count every time. */
+  live: uint(),
+  /** Copies wanted. */
+  copies: uint(64),
+  createdSec: uint(),
+  disks: list(disk, 256),
+  /** Those of `disks` that have not confirmed the seal yet (they were away): not to be relied on. */
+  unsealed: list(disk, 256),
+  /** Since when a sealed chunk has had no live byte. */
+  deadSec: optional(uint()),
+})
+export type ChunkRecord = Infer<typeof chunkRecord>
+
+// ---- sessions, nodes, disks
+
+export const sessionRecord = struct({
+  version: uint(),
+  client: text(64),
+  host: text(255),
+  mountpoint: text(),
+  software: text(64),
+  openedSec: uint(),
+  /** Replies below this seq are forgotten; a request below it is an old duplicate. */
+  acked: uint(),
+})
+export type SessionRecord = Infer<typeof sessionRecord>
+
+export const nodeRecord = struct({
+  version: uint(),
+  uuid: text(64),
+  name: text(255),
+  host: text(255),
+  port: uint(65535),
+  software: text(64),
+})
+export type NodeRecord = Infer<typeof nodeRecord>
+
+export const diskRecord = struct({
+  version: uint(),
+  node,
+  uuid: text(64),
+  path: text(),
+  draining: bool,
+  /** Inventory of the disk is known up to here. */
+  knownSeq: uint(),
+  /** Chunks that count it as a copy. */
+  chunks: uint(),
+  /** While a full inventory comes in pages: up to which chunk it has come. */
+  walkedTo: optional(chunk),
+  /** How many chunks there were when the drain began. */
+  chunksAtDrain: uint(),
+})
+export type DiskRecord = Infer<typeof diskRecord>
+
+// ---- locks, trash, cluster-wide records
+
+const heldLock = struct({
+  session,
+  family: lock.fields.family,
+  kind: oneOf('read', 'write'),
+  owner: text(16),
+  start: uint(),
+  end: uint(),
+  pid: lock.fields.pid,
+})
+export type HeldLock = Infer<typeof heldLock>
+/** Locks of one inode. More would make every lock call slow, and no program comes near. */
+export const LOCKS_PER_INODE_MAX = 16_384
+export const locksRecord: Schema<HeldLock[]> = list(heldLock, LOCKS_PER_INODE_MAX)
+
+export const trashRecord = struct({
+  version: uint(),
+  /** The path it had; begins with "…/" when it was longer than a path may be. */
+  path: bytestr(8192),
+  /** The directory it was in: still there, the file goes back to it wherever that is now. */
+  parent: ino,
+  name: bytestr(255),
+  deletedSec: uint(),
+})
+export type TrashRecord = Infer<typeof trashRecord>
+
+export const settingsRecord = settings
+
+/** Counted with every command so that no report and no restart walks the tables. */
+export const countersRecord = struct({
+  version: uint(),
+  /** The last command applied. */
+  index: uint(),
+  /** The oldest one still in the changelog, and the bytes of all of them. */
+  firstIndex: uint(),
+  changelogBytes: uint(),
+  nextIno: uint(),
+  nextChunk: uint(),
+  nextSession: uint(),
+  nextNode: uint(),
+  nextDisk: uint(),
+  /** Inodes that have a name: directories, and everything else. */
+  directories: uint(),
+  files: uint(),
+  trashed: uint(),
+  sustained: uint(),
+  doomed: uint(),
+  /** Bytes of all extents (shared ones every time). */
+  logicalBytes: uint(),
+  sessions: uint(),
+  /** Chunks by how safe they are, as far as the state knows (it does not know who is connected). */
+  open: uint(),
+  safe: uint(),
+  under: uint(),
+  endangered: uint(),
+  lost: uint(),
+  over: uint(),
+  dead: uint(),
+  /** After a change of the setting `copies`: chunks below this one have been told. */
+  copiesToldTo: optional(uint()),
+  /** Time of the last command. */
+  sec: uint(),
+  nsec: uint(),
+})
+export type Counters = Infer<typeof countersRecord>
+
+/** What `nextIds` answers: the smallest number of each kind that the state has never seen. */
+export interface NextIds {
+  readonly ino: Ino
+  readonly chunk: ChunkId
+  readonly session: SessionId
+  readonly node: NodeId
+  readonly disk: DiskId
+}

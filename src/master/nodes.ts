@@ -1,0 +1,226 @@
+/*
+ * The chunkservers and their disks as they are right now: connections, last reports, how long something has been away,
+ * how much is being read from and written to each disk by orders. That they exist is state (core); this is memory, and
+ * starts with everything away since the start of the master.
+ */
+
+import type { DiskId, NodeId } from '../base/ids.ts'
+import type { Clock, Random } from '../base/world.ts'
+import { storableBytes } from '../topology/capacity.ts'
+import { type Location, type Placement, place } from '../topology/place.ts'
+import type { Peer } from '../wire/peer.ts'
+import type { DiskState, Place } from '../wire/protocol.ts'
+import type { RepairDisk } from './core/repair.ts'
+import type { State } from './core/state.ts'
+
+export interface LiveDisk {
+  readonly disk: DiskId
+  node: NodeId
+  report: DiskState | undefined
+  /** Monotonic ms since it cannot be read; undefined while it can. */
+  awaySinceMs: number | undefined
+  /** Orders reading and writing. */
+  reads: number
+  writes: number
+  /** New chunks given to clients since the last report; they are not in its figures yet. */
+  opened: number
+}
+
+interface LiveNode {
+  readonly node: NodeId
+  peer: Peer | undefined
+  awaySinceMs: number | undefined
+}
+
+const READABLE = new Set(['ok', 'full', 'readonly'])
+
+export class Nodes {
+  readonly #state: State
+  readonly #clock: Clock
+  readonly #random: Random
+  /** Something became readable or unreadable. */
+  readonly #onChange: () => void
+  readonly #nodes = new Map<NodeId, LiveNode>()
+  readonly #disks = new Map<DiskId, LiveDisk>()
+
+  constructor(state: State, clock: Clock, random: Random, onChange: () => void) {
+    this.#state = state
+    this.#clock = clock
+    this.#random = random
+    this.#onChange = onChange
+    const nowMs = clock.monotonicMs()
+    for (const { node } of state.nodes()) this.#nodes.set(node, { node, peer: undefined, awaySinceMs: nowMs })
+    for (const { disk, record } of state.disks()) this.#disks.set(disk, newDisk(disk, record.node, nowMs))
+  }
+
+  peer(node: NodeId): Peer | undefined {
+    const peer = this.#nodes.get(node)?.peer
+    return peer?.closed ? undefined : peer
+  }
+
+  /** The connection over which orders for a disk go. */
+  peerOf(disk: DiskId): Peer | undefined {
+    const live = this.#disks.get(disk)
+    return live === undefined ? undefined : this.peer(live.node)
+  }
+
+  disk(disk: DiskId): LiveDisk | undefined {
+    return this.#disks.get(disk)
+  }
+
+  disks(): IterableIterator<LiveDisk> {
+    return this.#disks.values()
+  }
+
+  awayMsOfNode(node: NodeId): number {
+    const since = this.#nodes.get(node)?.awaySinceMs
+    return since === undefined ? 0 : this.#clock.monotonicMs() - since
+  }
+
+  isLive(disk: DiskId): boolean {
+    return this.#disks.get(disk)?.awaySinceMs === undefined && this.#disks.has(disk)
+  }
+
+  /** A registered chunkserver speaks on this connection. */
+  joined(node: NodeId, peer: Peer, reports: readonly { disk: DiskId; report: DiskState }[]): void {
+    const live: LiveNode = this.#nodes.get(node) ?? { node, peer, awaySinceMs: undefined }
+    this.#nodes.set(node, live)
+    live.peer = peer
+    live.awaySinceMs = undefined
+    for (const { disk, report } of reports) {
+      const known = this.#disks.get(disk) ?? newDisk(disk, node, this.#clock.monotonicMs())
+      known.node = node
+      this.#disks.set(disk, known)
+      this.#report(known, report)
+    }
+    // Disks of the node that it does not know any more are gone, whatever was last said of them.
+    const present = new Set(reports.map((r) => r.disk))
+    for (const known of this.#disks.values())
+      if (known.node === node && !present.has(known.disk)) known.awaySinceMs ??= this.#clock.monotonicMs()
+    peer.onClose(() => {
+      if (live.peer !== peer) return
+      live.peer = undefined
+      const nowMs = this.#clock.monotonicMs()
+      live.awaySinceMs = nowMs
+      for (const known of this.#disks.values()) if (known.node === node) known.awaySinceMs ??= nowMs
+      this.#onChange()
+    })
+    this.#onChange()
+  }
+
+  /** Answers false when a disk is unknown or the node did not register on this connection: it has to register again. */
+  heartbeat(node: NodeId, peer: Peer, reports: readonly DiskState[]): boolean {
+    if (this.#nodes.get(node)?.peer !== peer) return false
+    const byUuid = this.#byUuid(node)
+    let known = true
+    for (const report of reports) {
+      const live = byUuid.get(report.uuid)
+      if (live === undefined) known = false
+      else this.#report(live, report)
+    }
+    return known
+  }
+
+  /** The disk is no longer part of the cluster. */
+  forget(disk: DiskId): void {
+    this.#disks.delete(disk)
+  }
+
+  /** The map that repair judges by. */
+  map(): ReadonlyMap<DiskId, RepairDisk> {
+    const nowMs = this.#clock.monotonicMs()
+    const map = new Map<DiskId, RepairDisk>()
+    for (const live of this.#disks.values()) {
+      const record = this.#state.disk(live.disk)
+      if (record === undefined) continue
+      map.set(live.disk, {
+        disk: live.disk,
+        node: live.node,
+        location: this.#locationOf(live.node),
+        usable: this.#usable(live) && !record.draining,
+        availableBytes: live.report?.availableBytes ?? 0,
+        writing: live.writes + live.opened,
+        live: live.awaySinceMs === undefined,
+        draining: record.draining,
+        awayMs: live.awaySinceMs === undefined ? 0 : nowMs - live.awaySinceMs,
+        reads: live.reads,
+        writes: live.writes,
+      })
+    }
+    return map
+  }
+
+  /** Disks for a new chunk. */
+  choose(copies: number, bytes: number, near: Location | undefined, avoid: readonly DiskId[]): Placement {
+    return place([...this.map().values()], { copies, bytes, near, avoidDisks: new Set(avoid) }, (n) =>
+      this.#random.below(n),
+    )
+  }
+
+  /** Where copies can be read now. */
+  readable(places: readonly Place[]): Place[] {
+    return places.filter((p) => this.isLive(p.disk))
+  }
+
+  /** What files can hold at this number of copies. Disks that are away count with their last known figures. */
+  capacity(copies: number): {
+    totalBytes: number
+    usedBytes: number
+    availableBytes: number
+    rawTotal: number
+    rawUsed: number
+  } {
+    const total = new Map<NodeId, number>()
+    const available = new Map<NodeId, number>()
+    let rawTotal = 0
+    let rawUsed = 0
+    for (const live of this.#disks.values()) {
+      const report = live.report
+      if (report === undefined || !READABLE.has(report.state)) continue
+      rawTotal += report.totalBytes
+      rawUsed += report.usedBytes
+      total.set(live.node, (total.get(live.node) ?? 0) + report.usedBytes + report.availableBytes)
+      if (this.#usable(live) && this.#state.disk(live.disk)?.draining !== true)
+        available.set(live.node, (available.get(live.node) ?? 0) + report.availableBytes)
+    }
+    const totalBytes = storableBytes([...total.values()], copies)
+    const availableBytes = Math.min(totalBytes, storableBytes([...available.values()], copies))
+    return { totalBytes, availableBytes, usedBytes: totalBytes - availableBytes, rawTotal, rawUsed }
+  }
+
+  #usable(live: LiveDisk): boolean {
+    return live.awaySinceMs === undefined && live.report?.state === 'ok'
+  }
+
+  #locationOf(node: NodeId): Location {
+    return { host: this.#state.node(node)?.host ?? '' }
+  }
+
+  #byUuid(node: NodeId): Map<string, LiveDisk> {
+    const map = new Map<string, LiveDisk>()
+    for (const live of this.#disks.values()) {
+      const record = this.#state.disk(live.disk)
+      if (live.node === node && record !== undefined) map.set(record.uuid, live)
+    }
+    return map
+  }
+
+  #report(live: LiveDisk, report: DiskState): void {
+    live.report = report
+    live.opened = 0
+    const away = !READABLE.has(report.state)
+    if (away === (live.awaySinceMs !== undefined)) return
+    live.awaySinceMs = away ? this.#clock.monotonicMs() : undefined
+    this.#onChange()
+  }
+}
+
+const newDisk = (disk: DiskId, node: NodeId, nowMs: number): LiveDisk => ({
+  disk,
+  node,
+  report: undefined,
+  awaySinceMs: nowMs,
+  reads: 0,
+  writes: 0,
+  opened: 0,
+})

@@ -1,0 +1,73 @@
+/*
+ * Orders to chunkservers, bounded: so many at once in all, and a count per disk of what reads from it and writes to it,
+ * which the planners look at before they plan more.
+ */
+
+import PQueue from 'p-queue'
+import { FsError } from '../base/fault.ts'
+import type { DiskId } from '../base/ids.ts'
+import type { CallName, Place, Reply, Request } from '../wire/protocol.ts'
+import type { State } from './core/state.ts'
+import type { Nodes } from './nodes.ts'
+
+/** Orders being carried out by all chunkservers together: each holds a frame and a promise here, nothing more. */
+export const ORDERS_MAX = 64
+/** A whole chunk over 1 Mbit/s takes nine minutes; an order that fails later than this is begun again and resumes. */
+const BULK_ORDER_MS = 900_000
+/** Orders that move no data. */
+const SHORT_ORDER_MS = 60_000
+
+type OrderName = Extract<CallName, `order${string}`>
+const BULK: ReadonlySet<OrderName> = new Set(['orderCopy', 'orderRepair', 'orderCompact', 'orderSeal'])
+
+export class Orders {
+  readonly #state: State
+  readonly #nodes: Nodes
+  readonly #queue = new PQueue({ concurrency: ORDERS_MAX })
+
+  constructor(state: State, nodes: Nodes) {
+    this.#state = state
+    this.#nodes = nodes
+  }
+
+  get running(): number {
+    return this.#queue.pending + this.#queue.size
+  }
+
+  /** Throws FsError: what the chunkserver answered, or ENOTCONN / ECONNRESET / ETIMEDOUT of the connection. */
+  async give<C extends OrderName>(
+    to: DiskId,
+    name: C,
+    request: Request<C>,
+    signal: AbortSignal,
+    load: { reads?: readonly DiskId[]; writes?: readonly DiskId[] } = {},
+  ): Promise<Reply<C>> {
+    const reads = (load.reads ?? []).flatMap((disk) => this.#nodes.disk(disk) ?? [])
+    const writes = (load.writes ?? []).flatMap((disk) => this.#nodes.disk(disk) ?? [])
+    for (const disk of reads) disk.reads++
+    for (const disk of writes) disk.writes++
+    try {
+      return await this.#queue.add(async () => {
+        signal.throwIfAborted()
+        const peer = this.#nodes.peerOf(to)
+        if (peer === undefined) throw new FsError('ENOTCONN', `the chunkserver of disk ${to}`)
+        const timeoutMs = BULK.has(name) ? BULK_ORDER_MS : SHORT_ORDER_MS
+        return (await peer.call(name, request, { signal, timeoutMs })).reply
+      })
+    } finally {
+      for (const disk of reads) disk.reads--
+      for (const disk of writes) disk.writes--
+    }
+  }
+
+  places(disks: readonly DiskId[]): Place[] {
+    return disks.flatMap((disk) => this.#state.place(disk) ?? [])
+  }
+}
+
+/** Failures of the connection rather than of the disk: the same order makes sense again when the server is back. */
+export const isAbsence = (error: FsError): boolean =>
+  error.code === 'ENOTCONN' ||
+  error.code === 'ECONNRESET' ||
+  error.code === 'ETIMEDOUT' ||
+  error.code === 'ECONNREFUSED'

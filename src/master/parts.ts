@@ -1,0 +1,100 @@
+/*
+ * What the master's handlers share, and the two ways in which a call is answered: a read straight from the state, at
+ * once; a change through the loop.
+ */
+
+import type { Attr } from '../base/attr.ts'
+import { FsError, isRefusal, type Result } from '../base/fault.ts'
+import type { ChunkId, Ino } from '../base/ids.ts'
+import type { Clock, Log } from '../base/world.ts'
+import type { Answer } from '../wire/peer.ts'
+import type { CallName, ChunkPlaces, Extent, Reply, Stamp } from '../wire/protocol.ts'
+import type { Command } from './core/commands.ts'
+import type { InodeRecord } from './core/records.ts'
+import type { State } from './core/state.ts'
+import type { Loop } from './loop.ts'
+import type { Nodes } from './nodes.ts'
+import type { Sessions } from './sessions.ts'
+
+export interface Parts {
+  readonly state: State
+  readonly loop: Loop
+  readonly sessions: Sessions
+  readonly nodes: Nodes
+  readonly clock: Clock
+  readonly log: Log
+}
+
+export interface Change<C extends CallName> {
+  readonly sync?: boolean
+  readonly applied?: (reply: Reply<C>) => void
+}
+
+/** A change asked for by a session (or, with session 0, by an admin): prepared in its turn, answered when committed. */
+export function change<C extends CallName>(
+  { loop, sessions }: Parts,
+  stamp: Stamp,
+  prepare: () => Command | Result<Command>,
+  { sync, applied }: Change<C> = {},
+): Promise<Answer<C>> {
+  if (stamp.session !== 0) sessions.heard(stamp.session)
+  return new Promise((resolve, reject) => {
+    loop.submit({
+      stamp,
+      sync: sync === true,
+      prepare: () => {
+        const command = prepare()
+        return 'kind' in command ? { ok: command } : command
+      },
+      ...(applied === undefined ? {} : { applied: applied as (reply: unknown) => void }),
+      done: (result) => {
+        if (isRefusal(result)) reject(new FsError(result.errno, result.detail))
+        else resolve({ reply: result.ok as Reply<C> })
+      },
+    })
+  })
+}
+
+/** An inode that a mount may work on; ESTALE when it is gone. */
+export function inodeOf(state: State, ino: Ino): InodeRecord {
+  const record = state.inode(ino)
+  if (record === undefined || !state.visible(record)) throw new FsError('ESTALE', `inode ${ino}`)
+  return record
+}
+
+export const attrOf = (state: State, ino: Ino): Attr => inodeOf(state, ino).attr
+
+export function directoryOf(state: State, ino: Ino): InodeRecord {
+  const record = inodeOf(state, ino)
+  if (record.attr.type !== 'dir') throw new FsError('ENOTDIR', `inode ${ino}`)
+  return record
+}
+
+/** The chunks of some extents, each once, with the copies that can be read now first. */
+export function chunksOf({ state, nodes }: Parts, extents: readonly Extent[]): ChunkPlaces[] {
+  if (extents.length === 1) {
+    const one = placesOf(state, nodes, extents[0]!.chunk)
+    return one === undefined ? [] : [one]
+  }
+  const chunks: ChunkPlaces[] = []
+  for (const chunk of new Set(extents.map((extent) => extent.chunk))) {
+    const places = placesOf(state, nodes, chunk)
+    if (places !== undefined) chunks.push(places)
+  }
+  return chunks
+}
+
+export function placesOf(state: State, nodes: Nodes, chunk: ChunkId): ChunkPlaces | undefined {
+  const found = state.chunkPlaces(chunk)
+  if (found === undefined || found.places.every((place) => nodes.isLive(place.disk))) return found
+  const places = [
+    ...found.places.filter((place) => nodes.isLive(place.disk)),
+    ...found.places.filter((place) => !nodes.isLive(place.disk)),
+  ]
+  return { ...found, places }
+}
+
+/** The host of a peer, as chunkservers are named by it: "127.0.0.1:40123" → "127.0.0.1". */
+export const hostOf = (address: string): string => address.slice(0, Math.max(0, address.lastIndexOf(':')))
+
+export const NOTHING = { reply: {} }

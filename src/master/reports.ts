@@ -1,0 +1,241 @@
+/*
+ * The reports behind `holdfast status`, `file info`, `disk list`, `trash list` and `changelog tail`, put together from the
+ * state and from what is in memory. Nothing here changes anything.
+ */
+
+import { FsError } from '../base/fault.ts'
+import { chunkName, type Ino, ROOT_INO } from '../base/ids.ts'
+import type { Worker } from '../base/worker.ts'
+import type {
+  ChangelogPage,
+  DiskReport,
+  FileReport,
+  HealthReport,
+  NodeReport,
+  SessionReport,
+  StatusReport,
+  TrashEntry,
+  TrashPage,
+  WorkReport,
+} from '../wire/reports.ts'
+import type { ChunkWatch } from './chunk-watch.ts'
+import type { State } from './core/state.ts'
+import type { Parts } from './parts.ts'
+
+/** Extents of one file in a report; more are left out, the report is for people. */
+const REPORT_EXTENTS_MAX = 10_000
+/** Trash entries that one page looks at when most of them do not match. */
+const TRASH_LOOKED_AT_MAX = 20_000
+
+export interface ReportParts extends Parts {
+  readonly watch: ChunkWatch
+  readonly workers: readonly Worker[]
+  readonly cluster: string
+  readonly version: string
+  readonly startedMs: number
+}
+
+export function statusReport(parts: ReportParts): StatusReport {
+  const { state, loop, nodes, clock } = parts
+  const counters = state.counters()
+  const settings = state.settings()
+  const { rawTotal, rawUsed } = nodes.capacity(settings.copies)
+  const { refusing, queued } = loop.status()
+  const work: WorkReport[] = parts.workers.map(workReport)
+  work.unshift({
+    name: 'changes',
+    state: refusing === undefined ? 'idle' : 'failed',
+    progress: `${counters.index} commands`,
+    queued,
+    lastError: refusing === undefined ? '' : `read-only: the metadata disk takes no writes (${refusing})`,
+  })
+  return {
+    cluster: parts.cluster,
+    version: parts.version,
+    uptimeSeconds: Math.round((clock.monotonicMs() - parts.startedMs) / 1000),
+    changelogIndex: counters.index,
+    settings,
+    files: counters.files,
+    directories: counters.directories,
+    trashed: counters.trashed,
+    sustained: counters.sustained,
+    logicalBytes: counters.logicalBytes,
+    totalBytes: rawTotal,
+    usedBytes: rawUsed,
+    availableBytes: Math.max(0, rawTotal - rawUsed),
+    chunks: healthReport(parts),
+    nodes: nodeReports(parts),
+    disks: diskReports(parts),
+    sessions: sessionReports(parts),
+    work,
+  }
+}
+
+function workReport(worker: Worker): WorkReport {
+  const { name, state, progress, queued, lastError } = worker.report()
+  return { name, state: state === 'paused' || state === 'stopped' ? 'idle' : state, progress, queued, lastError }
+}
+
+/** The state's counters, corrected by what cannot be read right now. */
+function healthReport({ state, watch }: ReportParts): HealthReport {
+  const { safe, under, endangered, lost, over, open } = state.counters()
+  const now = watch.overlay()
+  return {
+    safe: safe + now.safe,
+    under: under + now.under,
+    endangered: endangered + now.endangered,
+    lost: lost + now.lost,
+    over: over + now.over,
+    open,
+  }
+}
+
+function nodeReports({ state, nodes }: ReportParts): NodeReport[] {
+  const { graceMs } = state.settings()
+  return state.nodes().map(({ node, record }) => {
+    const awayMs = nodes.awayMsOfNode(node)
+    return {
+      node,
+      name: record.name,
+      host: record.host,
+      port: record.port,
+      version: record.software,
+      connected: nodes.peer(node) !== undefined,
+      awaySeconds: Math.round(awayMs / 1000),
+      graceLeftSeconds: awayMs === 0 ? 0 : Math.max(0, Math.round((graceMs - awayMs) / 1000)),
+    }
+  })
+}
+
+export function diskReports({ state, nodes }: Parts): DiskReport[] {
+  return state.disks().map(({ disk, record }) => {
+    const report = nodes.disk(disk)?.report
+    const connected = nodes.peer(record.node) !== undefined
+    return {
+      disk,
+      node: record.node,
+      nodeName: state.node(record.node)?.name ?? '',
+      path: record.path,
+      state: connected && report !== undefined ? report.state : 'away',
+      error: report?.error ?? '',
+      draining: record.draining,
+      totalBytes: report?.totalBytes ?? 0,
+      usedBytes: report?.usedBytes ?? 0,
+      availableBytes: report?.availableBytes ?? 0,
+      chunks: record.chunks,
+      errors: report?.errors ?? 0,
+      toMove: record.draining ? record.chunks : 0,
+      toMoveAtStart: record.draining ? Math.max(record.chunksAtDrain, record.chunks) : 0,
+    }
+  })
+}
+
+function sessionReports({ state, sessions, clock }: ReportParts): SessionReport[] {
+  const nowMs = clock.monotonicMs()
+  return [...sessions.all()].map(({ info, connected, opens, heardMs }) => ({
+    session: info.session,
+    host: info.host,
+    mountpoint: info.mountpoint,
+    version: info.version,
+    connected,
+    openFiles: opens?.size ?? 0,
+    openChunks: state.openChunksOf(info.session).length,
+    locks: state.lockedBy(info.session).length,
+    idleSeconds: Math.max(0, Math.round((nowMs - heardMs) / 1000)),
+  }))
+}
+
+/** The inode at a path from the root of the filesystem. Symlinks are not followed: the path names the thing itself. */
+export function resolvePath(state: State, path: string): Ino {
+  let at: Ino = ROOT_INO
+  for (const part of path.split('/')) {
+    if (part === '' || part === '.') continue
+    const record = state.inode(at)
+    if (record?.attr.type !== 'dir') throw new FsError('ENOTDIR', path)
+    const next = part === '..' ? record.parent : state.lookup(at, part)?.ino
+    if (next === undefined) throw new FsError('ENOENT', path)
+    at = next
+  }
+  return at
+}
+
+export function fileReport({ state, nodes }: Parts, path: string): FileReport {
+  const ino = resolvePath(state, path)
+  const record = state.inode(ino)
+  if (record === undefined) throw new FsError('ENOENT', path)
+  const { extents } = state.extentsFrom(ino, 0, REPORT_EXTENTS_MAX)
+  const settings = state.settings()
+  const chunks = [...new Set(extents.map((extent) => extent.chunk))].flatMap((chunk) => {
+    const found = state.chunk(chunk)
+    if (found === undefined) return []
+    const copies = found.disks.map((disk) => {
+      const node = state.disk(disk)?.node
+      return {
+        disk,
+        nodeName: node === undefined ? '' : (state.node(node)?.name ?? ''),
+        path: state.disk(disk)?.path ?? '',
+        connected: nodes.isLive(disk),
+      }
+    })
+    return [{ chunk: chunkName(chunk), state: found.state, length: found.length, liveBytes: found.live, copies }]
+  })
+  return {
+    path,
+    ino,
+    type: record.attr.type,
+    size: record.attr.size,
+    used: record.attr.used,
+    copiesWanted: record.copies === 0 ? settings.copies : record.copies,
+    trashRetentionMs: record.retentionMs ?? settings.trashRetentionMs,
+    extents: extents.map((extent) => ({ ...extent, chunk: chunkName(extent.chunk) })),
+    chunks,
+  }
+}
+
+/** The cursor is the last entry looked at: "expiry second.inode". */
+export function trashReport(state: State, cursor: string, limit: number, match: string): TrashPage {
+  const entries: TrashEntry[] = []
+  let after = cursorOf(cursor)
+  for (let looked = 0; looked < TRASH_LOOKED_AT_MAX; ) {
+    const page = state.trashPage(after, 1_000)
+    for (const { ino, expirySec, record } of page) {
+      after = { expirySec, ino }
+      if (match !== '' && !record.path.includes(match)) continue
+      const attr = state.inode(ino)?.attr
+      entries.push({
+        ino,
+        path: record.path,
+        size: attr?.size ?? 0,
+        uid: attr?.uid ?? 0,
+        deletedAt: record.deletedSec,
+        expiresAt: expirySec,
+      })
+      if (entries.length >= limit) return { entries, cursor: `${expirySec}.${ino}` }
+    }
+    looked += page.length
+    if (page.length < 1_000) return { entries, cursor: '' }
+  }
+  return { entries, cursor: after === undefined ? '' : `${after.expirySec}.${after.ino}` }
+}
+
+function cursorOf(cursor: string): { expirySec: number; ino: Ino } | undefined {
+  if (cursor === '') return undefined
+  const [expirySec, ino] = cursor.split('.').map(Number)
+  if (!Number.isSafeInteger(expirySec) || !Number.isSafeInteger(ino)) throw new FsError('EINVAL', `cursor ${cursor}`)
+  return { expirySec: expirySec!, ino: ino as Ino }
+}
+
+export function changelogReport(state: State, from: number, limit: number): ChangelogPage {
+  const last = state.counters().index
+  const start = from === 0 ? Math.max(1, last - limit + 1) : from
+  const rows = state.changelog(start, limit).map(({ envelope, command: { kind, ...fields }, errno }) => ({
+    index: envelope.index,
+    time: { sec: envelope.sec, nsec: envelope.nsec },
+    session: envelope.session,
+    seq: envelope.seq,
+    kind,
+    fields,
+    errno: errno ?? '',
+  }))
+  return { rows, last }
+}

@@ -1,0 +1,101 @@
+/*
+ * Where the bytes of files are, and new places for new bytes.
+ */
+
+import { refuse } from '../base/fault.ts'
+import type { ChunkId } from '../base/ids.ts'
+import { CHUNK_BYTES_MAX } from '../base/limits.ts'
+import type { Handlers } from '../wire/peer.ts'
+import { attrOf, change, chunksOf, hostOf, NOTHING, type Parts, placesOf } from './parts.ts'
+
+type DataCalls =
+  | 'locate'
+  | 'chunkPlaces'
+  | 'chunkOpen'
+  | 'chunkSeal'
+  | 'commit'
+  | 'fallocate'
+  | 'copyRange'
+  | 'sync'
+  | 'statfs'
+
+const LOCATE_EXTENTS = 4096
+/** Inodes cost about 200 bytes of the metadata disk each; this says "no limit worth naming" to df -i. */
+const FILES_FREE = 2 ** 40
+
+export function dataHandlers(parts: Parts): Handlers<DataCalls> {
+  const { state, sessions, nodes, loop } = parts
+  return {
+    locate: ({ session, ino, offset, length }) => {
+      const asking = sessions.heard(session)
+      const attr = attrOf(state, ino)
+      asking.told(ino)
+      const end = offset + length
+      const { extents, complete } = state.extentsFrom(ino, offset, LOCATE_EXTENTS, end)
+      const last = extents.at(-1)
+      const upTo = complete || last === undefined ? end : last.offset + last.length
+      return { reply: { attr, extents, upTo, chunks: chunksOf(parts, extents) } }
+    },
+
+    chunkPlaces: ({ session, chunks }) => {
+      sessions.heard(session)
+      return { reply: { chunks: chunks.flatMap((chunk) => placesOf(state, nodes, chunk) ?? []) } }
+    },
+
+    chunkOpen: ({ stamp, count, avoid }, _bulk, { peer }) => {
+      const near = { host: hostOf(peer.address) }
+      return change<'chunkOpen'>(parts, stamp, () => {
+        const copies = state.settings().copies
+        const first = state.nextIds().chunk
+        const chunks = []
+        for (let i = 0; i < count; i++) {
+          let placement = nodes.choose(copies, CHUNK_BYTES_MAX, near, avoid)
+          // Disks that failed a moment ago are better than none.
+          if (placement.disks.length === 0) placement = nodes.choose(copies, CHUNK_BYTES_MAX, near, [])
+          if (placement.disks.length === 0)
+            return placement.shortOf === 'space'
+              ? refuse('ENOSPC', 'every disk is full')
+              : refuse('EAGAIN', 'no chunkserver that takes new data is connected')
+          for (const disk of placement.disks) nodes.disk(disk)!.opened++
+          chunks.push({ chunk: (first + i) as ChunkId, disks: [...placement.disks] })
+        }
+        return { kind: 'chunkOpen', chunks, copies }
+      })
+    },
+
+    chunkSeal: ({ stamp, chunk, length, failed }) =>
+      change<'chunkSeal'>(parts, stamp, () => ({ kind: 'chunkSeal', chunk, length, failed })),
+
+    commit: ({ stamp, files, sync }) => change<'commit'>(parts, stamp, () => ({ kind: 'commit', files }), { sync }),
+
+    fallocate: ({ stamp, kind: what, ...wish }) =>
+      change<'fallocate'>(parts, stamp, () => {
+        if (what === 'reserve' && wish.length > nodes.capacity(state.settings().copies).availableBytes)
+          return refuse('ENOSPC')
+        return { kind: 'fallocate', what, ...wish }
+      }),
+
+    copyRange: ({ stamp, ...wish }) => change<'copyRange'>(parts, stamp, () => ({ kind: 'copyRange', ...wish })),
+
+    sync: async ({ session }) => {
+      sessions.heard(session)
+      await loop.flushed()
+      return NOTHING
+    },
+
+    statfs: ({ session }) => {
+      sessions.heard(session)
+      const { totalBytes, availableBytes } = nodes.capacity(state.settings().copies)
+      const { files, directories } = state.counters()
+      return {
+        reply: {
+          totalBytes,
+          freeBytes: availableBytes,
+          availableBytes,
+          files: files + directories + FILES_FREE,
+          filesFree: FILES_FREE,
+        },
+      }
+    },
+  }
+}

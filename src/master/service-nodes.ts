@@ -1,0 +1,106 @@
+/*
+ * What a chunkserver says to the master: here I am, this is how my disks are, this is what they hold, this is damaged.
+ */
+
+import { FsError, refuse } from '../base/fault.ts'
+import type { ChunkId, DiskId, NodeId } from '../base/ids.ts'
+import type { Handlers } from '../wire/peer.ts'
+import type { DiskState } from '../wire/protocol.ts'
+import type { Deletions } from './collect.ts'
+import { NOTHING, type Parts } from './parts.ts'
+
+type NodeCalls = 'nodeRegister' | 'nodeHeartbeat' | 'inventory' | 'damaged'
+
+export interface NodeOptions {
+  readonly heartbeatMs: number
+}
+
+export interface DamageReport {
+  readonly disk: DiskId
+  readonly chunk: ChunkId
+  readonly blocks: readonly number[]
+  readonly detail: string
+}
+
+export function nodeHandlers(
+  parts: Parts,
+  deletions: Deletions,
+  onDamage: (report: DamageReport) => void,
+  { heartbeatMs }: NodeOptions,
+): Handlers<NodeCalls> {
+  const { state, nodes, loop, log } = parts
+  return {
+    nodeRegister: async ({ uuid, name, host, port, version, disks }, _bulk, { peer }) => {
+      let node = 0 as NodeId
+      let numbered: { disk: DiskId; uuid: string; path: string }[] = []
+      await loop.run({
+        prepare: () => {
+          const known = state.nodes().find((n) => n.record.uuid === uuid)
+          const other = known === undefined ? undefined : nodes.peer(known.node)
+          if (known !== undefined && other !== undefined && other !== peer) {
+            const same = known.record.host === host && known.record.port === port
+            if (!same) return refuse('EEXIST', `a chunkserver with this identity is connected from ${other.address}`)
+            other.close(new FsError('ECONNRESET', 'registered again on a new connection'))
+          }
+          const ids = state.nextIds()
+          node = known?.node ?? ids.node
+          const byUuid = new Map(state.disks().map(({ disk, record }) => [record.uuid, disk]))
+          let next: number = ids.disk
+          numbered = disks.map((d) => ({ disk: byUuid.get(d.uuid) ?? (next++ as DiskId), uuid: d.uuid, path: d.path }))
+          return { ok: { kind: 'nodeJoined', node, uuid, name, host, port, version, disks: numbered } }
+        },
+      })
+      const reports = numbered.map(({ disk }, i) => ({ disk, report: disks[i]! }))
+      nodes.joined(node, peer, reports)
+      for (const { disk, report } of reports) followMark(parts, disk, undefined, report)
+      log.info({ node, name, host, port, version, disks: disks.length }, 'chunkserver connected')
+      peer.onClose((error) =>
+        log.warn({ node, name, error: error?.message }, 'chunkserver disconnected; its copies are waited for'),
+      )
+      return {
+        reply: {
+          node,
+          disks: numbered.map(({ disk, uuid: id }) => ({
+            uuid: id,
+            disk,
+            // 0 asks for all that it holds, so that it can be told what is not wanted.
+            knownSeq: deletions.takeIncomplete(disk) ? 0 : (state.disk(disk)?.knownSeq ?? 0),
+          })),
+          heartbeatMs,
+        },
+      }
+    },
+
+    nodeHeartbeat: ({ node, disks }, _bulk, { peer }) => {
+      const before = new Map<DiskId, DiskState | undefined>()
+      for (const live of nodes.disks()) if (live.node === node) before.set(live.disk, live.report)
+      if (!nodes.heartbeat(node, peer, disks)) throw new FsError('ESTALE', 'register again')
+      for (const [disk, old] of before) followMark(parts, disk, old, nodes.disk(disk)?.report)
+      return NOTHING
+    },
+
+    inventory: async ({ node, ...what }) => {
+      if (nodes.disk(what.disk)?.node !== node) throw new FsError('ESTALE', `disk ${what.disk} is not of node ${node}`)
+      const reply = await loop.command<{ unwanted: never[] }>(() => ({ ok: { kind: 'inventory', ...what } }))
+      return { reply }
+    },
+
+    damaged: ({ node, disk, chunk, blocks, detail }) => {
+      if (nodes.disk(disk)?.node !== node) throw new FsError('ESTALE', `disk ${disk} is not of node ${node}`)
+      log.warn({ disk, chunk, blocks: blocks.length, detail }, 'damaged copy reported; repairing it from another one')
+      onDamage({ disk, chunk, blocks, detail })
+      return NOTHING
+    },
+  }
+}
+
+/** A disk marked `*` in its chunkserver's configuration is drained; taking the mark away ends that. */
+function followMark({ state, loop }: Parts, disk: DiskId, old: DiskState | undefined, report?: DiskState): void {
+  if (report === undefined) return
+  const draining = state.disk(disk)?.draining
+  if (draining === undefined) return
+  const begin = report.marked && !draining && old?.marked !== true
+  const end = !report.marked && draining && old?.marked === true
+  if (!begin && !end) return
+  loop.submit({ prepare: () => ({ ok: { kind: 'diskDrain', disk, drain: begin } }), done: () => undefined })
+}

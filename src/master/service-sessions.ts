@@ -1,0 +1,85 @@
+/*
+ * The life of a session: begun, resumed after a lost connection or a restarted master, renewed, ended.
+ */
+
+import { FsError } from '../base/fault.ts'
+import type { SessionId } from '../base/ids.ts'
+import type { Handlers } from '../wire/peer.ts'
+import { NOTHING, type Parts } from './parts.ts'
+import { giveUp } from './service-namespace.ts'
+import { SESSIONS_MAX, type SessionInfo } from './sessions.ts'
+
+type SessionCalls = 'sessionOpen' | 'sessionResume' | 'sessionClose' | 'sessionRenew'
+
+export function sessionHandlers(parts: Parts): Handlers<SessionCalls> {
+  const { state, sessions, loop, log } = parts
+  return {
+    sessionOpen: async ({ client, host, mountpoint, version }, _bulk, { peer }) => {
+      if (sessions.size >= SESSIONS_MAX) throw new FsError('EUSERS')
+      await loop.run({
+        prepare: () => {
+          const session = state.sessionOf(client) ?? state.nextIds().session
+          return { ok: { kind: 'sessionOpen', session, client, host, mountpoint, version } }
+        },
+        applied: () => {
+          const session = state.sessionOf(client)!
+          sessions.begin({ session, client, host, mountpoint, version }, peer)
+        },
+      })
+      const session = state.sessionOf(client)
+      if (session === undefined) throw new FsError('ESTALE', 'the session was ended while it began')
+      log.info({ session, host, mountpoint, version }, 'session opened')
+      const settings = state.settings()
+      return { reply: { session, timeoutMs: settings.sessionTimeoutMs, settings } }
+    },
+
+    sessionResume: ({ session, client, opens }, _bulk, { peer }) => {
+      const known = sessions.heard(session)
+      if (known.info.client !== client) throw new FsError('ESTALE', `session ${session} belongs to another mount`)
+      sessions.resume(known, opens, peer)
+      // What the state keeps alive for this session although it is not open there (any more) is given up now.
+      const open = known.opens!
+      const over = state.sustained(session).filter((ino) => !open.has(ino))
+      if (over.length > 0) giveUp(loop, session, over)
+      log.info({ session, host: known.info.host, opens: opens.length }, 'session resumed')
+      const settings = state.settings()
+      return { reply: { timeoutMs: settings.sessionTimeoutMs, settings } }
+    },
+
+    sessionClose: async ({ session }) => {
+      // Closing twice (a repeated request) is no failure: what was wanted is so.
+      if (sessions.find(session) !== undefined) await endSession(parts, session, 'closed')
+      return NOTHING
+    },
+
+    sessionRenew: ({ session }) => {
+      sessions.heard(session)
+      return NOTHING
+    },
+  }
+}
+
+/** Locks, opens and open chunks of the session are cleaned up; its mount, if it still lives, gets ESTALE. */
+export async function endSession(parts: Parts, session: SessionId, reason: 'closed' | 'expired'): Promise<void> {
+  const { loop, sessions, log } = parts
+  const info = sessions.find(session)?.info
+  await loop.run({
+    prepare: () => ({ ok: { kind: 'sessionEnd', session, reason } }),
+    applied: () => sessions.end(session),
+  })
+  log.info({ session, reason, host: info?.host, mountpoint: info?.mountpoint }, 'session ended')
+}
+
+/** The sessions that the state knows, when the master starts. */
+export function restoreSessions({ state, sessions }: Pick<Parts, 'state' | 'sessions'>): void {
+  for (const { session, record } of state.sessions()) {
+    const info: SessionInfo = {
+      session,
+      client: record.client,
+      host: record.host,
+      mountpoint: record.mountpoint,
+      version: record.software,
+    }
+    sessions.restore(info)
+  }
+}

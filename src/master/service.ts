@@ -1,0 +1,188 @@
+/*
+ * The master put together: state and store, the loop, what it remembers of sessions and chunkservers, its background
+ * work, and one handler for every call that it answers. It opens no socket and no file; the daemon does.
+ *
+ * After each commit, in this order: mounts are told what changed (before any reply of the batch goes out), lock requests
+ * that wait are tried again, repair looks at the chunks that were touched, files that nobody counts any more are deleted.
+ */
+
+import { Worker } from '../base/worker.ts'
+import type { Clock, Log, Random } from '../base/world.ts'
+import type { Handlers } from '../wire/peer.ts'
+import { EmbeddedChangelog } from './changelog.ts'
+import { ChunkWatch } from './chunk-watch.ts'
+import { Deletions, Garbage } from './collect.ts'
+import { Compaction } from './compact.ts'
+import type { StateStore } from './core/kv.ts'
+import type { RepairRules } from './core/repair.ts'
+import type { State } from './core/state.ts'
+import { Damage } from './damage.ts'
+import { Expiry } from './expiry.ts'
+import { type Change, Loop, type Soon } from './loop.ts'
+import { Nodes } from './nodes.ts'
+import { Orders } from './orders.ts'
+import type { Parts } from './parts.ts'
+import { Repair } from './repair.ts'
+import type { ReportParts } from './reports.ts'
+import { Sealing } from './sealing.ts'
+import { adminHandlers } from './service-admin.ts'
+import { dataHandlers } from './service-data.ts'
+import { lockHandlers } from './service-locks.ts'
+import { namespaceHandlers } from './service-namespace.ts'
+import { nodeHandlers } from './service-nodes.ts'
+import { restoreSessions, sessionHandlers } from './service-sessions.ts'
+import { Sessions } from './sessions.ts'
+import { WaitingLocks } from './waiting-locks.ts'
+
+export interface MasterOptions {
+  readonly cluster: string
+  readonly version: string
+  /** How often chunkservers report. */
+  readonly heartbeatMs: number
+  /** A restarting chunkserver takes this long; where one copy of several is left, repair waits for it and no longer. */
+  readonly settleMs: number
+  readonly deadGraceMs: number
+  /** Orders at once that write to one disk; twice as many may read from it. */
+  readonly repairParallel: number
+  /** Per copy; 0 = as fast as it goes. */
+  readonly repairBytesPerSecond: number
+  readonly compactBelowPercent: number
+}
+
+export type MasterCalls = keyof ReturnType<typeof handlersOf>
+
+function handlersOf(parts: ReportParts, rest: HandlerParts) {
+  return {
+    ...sessionHandlers(parts),
+    ...namespaceHandlers(parts),
+    ...dataHandlers(parts),
+    ...lockHandlers(parts, rest.locks),
+    ...adminHandlers(parts, rest.orders),
+    ...nodeHandlers(parts, rest.deletions, (report) => rest.damage.add(report), rest.options),
+  }
+}
+
+interface HandlerParts {
+  readonly locks: WaitingLocks
+  readonly orders: Orders
+  readonly deletions: Deletions
+  readonly damage: Damage
+  readonly options: MasterOptions
+}
+
+export class Master {
+  readonly handlers: Handlers<MasterCalls>
+  readonly loop: Loop
+  readonly sessions: Sessions
+  readonly nodes: Nodes
+  readonly workers: readonly Worker[]
+
+  constructor(
+    store: StateStore,
+    state: State,
+    clock: Clock,
+    random: Random,
+    log: Log,
+    soon: Soon,
+    options: MasterOptions,
+  ) {
+    const sessions = new Sessions(clock)
+    const locks = new WaitingLocks()
+    const rules = (): RepairRules => ({
+      graceMs: state.settings().graceMs,
+      settleMs: options.settleMs,
+      readsPerDisk: options.repairParallel * 2,
+      writesPerDisk: options.repairParallel,
+    })
+    const nodes: Nodes = new Nodes(state, clock, random, () => {
+      watch.livenessChanged()
+      wakeAll()
+    })
+    const watch = new ChunkWatch(state, nodes, clock, rules)
+    const loop: Loop = new Loop(store, state, new EmbeddedChangelog(state), clock, log, soon, (changes) =>
+      committed(changes),
+    )
+    const parts: Parts = { state, loop, sessions, nodes, clock, log }
+    const orders = new Orders(state, nodes)
+    const deletions = new Deletions(state, nodes, orders, log)
+    const damage = new Damage(state, nodes, orders, watch, clock, log)
+    const compaction = new Compaction(state, loop, nodes, orders, clock, log, {
+      belowPercent: options.compactBelowPercent,
+    })
+    const repair = new Repair(state, loop, nodes, orders, watch, deletions, clock, random, log, rules, {
+      bytesPerSecond: options.repairBytesPerSecond,
+    })
+    const sealing = new Sealing(state, loop, nodes, orders, watch, clock, log)
+    const worker = (name: string, work: ConstructorParameters<typeof Worker>[1]): Worker =>
+      new Worker(name, work, clock, log)
+    const watching = worker('chunk watch', watch)
+    const repairing = worker('repair', repair)
+    const sealer = worker('seal', sealing)
+    const deleting = worker('delete', deletions)
+    const mending = worker('mend damaged copies', damage)
+    const workers = [
+      watching,
+      repairing,
+      sealer,
+      deleting,
+      mending,
+      worker('collect', new Garbage(state, loop, clock, options)),
+      worker('compact', compaction),
+      worker('session expiry', new Expiry(parts)),
+    ]
+    const wakeAll = (): void => {
+      watching.poke()
+      deleting.poke()
+      mending.poke()
+    }
+    watch.onWork = () => {
+      repairing.poke()
+      sealer.poke()
+    }
+    repair.onDone = () => {
+      watching.poke()
+      repairing.poke()
+    }
+    sealing.onDone = () => {
+      watching.poke()
+      sealer.poke()
+    }
+    deletions.onWork = () => deleting.poke()
+    damage.onWork = () => mending.poke()
+
+    const committed = (changes: readonly Change[]): void => {
+      sessions.push(changes)
+      let look = false
+      for (const { touched } of changes) {
+        for (const ino of touched.unlocked) locks.unlocked(ino)
+        if (touched.chunks.length > 0) {
+          watch.touched(touched.chunks)
+          look = true
+        }
+        if (touched.unwanted.length > 0) deletions.add(touched.unwanted)
+        if (touched.inodes.length > 0) compaction.touched(touched.inodes)
+      }
+      if (look) watching.poke()
+    }
+
+    restoreSessions(parts)
+    const reports: ReportParts = {
+      ...parts,
+      watch,
+      workers,
+      cluster: options.cluster,
+      version: options.version,
+      startedMs: clock.monotonicMs(),
+    }
+    this.handlers = handlersOf(reports, { locks, orders, deletions, damage, options })
+    this.loop = loop
+    this.sessions = sessions
+    this.nodes = nodes
+    this.workers = workers
+  }
+
+  /** Background work until the signal; returns when all of it has stopped. */
+  async work(signal: AbortSignal): Promise<void> {
+    await Promise.all(this.workers.map((worker) => worker.run(signal)))
+  }
+}

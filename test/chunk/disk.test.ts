@@ -1,0 +1,392 @@
+/* One disk as the chunkserver uses it: identity, what it holds across restarts and crashes, space, faults, deletion. */
+
+import { beforeEach, describe, expect, test } from 'vitest'
+import { unwrap } from '../../src/base/fault.ts'
+import { type ChunkId, chunkId, chunkName } from '../../src/base/ids.ts'
+import { BLOCK_BYTES } from '../../src/base/limits.ts'
+import { DATA_OFFSET } from '../../src/chunk/core/chunk-format.ts'
+import { parseDiskSpec } from '../../src/chunk/core/disk-spec.ts'
+import { Disk } from '../../src/chunk/disk.ts'
+import { countingRandom, ManualClock, silentLog } from '../support/manual-clock.ts'
+import { MemoryDisk, SystemError } from '../support/memory-disk.ts'
+
+let clock: ManualClock
+let random: ReturnType<typeof countingRandom>
+let changes: string[]
+let damages: { chunk: ChunkId; blocks: readonly number[] }[]
+beforeEach(() => {
+  clock = new ManualClock()
+  random = countingRandom()
+  changes = []
+  damages = []
+})
+
+const on = (io: MemoryDisk, { uuid = '', cluster = '', line = '/memory -0' } = {}) =>
+  new Disk(io, unwrap(parseDiskSpec(line)), uuid, cluster, { clock, random, log: silentLog }, {
+    changed: (disk) => changes.push(disk.state),
+    damaged: (_disk, chunk, blocks) => damages.push({ chunk, blocks }),
+  })
+const attached = async (io: MemoryDisk, options = {}) => {
+  const disk = on(io, options)
+  await disk.attach()
+  return disk
+}
+const A = chunkId(0xabc01)
+const B = chunkId(0xabc02)
+const pathOf = (chunk: ChunkId) => `chunks/${(chunk % 256).toString(16).padStart(2, '0')}/${chunkName(chunk)}.chunk`
+const data = (bytes: number, seed = 1) => Buffer.from(Array.from({ length: bytes }, (_, i) => (i * 31 + seed + (i >> 8)) & 0xff))
+const code = (code: string) => ({ code })
+
+describe('identity', () => {
+  test('an empty directory becomes a disk once and is the same disk ever after', async () => {
+    const io = new MemoryDisk()
+    const first = await attached(io)
+    const { uuid } = first
+    await first.close()
+    expect((await attached(io, { uuid })).uuid).toBe(uuid)
+  })
+
+  test('a directory with something else in it is refused and left as it is', async () => {
+    const io = new MemoryDisk()
+    io.setBytes('holiday.jpg', Buffer.from('x'))
+    await expect(on(io).attach()).rejects.toMatchObject(code('EINVAL'))
+    expect(io.names()).toEqual(['holiday.jpg'])
+  })
+
+  test('a place where a disk is known but not mounted is gone, never a new disk, and is used again when it is back', async () => {
+    const real = new MemoryDisk()
+    const { uuid } = await attached(real)
+    const empty = new MemoryDisk()
+    await expect(on(empty, { uuid }).attach()).rejects.toMatchObject(code('ENODEV'))
+    expect(empty.names()).toEqual([])
+  })
+
+  test('another disk at a known place, and a disk of another cluster, are refused', async () => {
+    const io = new MemoryDisk()
+    const disk = await attached(io, { cluster: 'one' })
+    await disk.close()
+    await expect(on(io, { uuid: 'ffffffffffff' }).attach()).rejects.toMatchObject(code('EEXIST'))
+    await expect(on(io, { cluster: 'two' }).attach()).rejects.toMatchObject(code('EACCES'))
+    expect((await attached(io, { cluster: 'one' })).state).toBe('ok')
+  })
+
+  test('two processes cannot use one disk', async () => {
+    const locks = new Set<string>()
+    const io = new MemoryDisk('/m', locks)
+    await attached(io)
+    await expect(on(io).attach()).rejects.toMatchObject(code('EBUSY'))
+  })
+
+  test('a start that was cut off before disk.json begins again', async () => {
+    const io = new MemoryDisk()
+    io.fail = (operation, path) => {
+      if (operation === 'rename' && path.startsWith('disk.json')) throw new SystemError('EIO')
+    }
+    await expect(on(io).attach()).rejects.toMatchObject(code('EIO'))
+    io.fail = () => {}
+    expect((await attached(io)).state).toBe('ok')
+  })
+})
+
+describe('chunks', () => {
+  test('append without create is ENOENT, with create it makes the chunk, and again is fine', async () => {
+    const disk = await attached(new MemoryDisk())
+    await expect(disk.append(A, 0, [data(10)], false)).rejects.toMatchObject(code('ENOENT'))
+    expect(await disk.append(A, 0, [data(10)], true)).toBe(10)
+    expect(await disk.append(A, 0, [data(10)], true)).toBe(10)
+    expect(await disk.append(A, 10, [data(5)], false)).toBe(15)
+    await expect(disk.read(B, 0, 1)).rejects.toMatchObject(code('ENOENT'))
+    expect(await disk.sync(A, 15)).toBe(15)
+  })
+
+  test('appends sent before the chunk is open arrive in their order', async () => {
+    const disk = await attached(new MemoryDisk())
+    const all = data(5000)
+    const sent = Array.from({ length: 50 }, (_, i) => disk.append(A, i * 100, [all.subarray(i * 100, (i + 1) * 100)], i === 0))
+    expect(await Promise.all(sent)).toEqual(sent.map((_, i) => (i + 1) * 100))
+    expect((await disk.read(A, 0, 5000)).equals(all)).toBe(true)
+  })
+
+  test('after a restart it holds what it held, says so, and open chunks go on', async () => {
+    const io = new MemoryDisk()
+    const disk = await attached(io)
+    await disk.append(A, 0, [data(1000)], true)
+    await disk.seal(A, 900)
+    await disk.append(B, 0, [data(500)], true)
+    await disk.sync(B, 500)
+    const again = await attached(io.killed())
+    expect(await again.verify(A, true)).toEqual({ state: 'sealed', length: 900 })
+    expect(await again.verify(B, true)).toEqual({ state: 'open', length: 500 })
+    expect(await again.append(B, 500, [data(1)], false)).toBe(501)
+    expect(() => again.append(A, 900, [data(1)], false)).toThrow(expect.objectContaining(code('EPERM')))
+    expect(again.report()).toMatchObject({ chunks: 2, usedBytes: 1401, state: 'ok' })
+  })
+
+  test('more chunks than files may be open are all readable, and counted once', async () => {
+    const disk = await attached(new MemoryDisk())
+    for (let i = 1; i <= 400; i++) await disk.append(chunkId(i), 0, [data(100, i)], true)
+    for (let i = 1; i <= 400; i++) expect((await disk.read(chunkId(i), 0, 100)).equals(data(100, i))).toBe(true)
+    expect(disk.report()).toMatchObject({ chunks: 400, usedBytes: 40_000 })
+    for (let i = 1; i <= 400; i++) await disk.delete(chunkId(i))
+    expect(disk.report()).toMatchObject({ chunks: 0, usedBytes: 0 })
+  })
+
+  test('foreign files are left alone; a file that is no chunk is damaged, not deleted', async () => {
+    const io = new MemoryDisk()
+    const first = await attached(io)
+    await first.close()
+    io.setBytes('chunks/01/README', Buffer.from('mine'))
+    io.setBytes(pathOf(A), Buffer.alloc(20_000, 3))
+    const disk = await attached(io)
+    expect(await disk.verify(A, false)).toMatchObject({ state: 'damaged' })
+    expect(damages).toEqual([{ chunk: A, blocks: [] }])
+    expect(io.names()).toContain('chunks/01/README')
+    expect(io.names()).toContain(pathOf(A))
+  })
+
+  test('a creation whose header did not reach the disk is begun again by its writer', async () => {
+    const io = new MemoryDisk()
+    const first = await attached(io)
+    await first.close()
+    io.setBytes(pathOf(A), Buffer.alloc(0))
+    const disk = await attached(io)
+    await expect(disk.append(A, 10, [data(10)], true)).rejects.toThrow()
+    expect(await disk.append(A, 0, [data(10)], true)).toBe(10)
+    expect((await disk.read(A, 0, 10)).equals(data(10))).toBe(true)
+  })
+
+  test('a deleted chunk is gone by name; a reader that has begun finishes', async () => {
+    const io = new MemoryDisk()
+    const disk = await attached(io)
+    await disk.append(A, 0, [data(1000)], true)
+    const reading = disk.read(A, 0, 1000)
+    await disk.delete(A)
+    expect((await reading).length).toBe(1000)
+    expect(io.names()).not.toContain(pathOf(A))
+    await disk.delete(A)
+    await expect(disk.read(A, 0, 1)).rejects.toMatchObject(code('ENOENT'))
+    expect(disk.report()).toMatchObject({ chunks: 0, usedBytes: 0 })
+  })
+})
+
+describe('damage', () => {
+  test('is told once per block and again after a repair', async () => {
+    const io = new MemoryDisk()
+    const disk = await attached(io)
+    const all = data(200_000)
+    await disk.append(A, 0, [all], true)
+    await disk.seal(A, 200_000)
+    io.flip(pathOf(A), DATA_OFFSET + BLOCK_BYTES)
+    for (let i = 0; i < 3; i++) await expect(disk.read(A, BLOCK_BYTES, 10)).rejects.toMatchObject(code('EBADMSG'))
+    expect(damages).toEqual([{ chunk: A, blocks: [1] }])
+    expect((await disk.read(A, 0, 10)).equals(all.subarray(0, 10))).toBe(true)
+    expect(await disk.verify(A, false)).toMatchObject({ state: 'damaged' })
+    io.flip(pathOf(A), DATA_OFFSET + BLOCK_BYTES)
+    expect(await disk.damagedBlocks(A)).toEqual([])
+    await disk.repair(A, [], async () => {
+      throw new Error('no block is needed')
+    })
+    expect(await disk.verify(A, false)).toMatchObject({ state: 'sealed' })
+    io.flip(pathOf(A), DATA_OFFSET + BLOCK_BYTES)
+    await expect(disk.read(A, BLOCK_BYTES, 10)).rejects.toMatchObject(code('EBADMSG'))
+    expect(damages.length).toBe(2)
+  })
+})
+
+describe('faults', () => {
+  test('no space fails that append, makes the disk full, and it is used again when there is space', async () => {
+    const io = new MemoryDisk()
+    const disk = await attached(io)
+    await disk.append(A, 0, [data(100)], true)
+    io.fail = (operation) => {
+      if (operation === 'write') throw new SystemError('ENOSPC')
+    }
+    expect(() => disk.append(A, 100, [data(100)], false)).toThrow(expect.objectContaining(code('ENOSPC')))
+    expect(disk.state).toBe('full')
+    expect((await disk.read(A, 0, 100)).length).toBe(100)
+    expect(() => disk.append(A, 100, [data(100)], false)).toThrow(expect.objectContaining(code('ENOSPC')))
+    clock.ms += 10_000
+    await disk.probe()
+    expect(disk.state).toBe('full')
+    io.fail = () => {}
+    clock.ms += 10_000
+    await disk.probe()
+    expect(disk.state).toBe('ok')
+    expect(await disk.append(A, 100, [data(100)], false)).toBe(200)
+    expect(changes).toEqual(['ok', 'full', 'ok'])
+  })
+
+  test('the space rule makes a disk full before the filesystem is', async () => {
+    const io = new MemoryDisk()
+    const disk = await attached(io, { line: '/memory 1000' })
+    await disk.append(A, 0, [data(999)], true)
+    expect(disk.state).toBe('ok')
+    await disk.append(A, 999, [data(10)], false)
+    expect(disk.state).toBe('full')
+    expect(disk.report().availableBytes).toBe(0)
+  })
+
+  test('one input/output error is an error of one request; the second within ten minutes fails the disk', async () => {
+    const io = new MemoryDisk()
+    const disk = await attached(io)
+    await disk.append(A, 0, [data(100)], true)
+    let fails = 1
+    io.fail = (operation) => {
+      if (operation === 'read' && fails-- > 0) throw new SystemError('EIO')
+    }
+    await expect(disk.read(A, 0, 10)).rejects.toMatchObject(code('EIO'))
+    expect((await disk.read(A, 0, 10)).length).toBe(10)
+    clock.ms += 700_000
+    fails = 1
+    await expect(disk.read(A, 0, 10)).rejects.toMatchObject(code('EIO'))
+    expect(disk.state).toBe('ok')
+    fails = 1
+    await expect(disk.read(A, 0, 10)).rejects.toMatchObject(code('EIO'))
+    expect(disk.state).toBe('failed')
+    await expect(disk.read(A, 0, 10)).rejects.toMatchObject(code('ENODEV'))
+    expect(() => disk.append(A, 100, [data(1)], false)).toThrow(expect.objectContaining(code('ENODEV')))
+    expect(disk.report()).toMatchObject({ state: 'failed', errors: 3, availableBytes: 0 })
+    clock.ms += 100_000
+    await disk.probe()
+    expect(disk.state).toBe('failed')
+  })
+
+  test('a read-only disk goes on reading and is written again when it can be', async () => {
+    const io = new MemoryDisk()
+    const disk = await attached(io)
+    await disk.append(A, 0, [data(100)], true)
+    io.fail = (operation) => {
+      if (operation === 'write') throw new SystemError('EROFS')
+    }
+    expect(() => disk.append(A, 100, [data(1)], false)).toThrow(expect.objectContaining(code('EROFS')))
+    expect(disk.state).toBe('readonly')
+    expect((await disk.read(A, 0, 100)).length).toBe(100)
+    io.fail = () => {}
+    clock.ms += 10_000
+    await disk.probe()
+    expect(disk.state).toBe('ok')
+  })
+
+  test('a disk whose directory vanished is gone and comes back with what it holds', async () => {
+    const io = new MemoryDisk()
+    const disk = await attached(io)
+    await disk.append(A, 0, [data(100)], true)
+    await disk.sync(A, 100)
+    const { uuid } = disk
+    await io.rename('disk.json', 'elsewhere')
+    await disk.probe()
+    expect(disk.state).toBe('gone')
+    await expect(disk.read(A, 0, 10)).rejects.toMatchObject(code('ENODEV'))
+    clock.ms += 6_000
+    await disk.probe()
+    expect(disk.state).toBe('gone')
+    await io.rename('elsewhere', 'disk.json')
+    clock.ms += 6_000
+    await disk.probe()
+    expect([disk.state, disk.uuid]).toEqual(['ok', uuid])
+    expect((await disk.read(A, 0, 100)).equals(data(100))).toBe(true)
+  })
+
+  test('a disk that does not answer is failed after half a minute, and no probe waits behind another', async () => {
+    const io = new MemoryDisk()
+    const disk = await attached(io)
+    let answer: () => void = () => {}
+    io.space = () =>
+      new Promise((resolve) => {
+        answer = () => resolve(io.spaceNow)
+      })
+    const hanging = disk.probe()
+    await new Promise((resolve) => setImmediate(resolve))
+    await disk.probe()
+    expect(disk.state).toBe('ok')
+    clock.ms += 31_000
+    await disk.probe()
+    expect(disk.state).toBe('failed')
+    answer()
+    await hanging
+  })
+})
+
+describe('inventory', () => {
+  const since = async (disk: Disk, seq: number) => {
+    const { full, entries } = await disk.inventorySince(seq)
+    return { full, entries: entries.map(({ chunk, state }) => [chunk, state]) }
+  }
+
+  test('says what changed since a number, across restarts, and everything to who knows nothing', async () => {
+    const io = new MemoryDisk()
+    const disk = await attached(io)
+    await disk.append(A, 0, [data(10)], true)
+    await disk.append(B, 0, [data(10)], true)
+    const { seq } = await disk.inventorySince(0)
+    await disk.seal(B, 10)
+    await disk.delete(A)
+    expect(await since(disk, seq)).toEqual({ full: false, entries: [[B, 'sealed'], [A, 'gone']] })
+    const again = await attached(io.killed())
+    expect(await since(again, seq)).toEqual({ full: false, entries: [[B, 'sealed'], [A, 'gone']] })
+    expect(await since(again, 0)).toEqual({ full: true, entries: [[B, 'sealed']] })
+    expect(await since(again, (await again.inventorySince(0)).seq)).toEqual({ full: false, entries: [] })
+  })
+
+  test('a log that is missing, garbage or damaged in the middle is made anew, and everybody gets the full list', async () => {
+    for (const spoil of [() => Buffer.alloc(0), () => Buffer.alloc(777, 9), (log: Buffer) => Buffer.from(log.map((byte, i) => (i === 40 ? byte ^ 1 : byte)))]) {
+      const io = new MemoryDisk()
+      const disk = await attached(io)
+      for (let i = 1; i < 5; i++) await disk.append(chunkId(i), 0, [data(10)], true)
+      const { seq } = await disk.inventorySince(0)
+      await disk.close()
+      io.setBytes('inventory.log', spoil(io.bytesOf('inventory.log')))
+      clock.ms += 1000
+      const again = await attached(io)
+      const answer = await since(again, seq)
+      expect([answer.full, answer.entries.length]).toEqual([true, 4])
+    }
+  })
+
+  test('a torn last record is cut off and what it said is found again on the disk', async () => {
+    const io = new MemoryDisk()
+    const disk = await attached(io)
+    for (let i = 1; i < 5; i++) await disk.append(chunkId(i), 0, [data(10)], true)
+    await disk.inventorySince(0)
+    await disk.close()
+    const log = io.bytesOf('inventory.log')
+    io.setBytes('inventory.log', Buffer.from(log.subarray(0, log.length - 7)))
+    const again = await attached(io)
+    expect((await again.inventorySince(0)).entries.length).toBe(4)
+  })
+
+  test('numbers that were told are never given again after a power cut', async () => {
+    const io = new MemoryDisk()
+    const disk = await attached(io)
+    await disk.append(A, 0, [data(10)], true)
+    await disk.sync(A, 10)
+    const told = await disk.inventorySince(0)
+    await disk.append(B, 0, [data(10)], true)
+    const again = await attached(io.crash(() => false))
+    const now = await again.inventorySince(told.seq)
+    expect([now.full, now.entries]).toEqual([false, []])
+    await again.append(B, 0, [data(10)], true)
+    expect((await again.inventorySince(told.seq)).entries).toMatchObject([{ chunk: B }])
+  })
+
+  test('the log is rewritten before it is mostly history, and confirmed deletions are forgotten', async () => {
+    const io = new MemoryDisk()
+    const disk = await attached(io)
+    await disk.append(B, 0, [data(10)], true)
+    for (let i = 0; i < 3000; i++) {
+      await disk.append(A, 0, [data(10)], true)
+      await disk.delete(A)
+      if (i % 500 === 0) {
+        const { seq } = await disk.inventorySince(0)
+        disk.inventoryConfirmed(seq)
+      }
+    }
+    await disk.inventorySince(0)
+    await disk.append(chunkId(77), 0, [data(10)], true)
+    const { seq } = await disk.inventorySince(0)
+    expect(io.bytesOf('inventory.log').length).toBeLessThan(32 * 4200)
+    const again = await attached(io.killed())
+    expect(await since(again, seq)).toEqual({ full: false, entries: [] })
+    expect((await since(again, 0)).entries.length).toBe(2)
+  })
+})

@@ -1,0 +1,117 @@
+/* The scrubber reads everything once per period, at its pace, finds rot, and goes on where it was after a restart. */
+
+import { beforeEach, describe, expect, test } from 'vitest'
+import { chunkId, chunkName } from '../../src/base/ids.ts'
+import { Worker } from '../../src/base/worker.ts'
+import { DATA_OFFSET } from '../../src/chunk/core/chunk-format.ts'
+import { QuickWrites } from '../../src/chunk/quick-writes.ts'
+import { Scrubber } from '../../src/chunk/scrubber.ts'
+import { ChunkNode } from '../support/chunk-node.ts'
+import { ManualClock, silentLog } from '../support/manual-clock.ts'
+
+const DAY = 86_400_000
+let clock: ManualClock
+let node: ChunkNode
+const never = new AbortController().signal
+beforeEach(async () => {
+  clock = new ManualClock()
+  node = await new ChunkNode(1, new Map(), clock).start()
+  for (let i = 1; i <= 5; i++) {
+    await node.disk.append(chunkId(i), 0, [Buffer.alloc(200_000, i)], true)
+    await node.disk.seal(chunkId(i), 200_000)
+  }
+})
+const rot = (i: number) => node.io.flip(`chunks/0${i}/${chunkName(chunkId(i))}.chunk`, DATA_OFFSET + 70_000)
+
+describe('the scrubber', () => {
+  test('finds what rotted, and only that', async () => {
+    rot(2)
+    rot(5)
+    const scrubber = new Scrubber(node.disk, clock, { days: 30 })
+    for (let i = 0; i < 5; i++) await scrubber.step(never)
+    expect(node.damages).toEqual([
+      { chunk: chunkId(2), blocks: [1] },
+      { chunk: chunkId(5), blocks: [1] },
+    ])
+  })
+
+  test('rests until the period is over, then begins again', async () => {
+    const scrubber = new Scrubber(node.disk, clock, { days: 30 })
+    for (let i = 0; i < 5; i++) expect((await scrubber.step(never)).restMs).toBe(0)
+    const rest = await scrubber.step(never)
+    expect(rest).toEqual({ restMs: 3_600_000, resting: 'idle' })
+    clock.ms += 30 * DAY
+    rot(1)
+    await scrubber.step(never)
+    await scrubber.step(never)
+    expect(node.damages).toEqual([{ chunk: chunkId(1), blocks: [1] }])
+  })
+
+  test('keeps its pace: what the disk holds in the period, and not slower than the minimum', async () => {
+    const scrubber = new Scrubber(node.disk, clock, { days: 30 })
+    expect(scrubber.bytesPerSecond()).toBe(64 * 1024)
+    expect(new Scrubber(node.disk, clock, { days: 1 / 86_400 }).bytesPerSecond()).toBe(1_250_000)
+    const before = clock.ms
+    for (let i = 0; i < 5; i++) await scrubber.step(never)
+    expect((clock.ms - before) / 1000).toBeGreaterThan(14)
+  })
+
+  test('goes on after a restart where it was', async () => {
+    const scrubber = new Scrubber(node.disk, clock, { days: 30 })
+    for (let i = 0; i < 3; i++) await scrubber.step(never)
+    await scrubber.save()
+    rot(2)
+    rot(4)
+    const again = await new ChunkNode(1, new Map(), clock, node.io.killed()).start()
+    const next = new Scrubber(again.disk, clock, { days: 30 })
+    for (let i = 0; i < 2; i++) await next.step(never)
+    expect(again.damages).toEqual([{ chunk: chunkId(4), blocks: [1] }])
+  })
+
+  test('as a worker it can be paused, goes on when told, and ends with its signal', async () => {
+    const scrubber = new Scrubber(node.disk, clock, { days: 30 })
+    const worker = new Worker('scrub', scrubber, clock, silentLog)
+    const stop = new AbortController()
+    worker.pause()
+    const running = worker.run(stop.signal)
+    for (let i = 0; i < 5; i++) await new Promise((resolve) => setImmediate(resolve))
+    expect(worker.report()).toMatchObject({ state: 'paused', progress: '0 chunks checked since the start' })
+    worker.resume()
+    for (let i = 0; i < 200; i++) await new Promise((resolve) => setImmediate(resolve))
+    expect(worker.report().progress).toBe('5 chunks checked since the start')
+    stop.abort()
+    await running
+    expect(worker.report().state).toBe('stopped')
+  })
+})
+
+describe('quick writes', () => {
+  test('one slow write sends a disk to the threads for a while, longer each time', () => {
+    const slow = new ManualClock()
+    const quick = new QuickWrites(slow)
+    const slowWrite = () => {
+      slow.ms += 50
+    }
+    expect(quick.allowed()).toBe(true)
+    quick.run(slowWrite)
+    expect(quick.allowed()).toBe(false)
+    slow.ms += 5_001
+    expect(quick.allowed()).toBe(true)
+    quick.run(slowWrite)
+    slow.ms += 5_001
+    expect(quick.allowed()).toBe(false)
+    slow.ms += 5_001
+    expect(quick.allowed()).toBe(true)
+  })
+
+  test('a sync that runs for long does the same until it ends', () => {
+    const slow = new ManualClock()
+    const quick = new QuickWrites(slow)
+    quick.syncBegins()
+    expect(quick.allowed()).toBe(true)
+    slow.ms += 300
+    expect(quick.allowed()).toBe(false)
+    quick.syncEnds()
+    expect(quick.allowed()).toBe(true)
+  })
+})

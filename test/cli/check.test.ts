@@ -1,0 +1,62 @@
+import { describe, expect, it } from 'vitest'
+import { compareChunks, type DiskView, type HeldCopy, persisting } from '../../src/cli/check/compare.ts'
+import { diskPath } from '../../src/cli/check/offline.ts'
+
+const disk = (held: Record<number, HeldCopy>, asked = true): DiskView => ({
+  name: 'disk',
+  asked,
+  held: new Map(Object.entries(held).map(([chunk, copy]) => [Number(chunk), copy])),
+})
+const expected = (length: number, disks: number[]) => [{ chunk: 7, state: 'sealed', length, disks }]
+
+describe('comparing chunks with disks', () => {
+  it('finds nothing wrong with copies that are long enough, scrap beyond the end included', () => {
+    const views = new Map([
+      [1, disk({ 7: { state: 'sealed', length: 100 } })],
+      [2, disk({ 7: { state: 'open', length: 130 } })],
+    ])
+    expect(compareChunks(expected(100, [1, 2]), views)).toEqual({ chunks: 1, copies: 2, goodCopies: 2, findings: [] })
+  })
+  it('warns of a missing, short or damaged copy while a good one is left', () => {
+    for (const bad of [{}, { 7: { state: 'sealed', length: 99 } }, { 7: { state: 'damaged', length: 100 } }] as const) {
+      const views = new Map([
+        [1, disk({ 7: { state: 'sealed', length: 100 } })],
+        [2, disk(bad)],
+      ])
+      const { findings, goodCopies } = compareChunks(expected(100, [1, 2]), views)
+      expect(goodCopies).toBe(1)
+      expect(findings).toEqual([expect.objectContaining({ severity: 'warning' })])
+    }
+  })
+  it('calls a chunk lost, as an error, when every disk was asked and none has it', () => {
+    const { findings } = compareChunks(expected(100, [1, 2]), new Map([1, 2].map((n) => [n, disk({})])))
+    expect(findings).toEqual([{ severity: 'error', what: expect.stringMatching(/^chunk 0{15}7 .*is lost/) }])
+  })
+  it('does not call a chunk lost whose disk could not be asked', () => {
+    const views = new Map([
+      [1, disk({})],
+      [2, disk({}, false)],
+    ])
+    expect(compareChunks(expected(100, [1, 2]), views).findings).toEqual([
+      expect.objectContaining({ severity: 'warning' }),
+    ])
+  })
+  it('calls a chunk lost that has no copies at all, and says nothing of one without bytes', () => {
+    expect(compareChunks(expected(100, []), new Map()).findings[0]?.severity).toBe('error')
+    expect(compareChunks(expected(0, [1]), new Map([[1, disk({})]])).findings).toEqual([])
+  })
+  it('keeps only findings that are still there at the second look', () => {
+    const a = { severity: 'error', what: 'a' } as const
+    const b = { severity: 'error', what: 'b' } as const
+    expect(persisting([a], [a, b])).toEqual([a])
+  })
+})
+
+describe('the path of a disk line', () => {
+  it('is without marks and space rule, blanks kept', () => {
+    expect(diskPath('/a/b =33%')).toBe('/a/b')
+    expect(diskPath('*/a b -10GiB')).toBe('/a b')
+    expect(diskPath('/a b')).toBe('/a b')
+    expect(diskPath('  <>~/x = ')).toBe('/x')
+  })
+})

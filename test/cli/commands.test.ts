@@ -1,0 +1,72 @@
+import { Errors } from '@oclif/core'
+import { describe, expect, it } from 'vitest'
+import { errno } from '../../src/base/errno.ts'
+import { FsError } from '../../src/base/fault.ts'
+import { COMMANDS } from '../../src/cli/commands.ts'
+import { completionScript, followers, SHELLS } from '../../src/cli/completion.ts'
+import { failureOf } from '../../src/cli/failure.ts'
+
+describe('the table of commands', () => {
+  it('gives every command a sentence, examples and --json', () => {
+    for (const [id, command] of Object.entries(COMMANDS)) {
+      expect(command.summary, id).toMatch(/^[A-Z].*[.?]$/)
+      expect(command.examples?.length, id).toBeGreaterThan(0)
+      expect(command.enableJsonFlag, id).toBe(true)
+    }
+  })
+  it('explains every flag and argument', () => {
+    for (const [id, command] of Object.entries(COMMANDS)) {
+      for (const [name, flag] of Object.entries({ ...command.baseFlags, ...command.flags }))
+        expect(flag.summary, `${id} --${name}`).toMatch(/\.$/)
+      for (const [name, arg] of Object.entries(command.args)) expect(arg.description, `${id} ${name}`).toMatch(/\.$/)
+    }
+  })
+})
+
+describe('a failure', () => {
+  it('of the errno table has its exit code', () => {
+    expect(failureOf(new FsError('ENOSPC', 'disk 3'))).toEqual({
+      code: 'ENOSPC',
+      message: 'no space left: disk 3',
+      exit: errno.ENOSPC.exit,
+    })
+  })
+  it('of a system call names the path in a sentence', () => {
+    const error = Object.assign(new Error("EACCES: permission denied, open '/x'"), {
+      code: 'EACCES',
+      syscall: 'open',
+      path: '/x',
+    })
+    expect(failureOf(error)).toMatchObject({ message: 'permission denied: /x (open)', exit: 77 })
+  })
+  it('of usage exits as EINVAL, in one line', () => {
+    expect(failureOf(new Errors.CLIError('Nonexistent flag: --x\nSee more help'))).toEqual({
+      code: 'EINVAL',
+      message: 'Nonexistent flag: --x See more help',
+      exit: errno.EINVAL.exit,
+    })
+  })
+  it('that nobody foresaw is a bug with its stack and exit code 70', () => {
+    const failure = failureOf(new TypeError('x is not a function'))
+    expect(failure).toMatchObject({ code: 'BUG', exit: 70 })
+    expect(failure.message).toContain('at ')
+  })
+})
+
+describe('completions', () => {
+  const commands = [
+    { words: ['disk', 'drain'], summary: "Don't", flags: [{ name: 'force', summary: 'f', options: [] }], args: [] },
+    { words: ['run'], summary: 'Run.', flags: [], args: ['master', 'mount'] },
+  ]
+  it('know what follows what', () => {
+    const map = followers(commands)
+    expect(map.get('')).toEqual(['disk', 'run'])
+    expect(map.get('disk')).toEqual(['drain'])
+    expect(map.get('disk drain')).toEqual(['--force', '--help'])
+    expect(map.get('run')).toEqual(['--help', 'master', 'mount'])
+  })
+  it('exist for every shell and quote what a summary says', () => {
+    for (const shell of SHELLS) expect(completionScript(shell, commands)).toContain('drain')
+    expect(completionScript('fish', commands)).toContain("-d 'Don\\'t'")
+  })
+})
