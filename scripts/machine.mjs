@@ -70,14 +70,23 @@ export function installNpmPackages() {
   const lock = join(root, 'package-lock.json')
   if (existsSync(stamp) && (statSync(stamp).mtimeMs >= statSync(lock).mtimeMs || sameVersions(stamp, lock))) return
   say('installing npm packages (npm ci)')
-  const result = spawnSync('npm', ['ci', '--ignore-scripts', '--no-audit', '--no-fund'], {
+  // A registry mirror may lack packages of other platforms, and then `npm ci` cannot be satisfied; `npm install` can, with
+  // the versions of the lock file and without writing to it.
+  if (npm('ci')) return
+  say('npm ci failed, trying npm install')
+  if (npm('install', '--no-save')) return
+  fail('the npm packages could not be installed (see above); is the npm registry reachable?')
+}
+
+function npm(...words) {
+  const result = spawnSync('npm', [...words, '--ignore-scripts', '--no-audit', '--no-fund'], {
     cwd: root,
     stdio: ['ignore', 2, 2],
     // The caller may run under `npm --omit=dev` or in production: building needs the compiler all the same.
     env: { ...process.env, NODE_ENV: '', npm_config_omit: '', npm_config_production: '' },
   })
   if (result.error) fail(`npm cannot be run: ${result.error.message}`)
-  if (result.status !== 0) fail('npm ci failed (see above); is the npm registry reachable?')
+  return result.status === 0
 }
 
 /** A checkout gives every file the present time; what counts is whether the versions agree. */

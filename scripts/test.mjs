@@ -22,10 +22,15 @@ if (missing.length > 0) {
 }
 build()
 const vitest = join(root, 'node_modules', 'vitest', 'vitest.mjs')
-const result = spawnSync(process.execPath, [vitest, 'run', ...process.argv.slice(2)], {
-  cwd: root,
-  stdio: ['ignore', 'inherit', 'inherit'],
-  env: { ...process.env, HOLDFAST_NO_SKIP: noSkip },
-})
+const skips = join(root, 'scripts', 'skip-reporter.mjs')
+const result = spawnSync(
+  process.execPath,
+  [vitest, 'run', `--reporter=${skips}`, '--reporter=default', ...process.argv.slice(2)],
+  {
+    cwd: root,
+    stdio: ['ignore', 'inherit', 'inherit'],
+    env: { ...process.env, HOLDFAST_NO_SKIP: noSkip },
+  },
+)
 if (result.error) throw result.error
 process.exit(result.status ?? 1)

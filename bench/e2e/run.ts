@@ -124,7 +124,7 @@ async function measure(
   const errors: Partial<Record<PeerName, string>> = {}
   // A profile that only changes what fsync means has nothing to say on the other lines.
   const taking = started.filter((each) => workload.fsync || each.name !== 'moosefs-sync')
-  for (let number = 0; number < runs; number++) {
+  for (let number = 0; number < runs * (workload.short ? 3 : 1); number++) {
     for (let n = 0; n < taking.length; n++) {
       const { name, running, bench } = taking[(n + number) % taking.length]!
       if (errors[name] !== undefined) continue

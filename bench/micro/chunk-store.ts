@@ -36,10 +36,17 @@ const seconds = async (work: () => void | Promise<void>): Promise<number> => {
 async function main(): Promise<void> {
   const root = await mkdtemp(join(process.argv[2] ?? tmpdir(), 'holdfast-bench-'))
   const random = { below: () => 0, hex: (n: number) => process.pid.toString(16).padStart(n * 2, '0') }
-  const disk = new Disk(new RealDiskIo(root), unwrap(parseDiskSpec(`${root} =`)), '', '', { clock, random, log }, {
-    changed: () => {},
-    damaged: (_disk, chunk, blocks) => console.error('damaged', chunk, blocks),
-  })
+  const disk = new Disk(
+    new RealDiskIo(root),
+    unwrap(parseDiskSpec(`${root} =`)),
+    '',
+    '',
+    { clock, random, log },
+    {
+      changed: () => {},
+      damaged: (_disk, chunk, blocks) => console.error('damaged', chunk, blocks),
+    },
+  )
   try {
     await disk.attach()
     let next = 1

@@ -47,6 +47,7 @@ export class Worker {
   #pace: number
   #paused = false
   #wake: AbortController | undefined
+  #poked = false
 
   constructor(name: string, work: Work, clock: Clock, log: Log, pace = 0) {
     this.name = name
@@ -72,8 +73,9 @@ export class Worker {
     this.poke()
   }
 
-  /** Ends the present rest: there is something to do. */
+  /** Ends the present rest, or the one that follows the present step: there is something to do. */
   poke(): void {
+    this.#poked = true
     this.#wake?.abort()
   }
 
@@ -93,6 +95,7 @@ export class Worker {
     let errorRestMs = ERROR_REST_MS
     while (!signal.aborted) {
       let restMs = ERROR_REST_MS_MAX
+      this.#poked = false
       if (!this.#paused) {
         this.#state = 'busy'
         try {
@@ -105,7 +108,10 @@ export class Worker {
           if (!(error instanceof FsError)) throw error
           this.#state = 'failed'
           this.#lastError = error.message
-          this.#log.warn({ worker: this.name, error: error.message, restMs: errorRestMs }, 'background work failed; trying again later')
+          this.#log.warn(
+            { worker: this.name, error: error.message, restMs: errorRestMs },
+            'background work failed; trying again later',
+          )
           restMs = errorRestMs
           errorRestMs = Math.min(errorRestMs * 2, ERROR_REST_MS_MAX)
         }
@@ -116,12 +122,19 @@ export class Worker {
   }
 
   async #rest(ms: number, signal: AbortSignal): Promise<void> {
+    if (signal.aborted) return
     const wake = new AbortController()
     this.#wake = wake
+    // Not AbortSignal.any: on Node 20 every call leaves something behind on a signal that lives as long as the process.
+    const stop = (): void => wake.abort()
+    signal.addEventListener('abort', stop, { once: true })
     try {
-      await this.#clock.sleep(ms, { signal: AbortSignal.any([signal, wake.signal]) })
+      await this.#clock.sleep(this.#poked ? 0 : ms, { signal: wake.signal })
     } catch (error) {
-      if (!signal.aborted && !wake.signal.aborted) throw error
+      if (!wake.signal.aborted) throw error
+    } finally {
+      signal.removeEventListener('abort', stop)
+      this.#wake = undefined
     }
   }
 }

@@ -134,8 +134,8 @@ export class ChunkFile {
   #sealing = false
   /** Set when this process may no longer append or sync (point 7), or the durable end itself is damaged. */
   #broken: FsError | undefined
-  /** Blocks that recovery found damaged below the durable length. */
-  #found: readonly number[] = []
+  /** Blocks found damaged when the file was opened: cut off, or not as they were when they became durable. */
+  #found: number[] = []
 
   /** Waiting appends. They are contiguous from #length on and end at #queuedEnd, so they are at most a chunk's bytes. */
   #queue: Pending[] = []
@@ -196,19 +196,17 @@ export class ChunkFile {
       self.#length = head.seal.length
       self.#tailCrc = head.seal.tailCrc
       self.#durable = head.seal.length
+      const end = (await self.#size()) - DATA_OFFSET
+      if (end < head.seal.length)
+        for (let block = blockOf(Math.max(0, end)); block < blockCount(head.seal.length); block++)
+          self.#found.push(block)
     } else await self.#recover(head.tails, durable, candidates)
     self.#queuedEnd = self.#length
     return self
   }
 
   async #recover(tails: readonly TailSlot[], durable: number, candidates: readonly TailSlot[]): Promise<void> {
-    let size: number
-    try {
-      size = await this.#file.size()
-    } catch (error) {
-      throw this.#home.failure(error, `opening chunk ${chunkName(this.chunk)}`)
-    }
-    this.#fileEnd = Math.max(0, size - DATA_OFFSET)
+    this.#fileEnd = Math.max(0, (await this.#size()) - DATA_OFFSET)
     this.#seq = tails.reduce((most, tail) => Math.max(most, tail.seq), 0)
     this.#durable = durable
     const anchor = candidates.find((tail) => tail.length === durable)
@@ -228,6 +226,14 @@ export class ChunkFile {
     this.#tailCrc = anchor?.tailCrc ?? 0
     this.#found = anchor === undefined ? [blockOf(durable)] : [blockOf(durable - 1)]
     this.#broken = new DamagedBlocks(this.chunk, this.#found)
+  }
+
+  async #size(): Promise<number> {
+    try {
+      return await this.#file.size()
+    } catch (error) {
+      throw this.#home.failure(error, `opening chunk ${chunkName(this.chunk)}`)
+    }
   }
 
   get length(): number {
@@ -260,7 +266,8 @@ export class ChunkFile {
   append(offset: number, parts: readonly Uint8Array[]): number | Promise<number> {
     const bytes = bytesOf(parts)
     const end = offset + bytes
-    if (this.#seal !== undefined || this.#sealing) throw new FsError('EPERM', `chunk ${chunkName(this.chunk)} is sealed`)
+    if (this.#seal !== undefined || this.#sealing)
+      throw new FsError('EPERM', `chunk ${chunkName(this.chunk)} is sealed`)
     if (this.#broken !== undefined) throw new FsError('EIO', this.#broken.message, { cause: this.#broken })
     if (end > CHUNK_BYTES_MAX) throw new FsError('EFBIG', `a chunk ends at ${CHUNK_BYTES_MAX}, not at ${end}`)
     if (offset > this.#queuedEnd)
@@ -513,7 +520,9 @@ export class ChunkFile {
   }
 
   #digestOf(length: number, tailCrc: number): string {
-    return createHash('sha256').update(digestInput(length, this.#table, tailCrc)).digest('hex')
+    return createHash('sha256')
+      .update(digestInput(length, this.#table, tailCrc))
+      .digest('hex')
   }
 
   /** Closes the chunk for good at `length` and answers its digest. The same seal again is answered, another is ERANGE. */

@@ -5,7 +5,7 @@
 
 import { FsError } from '../base/fault.ts'
 import type { DiskId } from '../base/ids.ts'
-import { type Disk } from './disk.ts'
+import type { Disk } from './disk.ts'
 
 export class ChunkStore {
   readonly #disks: Disk[] = []

@@ -98,17 +98,22 @@ export class Copier {
     pace: Pace,
     signal?: AbortSignal,
   ): Promise<number> {
-    const bytes = await disk.copying(chunk, async (file) => {
-      if (file.length > length || (file.sealed && file.length !== length))
-        throw new FsError('ERANGE', `an unfinished copy of chunk ${chunkName(chunk)} has ${file.length} bytes, expected ${length}`)
-      const before = file.length
-      await this.#fromSources(sources, chunk, (place) => this.#pull(file, place, length, pace, signal))
-      if (!file.sealed) await file.seal(length)
-      return length - before
-    }).catch(async (error: unknown) => {
-      if (error instanceof FsError && error.code === 'ERANGE') await disk.dropCopy(chunk)
-      throw error
-    })
+    const bytes = await disk
+      .copying(chunk, async (file) => {
+        if (file.length > length || (file.sealed && file.length !== length))
+          throw new FsError(
+            'ERANGE',
+            `an unfinished copy of chunk ${chunkName(chunk)} has ${file.length} bytes, expected ${length}`,
+          )
+        const before = file.length
+        await this.#fromSources(sources, chunk, (place) => this.#pull(file, place, length, pace, signal))
+        if (!file.sealed) await file.seal(length)
+        return length - before
+      })
+      .catch(async (error: unknown) => {
+        if (error instanceof FsError && error.code === 'ERANGE') await disk.dropCopy(chunk)
+        throw error
+      })
     await disk.finishCopy(chunk, length)
     return bytes
   }
@@ -122,8 +127,15 @@ export class Copier {
       } catch (error) {
         const failure = asFsError(error)
         // Our own disk is the trouble: another source does not help.
-        if (['ENOSPC', 'EROFS', 'ENODEV', 'ECANCELED', 'ERANGE'].includes(failure.code) && !failure.message.includes('at the source')) throw failure
-        this.#log.warn({ chunk: chunkName(chunk), source: `${place.host}:${place.port}`, error: failure.message }, 'a source of a copy failed; trying the next')
+        if (
+          ['ENOSPC', 'EROFS', 'ENODEV', 'ECANCELED', 'ERANGE'].includes(failure.code) &&
+          !failure.message.includes('at the source')
+        )
+          throw failure
+        this.#log.warn(
+          { chunk: chunkName(chunk), source: `${place.host}:${place.port}`, error: failure.message },
+          'a source of a copy failed; trying the next',
+        )
         if (worst?.code !== 'EBADMSG') worst = failure
       }
     }
@@ -157,7 +169,8 @@ export class Copier {
         const { block, got } = await head
         const from = block * BLOCK_BYTES
         const usable = Math.min(from + got.data.length, length)
-        if (usable <= file.length) throw new FsError('EIO', `chunk ${chunkName(chunk)} ends at ${got.length} at the source, expected ${length}`)
+        if (usable <= file.length)
+          throw new FsError('EIO', `chunk ${chunkName(chunk)} ends at ${got.length} at the source, expected ${length}`)
         await file.append(file.length, [got.data.subarray(file.length - from, usable - from)])
       }
       if (file.length < length) throw failed ?? new FsError('EIO', `chunk ${chunkName(chunk)} came short`)
@@ -167,7 +180,13 @@ export class Copier {
   }
 
   /** From a disk of this process or from another server; every block checked here, whoever sent it. */
-  async #fetch(place: Place, chunk: ChunkId, block: number, count: number, signal?: AbortSignal): Promise<FetchedBlocks> {
+  async #fetch(
+    place: Place,
+    chunk: ChunkId,
+    block: number,
+    count: number,
+    signal?: AbortSignal,
+  ): Promise<FetchedBlocks> {
     const local = this.#store.find(place.disk)
     try {
       if (local !== undefined) return await local.fetch(chunk, block, count)
@@ -181,9 +200,13 @@ export class Copier {
     } catch (error) {
       signal?.throwIfAborted()
       const failure = asFsError(error)
-      throw new FsError(failure.code === 'ENODEV' ? 'ENOENT' : failure.code, `${failure.message} (at the source ${place.host}:${place.port})`, {
-        cause: failure,
-      })
+      throw new FsError(
+        failure.code === 'ENODEV' ? 'ENOENT' : failure.code,
+        `${failure.message} (at the source ${place.host}:${place.port})`,
+        {
+          cause: failure,
+        },
+      )
     }
   }
 
@@ -228,7 +251,12 @@ export class Copier {
   }
 
   /** Answers the length of the new chunk. The same order again gives the same bytes, so what is there already is kept. */
-  compact(ranges: readonly CompactRange[], chunk: ChunkId, targets: readonly Place[], signal?: AbortSignal): Promise<number> {
+  compact(
+    ranges: readonly CompactRange[],
+    chunk: ChunkId,
+    targets: readonly Place[],
+    signal?: AbortSignal,
+  ): Promise<number> {
     return this.#queued(`compact ${chunk}`, async () => {
       const total = ranges.reduce((sum, range) => sum + range.length, 0)
       if (total > CHUNK_BYTES_MAX) throw new FsError('EFBIG', `the ranges are ${total} bytes`)
@@ -278,7 +306,13 @@ export class Copier {
     })
   }
 
-  async #append(target: Place, chunk: ChunkId, offset: number, data: readonly Buffer[], signal?: AbortSignal): Promise<void> {
+  async #append(
+    target: Place,
+    chunk: ChunkId,
+    offset: number,
+    data: readonly Buffer[],
+    signal?: AbortSignal,
+  ): Promise<void> {
     const local = this.#store.find(target.disk)
     if (local !== undefined) {
       await local.append(chunk, offset, data, offset === 0)
@@ -299,13 +333,20 @@ export class Copier {
       return
     }
     const peer = await this.#peers.get(target.host, target.port)
-    await peer.call('syncChunk', { disk: target.disk, chunk, length }, { timeoutMs: RANGE_TIMEOUT_MS, ...(signal === undefined ? {} : { signal }) })
+    await peer.call(
+      'syncChunk',
+      { disk: target.disk, chunk, length },
+      { timeoutMs: RANGE_TIMEOUT_MS, ...(signal === undefined ? {} : { signal }) },
+    )
   }
 }
 
 function checked(chunk: ChunkId, block: number, got: FetchedBlocks): FetchedBlocks {
   const blocks = Math.ceil(got.data.length / BLOCK_BYTES)
-  if (blocks !== got.crcs.length || (partialBytes(got.data.length) > 0 && block * BLOCK_BYTES + got.data.length !== got.length))
+  if (
+    blocks !== got.crcs.length ||
+    (partialBytes(got.data.length) > 0 && block * BLOCK_BYTES + got.data.length !== got.length)
+  )
     throw new FsError('EBADMSG', `chunk ${chunkName(chunk)} came with ${got.crcs.length} CRCs for ${blocks} blocks`)
   for (let i = 0; i < blocks; i++) {
     if (crc32(got.data.subarray(i * BLOCK_BYTES, (i + 1) * BLOCK_BYTES)) !== got.crcs[i])

@@ -11,7 +11,7 @@
 import { mkdir, open, readFile, rename } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { dirname, join } from 'node:path'
-import { FsError, unwrap } from '../base/fault.ts'
+import { errnoOf, FsError, unwrap } from '../base/fault.ts'
 import type { DiskId } from '../base/ids.ts'
 import { Worker } from '../base/worker.ts'
 import type { World } from '../base/world.ts'
@@ -57,7 +57,9 @@ async function readNode(file: string): Promise<NodeFile | undefined> {
     return { uuid: raw.uuid, disks: raw.disks ?? {}, added: raw.added ?? [], removed: raw.removed ?? [] }
   } catch (error) {
     if (error instanceof FsError) throw error
-    throw new FsError('EINVAL', `${file} cannot be read; restore it, or the master takes this for a new chunkserver`, { cause: error })
+    throw new FsError('EINVAL', `${file} cannot be read; restore it, or the master takes this for a new chunkserver`, {
+      cause: error,
+    })
   }
 }
 
@@ -96,7 +98,14 @@ export async function run(config: ChunkserverConfig, world: World, signal: Abort
   }
   const make = (line: string): Disk => {
     const spec = unwrap(parseDiskSpec(line, config.leaveFreeBytes))
-    return new Disk(new RealDiskIo(spec.path), spec, node.disks[spec.path] ?? '', config.cluster.id, { clock, random, log }, events)
+    return new Disk(
+      new RealDiskIo(spec.path),
+      spec,
+      node.disks[spec.path] ?? '',
+      config.cluster.id,
+      { clock, random, log },
+      events,
+    )
   }
   const remember = async (): Promise<void> => {
     let news = false
@@ -126,7 +135,8 @@ export async function run(config: ChunkserverConfig, world: World, signal: Abort
 
   for (const line of [...config.disks, ...node.added]) {
     const disk = make(line)
-    if (node.removed.includes(disk.spec.path) || store.disks.some((other) => other.spec.path === disk.spec.path)) continue
+    if (node.removed.includes(disk.spec.path) || store.disks.some((other) => other.spec.path === disk.spec.path))
+      continue
     store.add(disk)
     try {
       await disk.attach()
@@ -161,6 +171,7 @@ export async function run(config: ChunkserverConfig, world: World, signal: Abort
       const { path } = disk.spec
       node.added = node.added.filter((line) => unwrap(parseDiskSpec(line)).path !== path)
       if (!node.removed.includes(path)) node.removed.push(path)
+      // A uuid is kept only for a place that is in use: the operator may put another disk there.
       delete node.disks[path]
       await writeNode(nodePath, node)
       master?.poke()
@@ -174,26 +185,40 @@ export async function run(config: ChunkserverConfig, world: World, signal: Abort
     role: 'chunkserver',
     name,
   })
-  const peers = new Peers((host, port) => connectLink(net, host, port, { hello: hello(), handlers: {}, clock, log, signal }))
+  const peers = new Peers((host, port) =>
+    connectLink(net, host, port, { hello: hello(), handlers: {}, clock, log, signal }),
+  )
   const copier = new Copier(store, peers, clock, log)
+  const handlers = orderHandlers(store, copier, admin)
   const listener = await serveLinks(net, config.listenHost, config.listenPort, {
     hello: hello(),
-    handlers: dataHandlers(store),
+    // orderVerify only looks: a check from the command line asks for it directly.
+    handlers: { ...dataHandlers(store), orderVerify: handlers.orderVerify },
     clock,
     log,
   })
-  const handlers = orderHandlers(store, copier, admin)
   const connect = (): Promise<Peer> =>
     connectLink(net, config.masterHost, config.masterPort, { hello: hello(), handlers, clock, log, signal })
   const host = config.advertiseHost === '' ? config.listenHost : config.advertiseHost
-  master = new MasterLink(store, connect, { uuid: node.uuid, name, host, port: listener.port, version: VERSION }, clock, random, log)
+  master = new MasterLink(
+    store,
+    connect,
+    { uuid: node.uuid, name, host, port: listener.port, version: VERSION },
+    clock,
+    random,
+    log,
+  )
   log.info({ name, host: config.listenHost, port: listener.port, disks: store.disks.length }, 'chunkserver is ready')
 
   const probing = (async () => {
     while (!signal.aborted) {
       // A disk that hangs must not keep the others from being looked at; Disk.probe takes care of being called again.
       for (const disk of store.disks) void disk.probe()
-      await remember()
+      await remember().catch((error: unknown) => {
+        const code = errnoOf(error)
+        if (code === undefined) throw error
+        log.error({ file: nodePath, code }, 'cannot write down which disks are in use; is the data directory there?')
+      })
       await clock.sleep(PROBE_MS, { signal }).catch((error: unknown) => {
         if (!signal.aborted) throw error
       })

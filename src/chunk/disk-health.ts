@@ -25,7 +25,21 @@ const FULL = new Set(['ENOSPC', 'EDQUOT'])
 /** The process ran out of something; the disk has nothing to do with it. */
 const NOT_THE_DISK = new Set(['EMFILE', 'ENFILE', 'ENOMEM', 'EAGAIN'])
 /** Filesystems say so when they find themselves damaged, the others are how vanishing devices appear half-way. */
-const BROKEN = new Set(['EIO', 'EUCLEAN', 'EBADMSG', 'EREMOTEIO', 'EFAULT', 'ETIMEDOUT', 'EACCES', 'EPERM', 'EISDIR', 'ELOOP', 'EFBIG', 'EINVAL', 'EEXIST'])
+const BROKEN = new Set([
+  'EIO',
+  'EUCLEAN',
+  'EBADMSG',
+  'EREMOTEIO',
+  'EFAULT',
+  'ETIMEDOUT',
+  'EACCES',
+  'EPERM',
+  'EISDIR',
+  'ELOOP',
+  'EFBIG',
+  'EINVAL',
+  'EEXIST',
+])
 
 export class DiskHealth {
   readonly #clock: Clock
@@ -67,9 +81,16 @@ export class DiskHealth {
     this.#changed()
   }
 
+  /** The disk is given up on purpose: nothing to warn of. */
+  retire(): void {
+    this.#state = 'gone'
+    this.#error = 'no longer in use'
+  }
+
   /** May be read from. */
   assertReadable(): void {
-    if (this.#state === 'failed' || this.#state === 'gone') throw new FsError('ENODEV', `${this.#path} is ${this.#state}: ${this.#error}`)
+    if (this.#state === 'failed' || this.#state === 'gone')
+      throw new FsError('ENODEV', `${this.#path} is ${this.#state}: ${this.#error}`)
   }
 
   assertWritable(): void {

@@ -16,7 +16,19 @@ import { ChunkFile, type ChunkHome, DamagedBlocks, type FetchedBlocks } from './
 import { availableBytes, type DiskSpec } from './core/disk-spec.ts'
 import type { CopyState, Entry } from './core/inventory-log.ts'
 import { DiskHealth, type DiskHealthState } from './disk-health.ts'
+import {
+  CHUNK_FILE,
+  COPY_FILE,
+  dirOf,
+  IDENTITY,
+  type Identity,
+  initialise,
+  pathOf,
+  readIdentity,
+  writeIdentity,
+} from './disk-identity.ts'
 import type { DiskIo, Space } from './disk-io.ts'
+import { DiskSyncs } from './disk-syncs.ts'
 import { Inventory } from './inventory.ts'
 import { QuickWrites } from './quick-writes.ts'
 
@@ -45,33 +57,19 @@ interface Handle {
   doomed: boolean
 }
 
-const FORMAT = 1
-const IDENTITY = 'disk.json'
 const PROBE = 'probe'
-const CHUNK_FILE = /^([0-9a-f]{16})\.chunk$/
-const COPY_FILE = /^([0-9a-f]{16})\.copy$/
 /** Open files per disk: a descriptor and about 5 KiB each, so 256 are 1.3 MiB, enough for every writer and hot chunk. */
 const OPEN_FILES_MAX = 256
 /** Handles looked at when there are too many; those in use or not yet synced stay, the next call looks further. */
 const EVICT_LOOKS = 8
-/** Two syncs at a time: one in the disk, one being prepared. More would only take threads from the other disks. */
-const SYNCS_MAX = 2
 /** How often a disk that is not ok is tried again. */
 const RETRY_MS = 5_000
+/** A copy that nobody went on with for this long is not wanted any more: its space is given back. */
+const COPY_KEPT_MS = 3_600_000
 /** A disk that has not answered a look at its free space for this long hangs. */
 const HANGS_MS = 30_000
 /** Below this a full disk is not called usable again: it would be full after a moment. */
 const FULL_HYSTERESIS_BYTES = 16 * 1024 * 1024
-
-interface Identity {
-  readonly format: number
-  readonly uuid: string
-  readonly cluster: string
-  readonly createdMs: number
-}
-
-const dirOf = (chunk: ChunkId): string => `chunks/${(chunk % 256).toString(16).padStart(2, '0')}`
-const pathOf = (chunk: ChunkId, copy = false): string => `${dirOf(chunk)}/${chunkName(chunk)}.${copy ? 'copy' : 'chunk'}`
 
 export class Disk implements ChunkHome {
   readonly spec: DiskSpec
@@ -87,15 +85,15 @@ export class Disk implements ChunkHome {
   /** In order of use, oldest first. Copies in the making are beside them. */
   readonly #handles = new Map<ChunkId, Handle>()
   readonly #copies = new Map<ChunkId, Handle>()
+  /** Copies in the making, and when they were last worked on. */
+  readonly #unfinished = new Map<ChunkId, number>()
   readonly #damage = new Map<ChunkId, Set<number>>()
   #space: Space = { totalBytes: 0, availableBytes: 0 }
   #ownBytes = 0
   /** What each chunk adds to #ownBytes. */
   readonly #bytes = new Map<ChunkId, number>()
   #available = 0
-  #syncsRunning = 0
-  readonly #syncsWaiting: (() => void)[] = []
-  readonly #dirSyncs = new Map<string, { running: Promise<void>; next: Promise<void> | undefined }>()
+  readonly #syncs: DiskSyncs
   #probeStarted: number | undefined
   #lastTry = Number.NEGATIVE_INFINITY
   #closed = false
@@ -109,6 +107,7 @@ export class Disk implements ChunkHome {
     this.#world = world
     this.#events = events
     this.quick = new QuickWrites(world.clock)
+    this.#syncs = new DiskSyncs(io)
     this.health = new DiskHealth(spec.path, world.clock, world.log, () => events.changed(this))
   }
 
@@ -168,16 +167,15 @@ export class Disk implements ChunkHome {
   }
 
   async #attach(): Promise<void> {
-    const identity = (await this.#io.exists(IDENTITY)) ? await this.#readIdentity() : await this.#initialise()
-    if (identity.format > FORMAT)
-      throw new FsError('EINVAL', `${this.spec.path} has format ${identity.format}, this program knows ${FORMAT}`)
+    const identity = (await this.#io.exists(IDENTITY)) ? await readIdentity(this.#io) : await this.#initialise()
     if (this.#uuid !== '' && identity.uuid !== this.#uuid)
       throw new FsError('EEXIST', `${this.spec.path} is disk ${identity.uuid}, expected ${this.#uuid}`)
     if (this.#cluster !== '' && identity.cluster !== '' && identity.cluster !== this.#cluster)
       throw new FsError('EACCES', `${this.spec.path} belongs to cluster ${identity.cluster}`)
     this.#unlock = await this.#io.lock(`disk-${identity.uuid}`)
     this.#uuid = identity.uuid
-    if (this.#cluster !== '' && identity.cluster === '') await this.#writeIdentity({ ...identity, cluster: this.#cluster })
+    if (this.#cluster !== '' && identity.cluster === '')
+      await writeIdentity(this.#io, { ...identity, cluster: this.#cluster })
     else if (this.#cluster === '') this.#cluster = identity.cluster
     const { inventory, rebuilt } = await Inventory.load(this.#io, this.#nowMs())
     this.#inventory = inventory
@@ -187,77 +185,58 @@ export class Disk implements ChunkHome {
     await this.#measure()
   }
 
-  async #initialise(): Promise<Identity> {
-    if (this.#uuid !== '')
-      throw new FsError('ENODEV', `${this.spec.path} lacks ${IDENTITY}: the disk that belongs here is not mounted, or was deleted`)
-    await this.#io.makeDir('.')
-    const there = (await this.#io.list('.')).filter((name) => name !== 'lost+found')
-    // A first start that was cut off has made nothing but these.
-    if (there.some((name) => name !== 'chunks' && name !== `${IDENTITY}.new`))
-      throw new FsError('EINVAL', `${this.spec.path} is neither empty nor a Holdfast disk (it holds "${there[0]}")`)
-    for (let i = 0; i < 256; i++) await this.#io.makeDir(dirOf(chunkId(i)))
-    await this.#io.syncDir('chunks')
-    const identity = { format: FORMAT, uuid: this.#world.random.hex(16), cluster: this.#cluster, createdMs: this.#nowMs() }
-    await this.#writeIdentity(identity)
-    return identity
-  }
-
-  async #readIdentity(): Promise<Identity> {
-    const file = await this.#io.open(IDENTITY, 'read')
-    try {
-      const bytes = Buffer.alloc(Math.min(await file.size(), 4096))
-      const there = await file.read(bytes, 0)
-      let raw: Partial<Identity>
-      try {
-        raw = JSON.parse(bytes.toString('utf8', 0, there)) as Partial<Identity>
-      } catch (error) {
-        throw new FsError('EINVAL', `${this.spec.path}/${IDENTITY} is not JSON`, { cause: error })
-      }
-      if (typeof raw?.format !== 'number' || typeof raw.uuid !== 'string' || !/^[0-9a-f-]{8,64}$/.test(raw.uuid))
-        throw new FsError('EINVAL', `${this.spec.path}/${IDENTITY} does not say which disk this is`)
-      return { format: raw.format, uuid: raw.uuid, cluster: raw.cluster ?? '', createdMs: raw.createdMs ?? 0 }
-    } finally {
-      await file.close()
-    }
-  }
-
-  async #writeIdentity(identity: Identity): Promise<void> {
-    const file = await this.#io.open(`${IDENTITY}.new`, 'ensure')
-    try {
-      await file.truncate(0)
-      await file.write([Buffer.from(`${JSON.stringify(identity, null, 2)}\n`)], 0)
-      await file.datasync()
-    } finally {
-      await file.close()
-    }
-    await this.#io.rename(`${IDENTITY}.new`, IDENTITY)
-    await this.#io.syncDir('.')
-  }
-
   /** The master told which cluster this is: a disk of none belongs to it from now on. */
   async join(cluster: string): Promise<void> {
     if (this.#cluster === cluster || this.state !== 'ok') return
-    if (this.#cluster !== '') throw new FsError('EACCES', `${this.spec.path} belongs to cluster ${this.#cluster}`)
+    if (this.#cluster !== '') {
+      // The other disks go on; this one must not be told to delete what another cluster needs.
+      this.health.set('failed', `belongs to cluster ${this.#cluster}, not to ${cluster}`)
+      await this.#release()
+      return
+    }
     this.#cluster = cluster
     try {
-      await this.#writeIdentity({ ...(await this.#readIdentity()), cluster })
+      await writeIdentity(this.#io, { ...(await readIdentity(this.#io)), cluster })
     } catch (error) {
       throw this.health.failure(error, 'writing disk.json')
     }
+  }
+
+  async #initialise(): Promise<Identity> {
+    if (this.#uuid !== '')
+      throw new FsError(
+        'ENODEV',
+        `${this.spec.path} lacks ${IDENTITY}: the disk that belongs here is not mounted, or was deleted`,
+      )
+    return initialise(this.#io, this.#world.random.hex(16), this.#cluster, this.#nowMs())
   }
 
   async #reconcile(inventory: Inventory): Promise<void> {
     const there = new Set<ChunkId>()
     let foreign = 0
     for (let i = 0; i < 256; i++) {
-      for (const name of await this.#listDir(dirOf(chunkId(i)))) {
+      const dir = dirOf(chunkId(i))
+      if (!(await this.#io.exists(dir))) {
+        // Lost to a repair of the filesystem. Not made anew when it is the whole disk that has gone meanwhile.
+        if (!(await this.#io.exists(IDENTITY))) throw new FsError('ENODEV', `${this.spec.path} vanished`)
+        await this.#io.makeDir(dir)
+      }
+      for (const name of await this.#io.list(dir)) {
+        const copy = COPY_FILE.exec(name)?.[1]
+        if (copy !== undefined) {
+          const begun = Number.parseInt(copy, 16)
+          if (Number.isSafeInteger(begun) && begun % 256 === i)
+            this.#unfinished.set(chunkId(begun), this.#world.clock.monotonicMs())
+          continue
+        }
         const hex = CHUNK_FILE.exec(name)?.[1]
         const id = hex === undefined ? undefined : Number.parseInt(hex, 16)
         if (id !== undefined && Number.isSafeInteger(id) && id % 256 === i) there.add(chunkId(id))
-        else if (!COPY_FILE.test(name)) foreign++
+        else foreign++
       }
     }
-    if (foreign > 0) this.#world.log.warn({ disk: this.spec.path, files: foreign }, 'files that are not chunks are left alone')
+    if (foreign > 0)
+      this.#world.log.warn({ disk: this.spec.path, files: foreign }, 'files that are not chunks are left alone')
     const missing = [...inventory.table.heldEntries()].filter((entry) => !there.has(entry.chunk))
     for (const entry of missing) inventory.note(entry.chunk, 'gone', 0)
     this.#ownBytes = 0
@@ -272,15 +251,13 @@ export class Disk implements ChunkHome {
         await this.#use(chunk, async () => {})
       } catch (error) {
         if (!(error instanceof FsError) || this.state !== 'ok') throw error
-        this.#world.log.warn({ disk: this.spec.path, chunk: chunkName(chunk), error: error.message }, 'a chunk file cannot be used')
+        this.#world.log.warn(
+          { disk: this.spec.path, chunk: chunkName(chunk), error: error.message },
+          'a chunk file cannot be used',
+        )
       }
     }
     await inventory.flush()
-  }
-
-  async #listDir(dir: string): Promise<string[]> {
-    if (!(await this.#io.exists(dir))) await this.#io.makeDir(dir)
-    return this.#io.list(dir)
   }
 
   /**
@@ -323,9 +300,19 @@ export class Disk implements ChunkHome {
     if ((this.state === 'full' || this.state === 'readonly') && now - this.#lastTry >= RETRY_MS) {
       this.#lastTry = now
       if (this.state === 'full' && this.#available < FULL_HYSTERESIS_BYTES) return
-      if (await this.#canWrite()) this.health.set('ok', '')
+      if (await this.#canWrite()) {
+        // What was opened while it could not be written was opened for reading only.
+        if (this.state === 'readonly') this.#closeHandles()
+        this.health.set('ok', '')
+      }
     }
-    if (this.state === 'ok') await this.#inventory.flush()
+    if (this.state !== 'ok') return
+    await this.#inventory.flush()
+    for (const [chunk, at] of this.#unfinished) {
+      if (now - at < COPY_KEPT_MS || (this.#copies.get(chunk)?.users ?? 0) > 0) continue
+      await this.dropCopy(chunk)
+      break
+    }
   }
 
   async #canWrite(): Promise<boolean> {
@@ -359,19 +346,17 @@ export class Disk implements ChunkHome {
       this.health.failure(error, 'closing the disk')
     }
     await this.#release()
-    this.health.set('gone', 'no longer in use')
+    this.health.retire()
   }
 
   async #release(): Promise<void> {
-    for (const table of [this.#handles, this.#copies]) {
-      for (const handle of table.values()) this.#doom(handle)
-      table.clear()
-    }
+    this.#closeHandles()
     const inventory = this.#inventory
     const unlock = this.#unlock
     this.#inventory = undefined
     this.#unlock = undefined
     this.#damage.clear()
+    this.#unfinished.clear()
     await unlock?.()
     try {
       await inventory?.close()
@@ -391,33 +376,25 @@ export class Disk implements ChunkHome {
     return this.health.failure(error, doing)
   }
 
-  async syncGate(work: () => Promise<void>): Promise<void> {
-    if (this.#syncsRunning >= SYNCS_MAX) await new Promise<void>((resolve) => this.#syncsWaiting.push(resolve))
-    else this.#syncsRunning++
-    try {
-      await work()
-    } finally {
-      const next = this.#syncsWaiting.shift()
-      if (next === undefined) this.#syncsRunning--
-      else next()
-    }
+  syncGate(work: () => Promise<void>): Promise<void> {
+    return this.#syncs.gate(work)
   }
 
   syncDir(dir: string): Promise<void> {
-    const known = this.#dirSyncs.get(dir)
-    const start = (): Promise<void> => {
-      const running = this.#io.syncDir(dir).finally(() => {
-        if (this.#dirSyncs.get(dir)?.running === running) this.#dirSyncs.delete(dir)
-      })
-      this.#dirSyncs.set(dir, { running, next: undefined })
-      return running
-    }
-    if (known === undefined) return start()
-    known.next ??= known.running.then(start, start)
-    return known.next
+    return this.#syncs.dir(dir)
   }
 
   // ---- handles
+
+  #closeHandles(): void {
+    for (const table of [this.#handles, this.#copies]) {
+      for (const handle of table.values()) {
+        if (handle.copy) this.#countHandle(handle, 0)
+        this.#doom(handle)
+      }
+      table.clear()
+    }
+  }
 
   #doom(handle: Handle): void {
     handle.doomed = true
@@ -426,7 +403,8 @@ export class Disk implements ChunkHome {
 
   #close(handle: Handle): void {
     void handle.opening.then(
-      (file) => file.close().catch((error: unknown) => this.health.failure(error, `closing chunk ${chunkName(handle.chunk)}`)),
+      (file) =>
+        file.close().catch((error: unknown) => this.health.failure(error, `closing chunk ${chunkName(handle.chunk)}`)),
       () => {},
     )
   }
@@ -490,7 +468,9 @@ export class Disk implements ChunkHome {
       } else if (handle.file.unsynced) {
         // Old and not durable yet: made so now, closed at a later look. The sync's failure is kept by the chunk file.
         const { file } = handle
-        void this.#using(handle, () => file.sync(file.length)).catch((error: unknown) => this.health.failure(error, 'syncing'))
+        void this.#using(handle, () => file.sync(file.length)).catch((error: unknown) =>
+          this.health.failure(error, 'syncing'),
+        )
       }
     }
   }
@@ -518,7 +498,10 @@ export class Disk implements ChunkHome {
   }
 
   #use<T>(chunk: ChunkId, work: (file: ChunkFile) => Promise<T>): Promise<T> {
-    return this.#using(this.#handle(chunk, false, () => this.#open(chunk)), work)
+    return this.#using(
+      this.#handle(chunk, false, () => this.#open(chunk)),
+      work,
+    )
   }
 
   async #open(chunk: ChunkId): Promise<ChunkFile> {
@@ -535,7 +518,8 @@ export class Disk implements ChunkHome {
       }
       if (before === undefined || (before.state === 'open' && opened.sealed))
         inventory.note(chunk, opened.sealed ? 'sealed' : 'open', opened.sealed ? opened.length : 0)
-      if (opened.damagedAtOpen.length > 0) this.#damaged(chunk, opened.damagedAtOpen, 'the durable end of the chunk does not match its CRC')
+      if (opened.damagedAtOpen.length > 0)
+        this.#damaged(chunk, opened.damagedAtOpen, 'durable bytes of the chunk are cut off or do not match their CRC')
       return opened
     } catch (error) {
       if ((error as { code?: unknown }).code === 'ENOENT') {
@@ -555,8 +539,15 @@ export class Disk implements ChunkHome {
     known ??= new Set()
     for (const block of blocks) known.add(block)
     this.#damage.set(chunk, known)
-    this.#inventory?.note(chunk, 'damaged', this.#handles.get(chunk)?.file?.length ?? this.#inventory.table.get(chunk)?.length ?? 0)
-    this.#world.log.warn({ disk: this.spec.path, chunk: chunkName(chunk), blocks, detail }, 'damage found; it is repaired from another copy')
+    this.#inventory?.note(
+      chunk,
+      'damaged',
+      this.#handles.get(chunk)?.file?.length ?? this.#inventory.table.get(chunk)?.length ?? 0,
+    )
+    this.#world.log.warn(
+      { disk: this.spec.path, chunk: chunkName(chunk), blocks, detail },
+      'damage found; it is repaired from another copy',
+    )
     this.#events.damaged(this, chunk, [...known], detail)
   }
 
@@ -580,7 +571,9 @@ export class Disk implements ChunkHome {
   async #appendOpening(chunk: ChunkId, offset: number, parts: readonly Uint8Array[], create: boolean): Promise<number> {
     const known = this.#known().table.get(chunk)
     if (known === undefined && !create && !this.#handles.has(chunk)) throw this.#missing(chunk)
-    const handle = this.#handle(chunk, false, () => (known === undefined ? this.#create(chunk) : this.#openForAppend(chunk, create && offset === 0)))
+    const handle = this.#handle(chunk, false, () =>
+      known === undefined ? this.#create(chunk) : this.#openForAppend(chunk, create && offset === 0),
+    )
     return this.#using(handle, async (file) => file.append(offset, parts))
   }
 
@@ -637,6 +630,7 @@ export class Disk implements ChunkHome {
 
   async seal(chunk: ChunkId, length: number): Promise<string> {
     this.#assertHeld(chunk)
+    if (this.state === 'readonly') throw new FsError('EROFS', this.spec.path)
     const digest = await this.#use(chunk, (file) => file.seal(length))
     if (this.#known().table.get(chunk)?.state !== 'damaged') this.#inventory?.note(chunk, 'sealed', length)
     return digest
@@ -655,7 +649,8 @@ export class Disk implements ChunkHome {
     try {
       await this.#io.unlink(pathOf(chunk))
     } catch (error) {
-      if ((error as { code?: unknown }).code !== 'ENOENT') throw this.failure(error, `deleting chunk ${chunkName(chunk)}`)
+      if ((error as { code?: unknown }).code !== 'ENOENT')
+        throw this.failure(error, `deleting chunk ${chunkName(chunk)}`)
     }
     this.#uncount(chunk)
     this.#damage.delete(chunk)
@@ -754,6 +749,7 @@ export class Disk implements ChunkHome {
         throw this.failure(error, `copying chunk ${chunkName(chunk)}`)
       }
     })
+    this.#unfinished.set(chunk, this.#world.clock.monotonicMs())
     return this.#using(handle, work)
   }
 
@@ -778,11 +774,13 @@ export class Disk implements ChunkHome {
       this.#doom(copy)
     }
     this.#count(chunk, length)
+    this.#unfinished.delete(chunk)
     this.#damage.delete(chunk)
     inventory.note(chunk, 'sealed', length)
   }
 
   async dropCopy(chunk: ChunkId): Promise<void> {
+    this.#unfinished.delete(chunk)
     const handle = this.#copies.get(chunk)
     if (handle !== undefined) {
       this.#copies.delete(chunk)
@@ -792,7 +790,8 @@ export class Disk implements ChunkHome {
     try {
       await this.#io.unlink(pathOf(chunk, true))
     } catch (error) {
-      if ((error as { code?: unknown }).code !== 'ENOENT') throw this.failure(error, `copying chunk ${chunkName(chunk)}`)
+      if ((error as { code?: unknown }).code !== 'ENOENT')
+        throw this.failure(error, `copying chunk ${chunkName(chunk)}`)
     }
   }
 
@@ -813,7 +812,9 @@ export class Disk implements ChunkHome {
   /** Chunks whose number is above `after`, in order of the number, for a walk that can be resumed. */
   sealedAfter(after: number, limit: number): Entry[] {
     if (this.#inventory === undefined) return []
-    const all = [...this.#inventory.table.heldEntries()].filter((entry) => entry.chunk > after && entry.state !== 'open')
+    const all = [...this.#inventory.table.heldEntries()].filter(
+      (entry) => entry.chunk > after && entry.state !== 'open',
+    )
     return all.sort((a, b) => a.chunk - b.chunk).slice(0, limit)
   }
 

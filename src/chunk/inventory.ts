@@ -8,7 +8,7 @@
  */
 
 import type { ChunkId } from '../base/ids.ts'
-import { type CopyState, encodeEntry, type Entry, InventoryTable, RECORD_BYTES, replay } from './core/inventory-log.ts'
+import { type CopyState, type Entry, encodeEntry, InventoryTable, RECORD_BYTES, replay } from './core/inventory-log.ts'
 import type { DiskFile, DiskIo } from './disk-io.ts'
 
 const LOG = 'inventory.log'

@@ -114,7 +114,8 @@ export class MasterLink {
     this.#log.info({ master: peer.address, node }, 'registered with the master')
     while (!peer.closed && !signal.aborted) {
       const pokes = this.#pokes
-      if (this.#known().some((disk) => this.#store.idOf(disk) === undefined)) ({ heartbeatMs, node } = await this.#register(peer))
+      if (this.#known().some((disk) => this.#store.idOf(disk) === undefined))
+        ({ heartbeatMs, node } = await this.#register(peer))
       await peer.call('nodeHeartbeat', { node, disks: this.#known().map((disk) => disk.report()) })
       for (const disk of this.#known()) await this.#tellInventory(peer, node, disk)
       await this.#tellDamage(peer, node)
@@ -133,7 +134,10 @@ export class MasterLink {
     for (const disk of this.#known()) {
       if (this.#cluster !== '') await disk.join(this.#cluster)
     }
-    const { reply } = await peer.call('nodeRegister', { ...this.#identity, disks: this.#known().map((disk) => disk.report()) })
+    const { reply } = await peer.call('nodeRegister', {
+      ...this.#identity,
+      disks: this.#known().map((disk) => disk.report()),
+    })
     this.#node = reply.node
     for (const { uuid, disk: id, knownSeq } of reply.disks) {
       const disk = this.#store.disks.find((one) => one.uuid === uuid)
@@ -193,18 +197,30 @@ export class MasterLink {
     for (let first = this.#damage[0]; first !== undefined; first = this.#damage[0]) {
       const id = this.#store.idOf(first.disk)
       if (id !== undefined && this.#store.find(id) === first.disk)
-        await peer.call('damaged', { node, disk: id, chunk: first.chunk, blocks: [...first.blocks], detail: first.detail })
+        await peer.call('damaged', {
+          node,
+          disk: id,
+          chunk: first.chunk,
+          blocks: [...first.blocks],
+          detail: first.detail,
+        })
       this.#damage.shift()
     }
   }
 
   async #rest(ms: number, signal: AbortSignal, wakeable: boolean): Promise<void> {
+    if (signal.aborted) return
     const wake = new AbortController()
     if (wakeable) this.#wake = wake
+    // Not AbortSignal.any: on Node 20 every call leaves something behind on a signal that lives as long as the process.
+    const stop = (): void => wake.abort()
+    signal.addEventListener('abort', stop)
     try {
-      await this.#clock.sleep(ms, { signal: AbortSignal.any([signal, wake.signal]) })
+      await this.#clock.sleep(ms, { signal: wake.signal })
     } catch (error) {
-      if (!signal.aborted && !wake.signal.aborted) throw error
+      if (!wake.signal.aborted) throw error
+    } finally {
+      signal.removeEventListener('abort', stop)
     }
   }
 }

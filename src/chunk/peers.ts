@@ -29,6 +29,7 @@ export class Peers {
   }
 
   async close(): Promise<void> {
-    for (const peer of await Promise.allSettled(this.#peers.values())) if (peer.status === 'fulfilled') peer.value.close()
+    for (const peer of await Promise.allSettled(this.#peers.values()))
+      if (peer.status === 'fulfilled') peer.value.close()
   }
 }

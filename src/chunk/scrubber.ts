@@ -7,8 +7,8 @@
  */
 
 import { FsError } from '../base/fault.ts'
-import type { Clock } from '../base/world.ts'
 import type { Work, WorkStep } from '../base/worker.ts'
+import type { Clock } from '../base/world.ts'
 import type { Disk } from './disk.ts'
 import { Pace } from './pace.ts'
 

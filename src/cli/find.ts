@@ -42,7 +42,7 @@ export async function findCluster(
   world: FindWorld = here,
 ): Promise<ClusterAddress> {
   if (wanted.dir !== undefined) return ofDir(wanted.dir, '--dir')
-  const fromEnv = world.env['HOLDFAST_DIR']
+  const fromEnv = world.env.HOLDFAST_DIR
   if (fromEnv !== undefined && fromEnv !== '') return ofDir(fromEnv, 'HOLDFAST_DIR')
   if (wanted.path !== undefined) {
     const mount = mountOf(wanted.path, await world.mounts())
@@ -81,10 +81,10 @@ async function ofNode(file: string): Promise<ClusterAddress | undefined> {
     throw error
   }
   const found = parseSections(toml, file)
-  const id = found.cluster?.['id']
+  const id = found.cluster?.id
   const client = found.mount ?? found.chunkserver
-  const host = client?.['masterHost'] ?? found.master?.['listenHost'] ?? '127.0.0.1'
-  const port = client?.['masterPort'] ?? found.master?.['listenPort'] ?? MASTER_PORT
+  const host = client?.masterHost ?? found.master?.listenHost ?? '127.0.0.1'
+  const port = client?.masterPort ?? found.master?.listenPort ?? MASTER_PORT
   if (typeof host !== 'string' || typeof port !== 'number')
     throw new FsError('EINVAL', `${file}: masterHost and masterPort must be a text and a number`)
   const reach = host === '0.0.0.0' ? '127.0.0.1' : host === '::' ? '::1' : host

@@ -3,11 +3,12 @@
  * an ordinary user; itself with libfuse 2 in the loader's path, for the fuse-native door. Clears a dead mount first.
  */
 
-import { mkdir } from 'node:fs/promises'
+import { constants } from 'node:fs'
+import { access, mkdir } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { FsError } from '../base/fault.ts'
+import { errnoOf, FsError } from '../base/fault.ts'
 import { mountSource } from '../config/mount-source.ts'
 import type { MountConfig, RoleName } from '../config/tables.ts'
 import { fuseNativeEnvironment } from '../fuse/fuse-native-door.ts'
@@ -48,6 +49,7 @@ export async function mountProgram(config: MountConfig, configFile: string): Pro
       'EPERM',
       'an ordinary user mounts through fusermount3, which is missing; as root: apt-get install --yes fuse3',
     )
+  if (!isRoot()) await mayOpenFuse()
   await clearStale(config.mountpoint, hostClock, hostLog({ component: 'mount' }))
   await mkdir(config.mountpoint, { recursive: true })
   if (config.door === 'fuse-native')
@@ -66,9 +68,21 @@ export async function mountProgram(config: MountConfig, configFile: string): Pro
   return { ...command, env: {} }
 }
 
+/** Debian's udev makes the device everybody's; containers and minimal systems often do not. */
+async function mayOpenFuse(): Promise<void> {
+  try {
+    await access('/dev/fuse', constants.R_OK | constants.W_OK)
+  } catch (cause) {
+    const code = errnoOf(cause)
+    if (code === undefined) throw cause
+    const hint = code === 'ENOENT' ? 'modprobe fuse' : 'chmod 666 /dev/fuse'
+    throw new FsError(code, `an ordinary user cannot open /dev/fuse here; as root: ${hint}`, { cause })
+  }
+}
+
 /** For files that are of no use after the machine restarts. */
 export function runtimeDir(): string {
   if (isRoot()) return '/run/holdfast'
-  const own = process.env['XDG_RUNTIME_DIR']
+  const own = process.env.XDG_RUNTIME_DIR
   return own === undefined ? join(tmpdir(), `holdfast-${process.getuid?.()}`) : join(own, 'holdfast')
 }

@@ -1,11 +1,11 @@
 /*
  * A mount role in the background, for `holdfast mount`. Its configuration and log lie in the runtime directory, named
- * after the mount point; they are of no more use when it has ended and are overwritten by the next mount there.
+ * after the mount point; `umount` removes them, and after a crash the next mount there writes over them.
  */
 
 import { spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { mkdir, open, readFile, writeFile } from 'node:fs/promises'
+import { mkdir, open, readFile, rm, writeFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { FsError } from '../base/fault.ts'
 import { loadConfig } from '../config/load.ts'
@@ -14,7 +14,7 @@ import { mountsAt, unmount } from '../fuse/mounts.ts'
 import { hostClock } from '../host/clock.ts'
 import { hostLog } from '../host/log.ts'
 import { type ClusterAddress, findCluster } from './find.ts'
-import { endProcess, gone } from './local/role-process.ts'
+import { endProcess, gone, lastWords } from './local/role-process.ts'
 import { identify, type ProcessId } from './local/state.ts'
 import { answers } from './mount-probe.ts'
 import { mountProgram, runtimeDir } from './mount-program.ts'
@@ -69,7 +69,7 @@ export async function mountInBackground(
   child.on('exit', (code, signal) => (ended = signal ?? `exit ${code}`))
   const until = hostClock.monotonicMs() + READY_MS
   while (!(await answers(mountpoint))) {
-    if (ended !== undefined) throw new FsError('EIO', `the mount ended (${ended}): ${await lastLine(files.log)}`)
+    if (ended !== undefined) throw new FsError('EIO', `the mount ended (${ended}): ${await lastWords(files.log)}`)
     if (hostClock.monotonicMs() > until) {
       child.kill('SIGTERM')
       throw new FsError('ETIMEDOUT', `${mountpoint} does not answer; see ${files.log}`)
@@ -91,6 +91,8 @@ export async function unmountPath(path: string): Promise<string> {
   const server = await serverOf(mountpoint)
   await unmount(mountpoint, hostLog({ component: 'umount', level: 'error' }))
   if (server !== undefined && !(await gone(server, EXIT_MS, hostClock))) await endProcess(server, EXIT_MS, hostClock)
+  const { config, log, process: record } = runtimeFiles(mountpoint)
+  for (const file of [config, log, record]) await rm(file, { force: true })
   return mountpoint
 }
 
@@ -119,9 +121,4 @@ export function parseMaster(text: string): ClusterAddress {
 
 async function isMounted(mountpoint: string): Promise<boolean> {
   return (await mountsAt(mountpoint)).some((mount) => !mount.type.startsWith('fuse')) || answers(mountpoint)
-}
-
-async function lastLine(file: string): Promise<string> {
-  const lines = (await readFile(file, 'utf8')).trim().split('\n')
-  return lines.at(-1)?.slice(0, 1000) ?? ''
 }

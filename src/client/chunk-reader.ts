@@ -12,7 +12,7 @@ import type { ChunkPlaces, Place } from '../wire/protocol.ts'
 import type { BlockCache } from './block-cache.ts'
 import type { Chunkservers } from './chunkservers.ts'
 import { Generations } from './core/generations.ts'
-import type { MasterSession } from './session.ts'
+import type { Interruptible, MasterSession } from './session.ts'
 
 /** Chunks whose places are remembered: 4 TiB worth at 64 MiB each. */
 const PLACES_MAX = 65_536
@@ -58,18 +58,18 @@ export class ChunkReader {
     offset: number,
     length: number,
     neighbours: boolean,
-    signal: AbortSignal,
+    caller: Interruptible,
   ): Promise<Buffer[]> {
     const cached = this.#fromCache(chunk, offset, length)
     if (cached !== undefined) return cached
-    if (!neighbours) return [await this.#fetch(chunk, offset, length, length, signal)]
+    if (!neighbours) return [await this.#fetch(chunk, offset, length, length, caller)]
     const from = offset - (offset % BLOCK_BYTES)
     const to = Math.min(Math.ceil((offset + length) / BLOCK_BYTES) * BLOCK_BYTES, from + BULK_BYTES_MAX)
     // Readers of neighbouring small files want the same blocks at the same time: one fetch serves them all.
     const key = `${chunk}:${from}:${to}`
     let loading = this.#loading.get(key)
     if (loading === undefined) {
-      loading = this.#fetch(chunk, from, to - from, offset + length - from, signal)
+      loading = this.#fetch(chunk, from, to - from, offset + length - from, caller)
         .then((data) => {
           for (let at = 0; at < data.length; at += BLOCK_BYTES)
             this.#cache.put(
@@ -83,7 +83,7 @@ export class ChunkReader {
     }
     await loading
     // A shared fetch may have been made for a shorter prefix of an open chunk, or the cache is smaller than the request.
-    return this.#fromCache(chunk, offset, length) ?? [await this.#fetch(chunk, offset, length, length, signal)]
+    return this.#fromCache(chunk, offset, length) ?? [await this.#fetch(chunk, offset, length, length, caller)]
   }
 
   #fromCache(chunk: ChunkId, offset: number, length: number): Buffer[] | undefined {
@@ -101,26 +101,32 @@ export class ChunkReader {
   }
 
   /** At least `atLeast` of the `length` bytes from `offset` on (a copy may end earlier than a whole block). */
-  async #fetch(chunk: ChunkId, offset: number, length: number, atLeast: number, signal: AbortSignal): Promise<Buffer> {
+  async #fetch(
+    chunk: ChunkId,
+    offset: number,
+    length: number,
+    atLeast: number,
+    caller: Interruptible,
+  ): Promise<Buffer> {
     const deadline = this.#world.clock.monotonicMs() + this.#onDisconnectMs
     let lastError: unknown
     for (let round = 0; ; round++) {
       const known =
         round === 0
-          ? (this.#places.get(chunk) ?? (await this.#locate(chunk, signal)))
-          : await this.#locate(chunk, signal)
+          ? (this.#places.get(chunk) ?? (await this.#locate(chunk, caller)))
+          : await this.#locate(chunk, caller)
       for (const place of this.#inOrder(known, chunk, offset)) {
         try {
           const peer = await this.#chunkservers.peer(place.host, place.port)
           const { bulk } = await peer.call(
             'read',
             { disk: place.disk, chunk, offset, length },
-            { timeoutMs: READ_TIMEOUT_MS, signal },
+            { timeoutMs: READ_TIMEOUT_MS },
           )
           if (bulk.length >= atLeast) return bulk
           lastError = new FsError('EIO', `copy on disk ${place.disk} is shorter than committed`)
         } catch (error) {
-          if (signal.aborted) throw new FsError('EINTR', undefined, { cause: error })
+          if (caller.signal.aborted) throw new FsError('EINTR', undefined, { cause: error })
           if (errnoOf(error) === undefined) throw error
           lastError = error
         }
@@ -132,20 +138,20 @@ export class ChunkReader {
       }
       if (this.#world.clock.monotonicMs() > deadline)
         throw new FsError('EIO', `no copy of chunk ${chunkName(chunk)} could be read`, { cause: lastError })
-      await this.#pause(RETRY_MS[Math.min(round, RETRY_MS.length - 1)]!, signal)
+      await this.#pause(RETRY_MS[Math.min(round, RETRY_MS.length - 1)]!, caller)
     }
   }
 
-  async #pause(ms: number, signal: AbortSignal): Promise<void> {
+  async #pause(ms: number, caller: Interruptible): Promise<void> {
     try {
-      await this.#world.clock.sleep(ms, { signal })
+      await this.#world.clock.sleep(ms, { signal: caller.signal })
     } catch (cause) {
       throw new FsError('EINTR', undefined, { cause })
     }
   }
 
-  async #locate(chunk: ChunkId, signal: AbortSignal): Promise<ChunkPlaces | undefined> {
-    const { chunks } = await this.#session.ask('chunkPlaces', { chunks: [chunk] }, signal)
+  async #locate(chunk: ChunkId, caller: Interruptible): Promise<ChunkPlaces | undefined> {
+    const { chunks } = await this.#session.ask('chunkPlaces', { chunks: [chunk] }, caller)
     const places = chunks[0]
     if (places !== undefined) this.learn(places)
     return places

@@ -30,8 +30,11 @@ const TARGET_PATIENCE_MS = 3_000
 const RETRY_PAUSE_MS = 100
 /** An open chunk without appends for this long is sealed, so that it can be replicated and cached. */
 const IDLE_SEAL_MS = 30_000
+const TIDY_MS = 1_000
 /** A disk that failed an append is not asked for again for this long, if others can take the chunk. */
 const AVOID_MS = 10_000
+/** What was appended without fsync is made durable after this long, as ext4 does with its own dirty data. */
+const SYNC_BEHIND_MS = 5_000
 /** Stream chunks kept open for the next large file. */
 const POOL_MAX = 8
 
@@ -106,6 +109,8 @@ export interface OpenChunk {
   /** Appended and not yet committed; these are written again when the chunk is lost. */
   readonly uncommitted: Set<Segment>
   usedMs: number
+  /** Since when `acked` has been ahead of `synced`. */
+  unsyncedMs: number
   /** Targets that were dropped. */
   readonly failed: Set<DiskId>
 }
@@ -136,7 +141,7 @@ export class ChunkWriter {
     this.#chunkservers = chunkservers
     this.#onPlaces = onPlaces
     this.#onDisconnectMs = options.onDisconnectMs
-    this.#sealIdleLater()
+    this.#tidyLater()
   }
 
   /** Appends to the shared pack. `sync`: durable when `appended` resolves. */
@@ -273,6 +278,7 @@ export class ChunkWriter {
       queue: [],
       uncommitted: new Set(),
       usedMs: this.#world.clock.monotonicMs(),
+      unsyncedMs: Number.POSITIVE_INFINITY,
       failed: new Set(),
     }
     this.#open.add(chunk)
@@ -334,6 +340,7 @@ export class ChunkWriter {
       const end = append.offset + append.length
       chunk.acked = Math.max(chunk.acked, end)
       if (append.sync) chunk.synced = Math.max(chunk.synced, end)
+      else chunk.unsyncedMs = Math.min(chunk.unsyncedMs, this.#world.clock.monotonicMs())
       for (const segment of append.segments) if (segment.chunk === chunk) segment.succeed()
     } else {
       for (const segment of append.segments) if (segment.chunk === chunk) this.#move(chunk, segment, append.sync)
@@ -435,19 +442,32 @@ export class ChunkWriter {
     }
   }
 
-  #sealIdleLater(): void {
-    this.#world.clock.timer(IDLE_SEAL_MS / 3, () => {
+  #tidyLater(): void {
+    this.#world.clock.timer(TIDY_MS, () => {
       if (this.#closed) return
       const now = this.#world.clock.monotonicMs()
       for (const chunk of [...this.#open]) {
-        const idle = chunk.queue.length === 0 && chunk.inFlight === 0 && now - chunk.usedMs > IDLE_SEAL_MS
-        if (idle && chunk.uncommitted.size === 0 && (chunk === this.#pack || this.#pool.includes(chunk))) {
-          const pooled = this.#pool.indexOf(chunk)
-          if (pooled >= 0) this.#pool.splice(pooled, 1)
-          this.#end(chunk)
-        }
+        const quiet = chunk.queue.length === 0 && chunk.inFlight === 0 && chunk.uncommitted.size === 0
+        if (quiet && now - chunk.usedMs > IDLE_SEAL_MS) this.#sealIdle(chunk)
+        else if (chunk.synced < chunk.acked && now - chunk.unsyncedMs > SYNC_BEHIND_MS) this.#syncBehind(chunk)
       }
-      this.#sealIdleLater()
+      this.#tidyLater()
+    })
+  }
+
+  #sealIdle(chunk: OpenChunk): void {
+    const pooled = this.#pool.indexOf(chunk)
+    // A stream chunk that a file still holds is not idle.
+    if (chunk.kind === 'stream' && pooled < 0) return
+    if (pooled >= 0) this.#pool.splice(pooled, 1)
+    this.#end(chunk)
+  }
+
+  #syncBehind(chunk: OpenChunk): void {
+    chunk.unsyncedMs = Number.POSITIVE_INFINITY
+    this.sync(chunk, chunk.acked).catch((error: unknown) => {
+      // Nobody was promised anything; whoever calls fsync asks the disks again and is told.
+      this.#world.log.warn({ chunk: chunk.id, error: String(error) }, 'written data could not be made durable yet')
     })
   }
 }

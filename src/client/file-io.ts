@@ -20,7 +20,7 @@ import { type ChunkWriter, Segment } from './chunk-writer.ts'
 import type { Committer } from './committer.ts'
 import type { FileState, PendingSegment } from './file-state.ts'
 import { Readahead } from './readahead.ts'
-import type { MasterSession } from './session.ts'
+import type { Interruptible, MasterSession } from './session.ts'
 
 /** A run is handed to a chunk when it has this size: one append, one round trip. */
 const SEGMENT_BYTES = 1024 * 1024
@@ -94,7 +94,12 @@ export class FileIo {
     // A time set before this write is overtaken by it.
     if (file.change?.mtime !== undefined) file.change = { ...file.change, mtime: undefined }
     if (killSuidGid) file.change = { ...file.change, killSuidGid: true }
-    if (file.run!.length >= SEGMENT_BYTES) {
+    if (file.young && !file.started && data.length < STREAM_BYTES) {
+      // Most young files are written once and closed: the append is on its way while the close is still coming.
+      this.#submit(file, false)
+    }
+    file.started = true
+    if (file.run !== undefined && file.run.length >= SEGMENT_BYTES) {
       this.#submit(file, false)
       if (file.pendingBytes >= COMMIT_BYTES) this.#commitBehind(file)
     }
@@ -309,18 +314,18 @@ export class FileIo {
   // ---- reading
 
   /** The bytes of offset … offset+length that there are. */
-  async read(file: FileState, offset: number, length: number, signal: AbortSignal): Promise<Buffer[]> {
+  async read(file: FileState, offset: number, length: number, caller: Interruptible): Promise<Buffer[]> {
     const end = Math.min(offset + length, file.attr.size)
     if (end <= offset) return []
     const run = file.run
     if (run !== undefined && run.offset < end && run.offset + run.length > offset) this.#submit(file, false)
-    if (file.attr.size <= SMALL_BYTES || file.dirty) return this.#assemble(file, offset, end, signal)
+    if (file.attr.size <= SMALL_BYTES || file.dirty) return this.#assemble(file, offset, end, caller)
     let ahead = this.#ahead.get(file.ino)
     if (ahead === undefined) {
       ahead = new Readahead((from, to) => this.#assemble(file, from, Math.min(to, file.attr.size), NEVER))
       this.#ahead.set(file.ino, ahead)
     }
-    return (await ahead.read(offset, end, file.attr.size)) ?? this.#assemble(file, offset, end, signal)
+    return (await ahead.read(offset, end, file.attr.size)) ?? this.#assemble(file, offset, end, caller)
   }
 
   /** The bytes may have changed elsewhere. */
@@ -341,16 +346,16 @@ export class FileIo {
     file.known.put({ offset: start, length: upTo - start, source: true, sourceOffset: 0 })
   }
 
-  async #assemble(file: FileState, start: number, end: number, signal: AbortSignal): Promise<Buffer[]> {
+  async #assemble(file: FileState, start: number, end: number, caller: Interruptible): Promise<Buffer[]> {
     if (end <= start) return []
-    if (!file.overlay.covers(start, end) && !file.known.covers(start, end)) await this.#locate(file, start, end, signal)
+    if (!file.overlay.covers(start, end) && !file.known.covers(start, end)) await this.#locate(file, start, end, caller)
     const small = file.attr.size <= SMALL_BYTES
     const jobs: (Buffer[] | Promise<Buffer[]>)[] = []
     const fromBase = (from: number, to: number): void => {
       let at = from
       for (const piece of file.base.within(from, to)) {
         if (piece.offset > at) jobs.push(zeros(piece.offset - at))
-        jobs.push(this.#reader.read(piece.source, piece.sourceOffset, piece.length, small, signal))
+        jobs.push(this.#reader.read(piece.source, piece.sourceOffset, piece.length, small, caller))
         at = piece.offset + piece.length
       }
       if (at < to) jobs.push(zeros(to - at))
@@ -366,12 +371,12 @@ export class FileIo {
     return (await Promise.all(jobs)).flat()
   }
 
-  async #locate(file: FileState, start: number, end: number, signal: AbortSignal): Promise<void> {
+  async #locate(file: FileState, start: number, end: number, caller: Interruptible): Promise<void> {
     for (let at = start; at < end; ) {
       const { extents, upTo, chunks } = await this.#session.ask(
         'locate',
         { ino: file.ino, offset: at, length: Math.max(end - at, LOCATE_BYTES) },
-        signal,
+        caller,
       )
       this.learn(chunks)
       const reach = Math.max(upTo, at + 1)
@@ -382,7 +387,7 @@ export class FileIo {
 }
 
 /** Readahead belongs to no single request, so no single interrupt ends it. */
-const NEVER = new AbortController().signal
+const NEVER: Interruptible = new AbortController()
 
 function zeros(length: number): Buffer[] {
   const out: Buffer[] = []

@@ -107,7 +107,7 @@ export class Filesystem implements Vfs {
       }
     }
     try {
-      const attr = await this.#session.ask('lookup', { parent, name }, caller.signal)
+      const attr = await this.#session.ask('lookup', { parent, name }, caller)
       this.#tree.learn(attr)
       if (name !== '..') this.#tree.setName(parent, name, attr.ino)
       return this.#view(attr.ino) ?? attr
@@ -125,7 +125,7 @@ export class Filesystem implements Vfs {
     const { entries, end, version } = await this.#session.ask(
       'readdir',
       { ino, cookie, limit: Math.min(limit, 4096) },
-      caller.signal,
+      caller,
     )
     for (const entry of entries) {
       this.#tree.learn(entry.attr)
@@ -159,7 +159,7 @@ export class Filesystem implements Vfs {
         rdev: node.rdev ?? 0,
         target: node.target ?? '',
       },
-      caller.signal,
+      caller,
     )
     this.#born(parent, name, attr)
     if (attr.type === 'dir') this.#tree.madeDirectory(attr.ino)
@@ -185,7 +185,7 @@ export class Filesystem implements Vfs {
         gid: caller.gid,
         ...flags,
       },
-      caller.signal,
+      caller,
     )
     this.#born(parent, name, attr)
     this.#toRelease.delete(attr.ino)
@@ -204,15 +204,16 @@ export class Filesystem implements Vfs {
 
   async unlink(parent: Ino, name: string, caller: Caller): Promise<void> {
     checkName(name)
-    const { ino } = await this.#session.change('unlink', { parent, name }, caller.signal)
+    const { ino, nlink } = await this.#session.change('unlink', { parent, name }, caller)
     this.#gone(parent, name)
     this.#tree.forget(ino)
+    this.#relinked(ino, nlink)
   }
 
   async rmdir(parent: Ino, name: string, caller: Caller): Promise<void> {
     if (name === '.') throw new FsError('EINVAL')
     checkName(name)
-    const { ino } = await this.#session.change('rmdir', { parent, name }, caller.signal)
+    const { ino } = await this.#session.change('rmdir', { parent, name }, caller)
     this.#gone(parent, name)
     this.#tree.forget(ino)
     this.#tree.forgetDirectory(ino)
@@ -231,12 +232,14 @@ export class Filesystem implements Vfs {
     const { ino, replaced } = await this.#session.change(
       'rename',
       { parent, name, newParent, newName, ...flags },
-      caller.signal,
+      caller,
     )
     this.#tree.forget(parent)
     this.#tree.forget(newParent)
     this.#tree.forget(ino)
     if (replaced !== undefined) this.#tree.forget(replaced)
+    const lost = replaced === undefined || flags.exchange || replaced === ino ? undefined : this.#files.get(replaced)
+    if (lost !== undefined) this.#relinked(lost.ino, lost.attr.nlink - 1)
     if (flags.exchange) {
       this.#tree.forgetName(parent, name)
       this.#tree.forgetName(newParent, newName)
@@ -251,13 +254,14 @@ export class Filesystem implements Vfs {
 
   async link(ino: Ino, newParent: Ino, newName: string, caller: Caller): Promise<Attr> {
     checkName(newName)
-    const attr = await this.#session.change('link', { ino, newParent, newName }, caller.signal)
+    const attr = await this.#session.change('link', { ino, newParent, newName }, caller)
     this.#born(newParent, newName, attr)
+    this.#relinked(ino, attr.nlink)
     return this.#view(ino) ?? attr
   }
 
   async readlink(ino: Ino, caller: Caller): Promise<string> {
-    return (await this.#session.ask('readlink', { ino }, caller.signal)).target
+    return (await this.#session.ask('readlink', { ino }, caller)).target
   }
 
   // ---- attributes
@@ -267,19 +271,20 @@ export class Filesystem implements Vfs {
       const known = this.#view(ino)
       if (known !== undefined) return known
     }
-    const attr = await this.#session.ask('getattr', { ino }, caller.signal)
+    const attr = await this.#session.ask('getattr', { ino }, caller)
     this.#tree.learn(attr)
     return this.#view(ino) ?? attr
   }
 
   async setattr(ino: Ino, change: AttrChange, caller: Caller): Promise<Attr> {
+    if (change.size !== undefined && change.size > FILE_BYTES_MAX) throw new FsError('EFBIG')
     const file = this.#files.get(ino)
     if (file !== undefined && change.size === undefined && (file.dirty || file.young)) {
       this.#io.holdBack(file, change)
       return file.attr
     }
     if (file?.ahead) await this.#io.commit(file, false)
-    const attr = await this.#session.change('setattr', { ino, change }, caller.signal)
+    const attr = await this.#session.change('setattr', { ino, change }, caller)
     this.#tree.learn(attr)
     if (file !== undefined) {
       if (change.size !== undefined) this.#io.changedElsewhere(file)
@@ -291,7 +296,7 @@ export class Filesystem implements Vfs {
 
   async getxattr(ino: Ino, name: string, caller: Caller): Promise<Buffer> {
     if (this.#session.fresh() && this.#view(ino)?.hasXattr === false) throw new FsError('ENODATA')
-    return (await this.#session.ask('getxattr', { ino, name }, caller.signal)).value
+    return (await this.#session.ask('getxattr', { ino, name }, caller)).value
   }
 
   async setxattr(
@@ -302,17 +307,17 @@ export class Filesystem implements Vfs {
     caller: Caller,
   ): Promise<void> {
     await this.#settle(ino)
-    this.#learnOwn(await this.#session.change('setxattr', { ino, name, value, ...flags }, caller.signal))
+    this.#learnOwn(await this.#session.change('setxattr', { ino, name, value, ...flags }, caller))
   }
 
   async listxattr(ino: Ino, caller: Caller): Promise<string[]> {
     if (this.#session.fresh() && this.#view(ino)?.hasXattr === false) return []
-    return (await this.#session.ask('listxattr', { ino }, caller.signal)).names
+    return (await this.#session.ask('listxattr', { ino }, caller)).names
   }
 
   async removexattr(ino: Ino, name: string, caller: Caller): Promise<void> {
     await this.#settle(ino)
-    this.#learnOwn(await this.#session.change('removexattr', { ino, name }, caller.signal))
+    this.#learnOwn(await this.#session.change('removexattr', { ino, name }, caller))
   }
 
   // ---- data
@@ -323,11 +328,7 @@ export class Filesystem implements Vfs {
     caller: Caller,
   ): Promise<{ attr: Attr; changed: boolean }> {
     this.#toRelease.delete(ino)
-    const { attr, extents, complete, chunks } = await this.#session.ask(
-      'open',
-      { ino, write: flags.write },
-      caller.signal,
-    )
+    const { attr, extents, complete, chunks } = await this.#session.ask('open', { ino, write: flags.write }, caller)
     this.#tree.learn(attr)
     const file = this.#file(attr)
     file.opens++
@@ -357,7 +358,7 @@ export class Filesystem implements Vfs {
   }
 
   async read(ino: Ino, offset: number, length: number, caller: Caller): Promise<Buffer[]> {
-    return this.#io.read(await this.#fileOf(ino, caller), offset, length, caller.signal)
+    return this.#io.read(await this.#fileOf(ino, caller), offset, length, caller)
   }
 
   async write(
@@ -383,20 +384,20 @@ export class Filesystem implements Vfs {
 
   async fsync(ino: Ino, caller: Caller): Promise<void> {
     const file = this.#files.get(ino) ?? this.#closedFiles.get(ino)
-    if (file === undefined) await this.#session.ask('sync', {}, caller.signal)
+    if (file === undefined) await this.#session.ask('sync', {}, caller)
     else await this.#io.commit(file, true)
   }
 
   async syncfs(caller: Caller): Promise<void> {
     await this.#io.commitAll(true)
     await this.#writer.syncAll()
-    await this.#session.ask('sync', {}, caller.signal)
+    await this.#session.ask('sync', {}, caller)
   }
 
   async fallocate(ino: Ino, mode: FallocateMode, offset: number, length: number, caller: Caller): Promise<void> {
     if (offset + length > FILE_BYTES_MAX) throw new FsError('EFBIG')
     await this.#settle(ino)
-    this.#learnOwn(await this.#session.change('fallocate', { ino, ...mode, offset, length }, caller.signal), true)
+    this.#learnOwn(await this.#session.change('fallocate', { ino, ...mode, offset, length }, caller), true)
   }
 
   async copyRange(
@@ -409,7 +410,7 @@ export class Filesystem implements Vfs {
   ): Promise<number> {
     await Promise.all([this.#settle(source), this.#settle(target)])
     const request = { source, sourceOffset, target, targetOffset, length }
-    const { copied, attr } = await this.#session.change('copyRange', request, caller.signal)
+    const { copied, attr } = await this.#session.change('copyRange', request, caller)
     this.#learnOwn(attr, true)
     return copied
   }
@@ -421,7 +422,7 @@ export class Filesystem implements Vfs {
       const { attr, extents, upTo } = await this.#session.ask(
         'locate',
         { ino, offset: at, length: FILE_BYTES_MAX },
-        caller.signal,
+        caller,
       )
       if (at >= attr.size) {
         if (whence === 'hole' && at === attr.size && at > offset) return attr.size
@@ -443,18 +444,19 @@ export class Filesystem implements Vfs {
   // ---- locks
 
   async getLock(ino: Ino, lock: FileLock, caller: Caller): Promise<FileLock | undefined> {
-    return (await this.#session.ask('getLock', { ino, lock }, caller.signal)).lock
+    return (await this.#session.ask('getLock', { ino, lock }, caller)).lock
   }
 
   async setLock(ino: Ino, lock: FileLock, wait: boolean, caller: Caller): Promise<void> {
+    // Who gets the lock next must see what was written under it.
+    if (lock.kind === 'unlock') await this.#settle(ino)
     let owners = this.#lockOwners.get(ino)
     if (owners === undefined) {
       owners = new Set()
       this.#lockOwners.set(ino, owners)
     }
     owners.add(`${lock.family}:${lock.owner}`)
-    // A lock says "what is there now is mine to look at": what others committed before it must be seen after it.
-    await this.#session.change('setLock', { ino, lock, wait }, caller.signal, wait ? 0 : undefined)
+    await this.#session.change('setLock', { ino, lock, wait }, caller, wait ? 0 : undefined)
   }
 
   async releaseLocks(ino: Ino, family: 'posix' | 'flock', owner: string): Promise<void> {
@@ -469,7 +471,7 @@ export class Filesystem implements Vfs {
   async statfs(caller: Caller): Promise<StatFs> {
     const now = this.#world.clock.monotonicMs()
     if (this.#statfs === undefined || now - this.#statfs.at > STATFS_MS) {
-      const answer = await this.#session.ask('statfs', {}, caller.signal)
+      const answer = await this.#session.ask('statfs', {}, caller)
       this.#statfs = { at: now, answer: { blockSize: 4096, ...answer } }
     }
     return this.#statfs.answer
@@ -544,6 +546,12 @@ export class Filesystem implements Vfs {
     this.#tree.learn(attr)
     this.#tree.setName(parent, name, attr.ino)
     this.#tree.forget(parent)
+  }
+
+  /** A file that is ahead of the master shows its own attributes; its names are the master's business all the same. */
+  #relinked(ino: Ino, nlink: number): void {
+    const file = this.#files.get(ino)
+    if (file !== undefined) file.attr = { ...file.attr, nlink }
   }
 
   #gone(parent: Ino, name: string): void {

@@ -51,6 +51,11 @@ export interface SessionEvents {
   opens(): Ino[]
 }
 
+/** Who may lose patience. The signal is asked for only when there is something to wait for: making one costs. */
+export interface Interruptible {
+  readonly signal: AbortSignal
+}
+
 type StampedName = { [C in CallName]: 'stamp' extends keyof Request<C> ? C : never }[CallName]
 type SessionName = { [C in CallName]: 'session' extends keyof Request<C> ? C : never }[CallName]
 
@@ -110,23 +115,17 @@ export class MasterSession {
   ask<C extends SessionName>(
     name: C,
     request: Omit<Request<C>, 'session'>,
-    signal?: AbortSignal,
+    caller?: Interruptible,
     timeoutMs?: number,
   ): Promise<Answered<C>['reply']> {
-    return this.#persist(
-      name,
-      () => ({ ...request, session: this.id }) as unknown as Request<C>,
-      signal,
-      timeoutMs,
-      true,
-    )
+    return this.#persist(name, () => ({ ...request, session: this.id }) as unknown as Request<C>, caller, timeoutMs)
   }
 
   /** A request that changes something, executed exactly once whatever the network does. */
   async change<C extends StampedName>(
     name: C,
     request: Omit<Request<C>, 'stamp'>,
-    signal?: AbortSignal,
+    caller?: Interruptible,
     timeoutMs?: number,
   ): Promise<Answered<C>['reply']> {
     const seq = ++this.#seq
@@ -142,9 +141,8 @@ export class MasterSession {
           const stamp: Stamp = { session: this.id, seq, acked: this.#acked() }
           return { ...request, stamp } as unknown as Request<C>
         },
-        signal,
+        caller,
         timeoutMs,
-        timeoutMs === 0,
       )
     } finally {
       this.#outstanding.delete(seq)
@@ -178,27 +176,27 @@ export class MasterSession {
   async #persist<C extends CallName>(
     name: C,
     request: () => Request<C>,
-    signal: AbortSignal | undefined,
+    caller: Interruptible | undefined,
     timeoutMs: number | undefined,
-    cancellable: boolean,
   ): Promise<Answered<C>['reply']> {
     const deadline = this.#world.clock.monotonicMs() + this.#options.onDisconnectMs
     for (;;) {
       const peer = this.#peer
       if (peer === undefined) {
-        await this.#waitForPeer(deadline, signal)
+        await this.#waitForPeer(deadline, caller?.signal)
         continue
       }
       try {
         const { reply } = await peer.call(name, request(), {
-          ...(cancellable && signal !== undefined ? { signal } : {}),
+          // Only what may wait for ever is cancelled; the rest is answered, or times out, soon enough.
+          ...(timeoutMs === 0 && caller !== undefined ? { signal: caller.signal } : {}),
           ...(timeoutMs === undefined ? {} : { timeoutMs }),
         })
         this.#heardMs = this.#world.clock.monotonicMs()
         return reply
       } catch (error) {
         if (error instanceof RemoteError) throw error
-        if (signal?.aborted) throw new FsError('EINTR', undefined, { cause: error })
+        if (caller?.signal.aborted) throw new FsError('EINTR', undefined, { cause: error })
         const code = errnoOf(error)
         if (code !== 'ECONNRESET' && code !== 'ETIMEDOUT') throw error
         if (this.#world.clock.monotonicMs() > deadline)

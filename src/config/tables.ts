@@ -98,15 +98,6 @@ const master = {
       means: 'How often a chunkserver reports the state and space of its disks.',
     },
   ),
-  changelogKeep: integer(
-    'commands',
-    1_000_000,
-    { min: 1000 },
-    {
-      means: 'How many commands the changelog keeps for followers and `changelog tail`.',
-      danger: 'A follower further behind has to start from a full copy.',
-    },
-  ),
   repairParallel: integer(
     '',
     4,

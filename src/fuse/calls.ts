@@ -186,15 +186,14 @@ export const replySized = (
   answer: { size: number } | { value: Buffer },
 ): number | readonly Buffer[] => ('size' in answer ? putSize(out, at, answer.size) : [answer.value])
 
-export async function getxattr(
-  r: Request,
-  door: Door,
-  caller: FuseCaller,
-): Promise<{ size: number } | { value: Buffer }> {
+/** Made once: a stack trace for each of the kernel's constant questions would cost more than the answer. */
+const NO_XATTR = new FsError('ENODATA')
+
+export function getxattr(r: Request, door: Door, caller: FuseCaller): Promise<{ size: number } | { value: Buffer }> {
   const wanted = r.u32(GETXATTR_IN.at.size)
-  if (door.plain.has(r.ino)) throw new FsError('ENODATA')
+  if (door.plain.has(r.ino)) throw NO_XATTR
   const { text } = r.string(GETXATTR_IN.size)
-  return sizedReply(wanted, await door.vfs.getxattr(r.ino, text, caller))
+  return door.vfs.getxattr(r.ino, text, caller).then((value) => sizedReply(wanted, value))
 }
 
 export async function listxattr(

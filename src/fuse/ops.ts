@@ -55,7 +55,6 @@ import {
   FOPEN,
   FSYNC_IN,
   GETXATTR_IN,
-  IN_HEADER,
   IO_IN,
   LINK_IN,
   LK_IN,

@@ -17,13 +17,14 @@
  * the pages: the store is done for and must be reopened.
  */
 
-import { mkdirSync, statSync } from 'node:fs'
+import { mkdirSync, statfsSync, statSync } from 'node:fs'
 import { join } from 'node:path'
-import { open, type RootDatabase } from 'lmdb'
+import { type Database, open, type RootDatabase } from 'lmdb'
 import type { Errno } from '../base/errno.ts'
 import { assert, FsError } from '../base/fault.ts'
 import type { StateStore } from './core/kv.ts'
 import { OrderedMap } from './core/ordered-map.ts'
+import { tables } from './core/tables.ts'
 import { RedoLog, readRedo } from './redo-log.ts'
 
 /** LMDB takes over at this size of the log: a tenth of a second to read at a start, some 20 MB of memory until then. */
@@ -33,6 +34,18 @@ const GATHERED_MAX = 1_000_000
 /** The number of the last log record that LMDB contains. No table has this prefix. */
 const SEQ_KEY = '\0seq'
 const DATA = 'data.mdb'
+/**
+ * Tables that grow at their end have a tree of their own: LMDB fills pages to the brim when it appends at the end of a
+ * tree, but leaves them half empty when another table's keys follow. That is a hundred bytes per file.
+ */
+const OWN_TREES: readonly string[] = [
+  tables.chunk.prefix,
+  tables.dentry.prefix,
+  tables.extent.prefix,
+  tables.changelog.prefix,
+  tables.inode.prefix,
+  tables.reverse.prefix,
+].sort()
 /** LMDB's own limit with 4 KiB pages. */
 const KEY_BYTES_MAX = 1978
 
@@ -50,13 +63,21 @@ const keyEncoder = {
   },
 }
 
+const encodings = { encoding: 'binary', keyEncoder } as const
+
+type Tree = Database<Uint8Array, string>
+
 /** What is to be written: a value, or null for a key that is to go. */
 type Pending = OrderedMap<Uint8Array | null>
 
 export class LmdbStore implements StateStore {
   readonly #db: RootDatabase<Uint8Array, string>
+  /** By the code of a key's first char; all others are in the root tree. */
+  readonly #trees: (Tree | undefined)[] = []
   readonly #path: string
-  readonly #log: RedoLog
+  readonly #takeOverBytes: number
+  /** Absent when opened for reading only: then not a byte is written, and what the log holds is seen all the same. */
+  readonly #log: RedoLog | undefined
   /** In the log, not yet handed to LMDB. */
   #gathered: Pending = new OrderedMap()
   /** What LMDB is taking over. */
@@ -71,30 +92,43 @@ export class LmdbStore implements StateStore {
   #flushing: Promise<void> | undefined
   #nextFlush: Promise<void> | undefined
 
-  private constructor(path: string, db: RootDatabase<Uint8Array, string>) {
+  private constructor(
+    path: string,
+    db: RootDatabase<Uint8Array, string>,
+    { readOnly, takeOverBytes }: { readOnly: boolean; takeOverBytes: number },
+  ) {
     this.#path = path
+    this.#takeOverBytes = takeOverBytes
     this.#db = db
+    for (const name of OWN_TREES)
+      this.#trees[name.charCodeAt(0)] = db.openDB<Uint8Array, string>({ name, ...encodings } as { name: string })
     const seq = db.getBinary(SEQ_KEY)
     const { files, nextSeq } = readRedo(path, seq === undefined ? 0 : Number(seq.readBigUInt64BE(0)), (key, value) =>
       this.#gathered.set(key, value),
     )
-    this.#log = new RedoLog(path, files, nextSeq)
+    this.#log = readOnly ? undefined : new RedoLog(path, files, nextSeq)
   }
 
   /** `path` is a directory of its own. */
-  static open(path: string): LmdbStore {
+  static open(
+    path: string,
+    { readOnly = false, takeOverBytes = TAKE_OVER_BYTES }: { readOnly?: boolean; takeOverBytes?: number } = {},
+  ): LmdbStore {
     try {
-      mkdirSync(path, { recursive: true })
+      if (!readOnly) mkdirSync(path, { recursive: true })
       const db = open<Uint8Array, string>({
         path: join(path, DATA),
-        encoding: 'binary',
-        keyEncoder,
+        ...encodings,
         // Reading ahead brings pages into memory that nobody asked for.
         noReadAhead: true,
-        maxDbs: 1,
+        // Batches are explicit here; LMDB's own would be a second promise for each that nobody listens to.
+        eventTurnBatching: false,
+        maxDbs: OWN_TREES.length,
+        readOnly,
       } as Parameters<typeof open>[0] & object) as RootDatabase<Uint8Array, string>
-      return new LmdbStore(path, db)
+      return new LmdbStore(path, db, { readOnly, takeOverBytes })
     } catch (error) {
+      if ((error as { code?: unknown }).code === undefined) throw error
       throw new FsError(errnoIn(error), `the metadata store in ${path} cannot be opened`, { cause: error })
     }
   }
@@ -106,14 +140,18 @@ export class LmdbStore implements StateStore {
     return this.#stored(key)
   }
   #stored(key: string): Uint8Array | undefined {
-    const lent = this.#db.getBinaryFast(key)
+    const lent = this.#treeOf(key).getBinaryFast(key)
     // The lent buffer is one large one whose `length` is set by hand; a view has the length that everybody sees.
     return lent === undefined ? undefined : new Uint8Array(lent.buffer, lent.byteOffset, lent.length)
+  }
+  #treeOf(key: string): Tree {
+    return this.#trees[key.charCodeAt(0)] ?? this.#db
   }
   put(key: string, value: Uint8Array): void {
     this.#change(key, value)
   }
   delete(key: string): boolean {
+    assert(this.#undo !== undefined, 'the state changes inside a transaction only')
     const existed = this.get(key) !== undefined
     if (existed) this.#change(key, null)
     return existed
@@ -129,13 +167,7 @@ export class LmdbStore implements StateStore {
     visit: (key: string, value: Uint8Array) => boolean | undefined,
   ): void {
     const { from, to, reverse = false } = range
-    const stored = this.#db
-      .getRange(
-        reverse
-          ? { start: to, exclusiveStart: true, end: from, inclusiveEnd: true, reverse }
-          : { start: from, end: to },
-      )
-      [Symbol.iterator]()
+    const stored = this.#range(from, to, reverse)
     const waiting = this.#waiting(from, to, reverse)
     try {
       let a = stored.next()
@@ -161,6 +193,22 @@ export class LmdbStore implements StateStore {
       stored.return?.()
     }
   }
+  #range(from: string, to: string, reverse: boolean): Iterator<{ key: string; value: Uint8Array }> {
+    // Nearly every walk stays in one table: up to the first key of the next char at most.
+    const first = from.charCodeAt(0)
+    if (first === to.charCodeAt(0) || to === String.fromCharCode(first + 1))
+      return rangeOf(this.#treeOf(from), from, to, reverse)
+    return this.#acrossTrees(from, to, reverse)
+  }
+  *#acrossTrees(from: string, to: string, reverse: boolean): Generator<{ key: string; value: Uint8Array }> {
+    const cuts = OWN_TREES.flatMap((name) => [name, String.fromCharCode(name.charCodeAt(0) + 1)])
+    const inside = [...new Set([from, ...cuts.filter((cut) => cut > from && cut < to), to])]
+    const parts = inside.slice(0, -1).map((start, i) => [start, inside[i + 1]!] as const)
+    for (const [start, end] of reverse ? parts.reverse() : parts) {
+      const walk = rangeOf(this.#treeOf(start), start, end, reverse)
+      for (let step = walk.next(); step.done !== true; step = walk.next()) yield step.value
+    }
+  }
   /** What is not in LMDB yet, the newest of each key; undefined when there is nothing. */
   #waiting(from: string, to: string, reverse: boolean): Iterator<[string, Uint8Array | null]> | undefined {
     const gathered = this.#gathered.size === 0 ? undefined : this.#gathered.range(from, to, reverse)
@@ -171,6 +219,7 @@ export class LmdbStore implements StateStore {
 
   transaction<T>(body: () => T): T {
     assert(this.#undo === undefined, 'transactions do not nest')
+    assert(this.#log !== undefined, 'the store is open for reading only')
     if (this.#broken !== undefined) throw this.#broken
     if (this.#refused !== undefined) {
       const refused = this.#refused
@@ -192,13 +241,13 @@ export class LmdbStore implements StateStore {
       throw error
     } finally {
       this.#undo = undefined
-      if (this.#log.bytes > TAKE_OVER_BYTES) void this.#takeOverSoon()
+      if (this.#log.bytes > this.#takeOverBytes) void this.#takeOverSoon()
     }
   }
   #append(changed: ReadonlyMap<string, unknown>): void {
     const gathered = this.#gathered
     try {
-      this.#log.append(
+      this.#log?.append(
         (function* () {
           for (const key of changed.keys()) yield [key, gathered.get(key) ?? null] as const
         })(),
@@ -222,12 +271,16 @@ export class LmdbStore implements StateStore {
   }
   async #takeOverNow(): Promise<void> {
     const taking = this.#gathered
-    if (taking.size === 0) return
+    const log = this.#log
+    if (taking.size === 0 || log === undefined) {
+      this.#refused = undefined
+      return
+    }
     let firstKept: number
     const seq = Buffer.alloc(8)
     try {
-      seq.writeBigUInt64BE(BigInt(this.#log.seq))
-      firstKept = this.#log.rotate()
+      seq.writeBigUInt64BE(BigInt(log.seq))
+      firstKept = log.rotate()
     } catch (error) {
       this.#refused = new FsError(errnoIn(error), 'the metadata disk refused a new log', { cause: error })
       return
@@ -237,8 +290,8 @@ export class LmdbStore implements StateStore {
     try {
       await this.#db.batch(() => {
         for (const [key, value] of taking.entries()) {
-          if (value === null) void this.#db.remove(key)
-          else void this.#db.put(key, value)
+          if (value === null) void this.#treeOf(key).remove(key)
+          else void this.#treeOf(key).put(key, value)
         }
         void this.#db.put(SEQ_KEY, seq)
       })
@@ -249,14 +302,14 @@ export class LmdbStore implements StateStore {
       for (const [key, value] of newer.entries()) taking.set(key, value)
       this.#gathered = taking
       this.#taking = undefined
-      this.#refused = await refusal(error)
+      this.#refused = await refusal(error, this.#path)
       return
     }
     // Readers must see the new snapshot before what LMDB took over is let go.
     this.#db.resetReadTxn()
     this.#taking = undefined
     this.#refused = undefined
-    this.#log.drop(firstKept)
+    log.drop(firstKept)
   }
   #syncLmdb(): Promise<void> {
     return new Promise((resolve, reject) => {
@@ -285,7 +338,7 @@ export class LmdbStore implements StateStore {
   async #flush(): Promise<void> {
     if (this.#broken !== undefined) throw this.#broken
     try {
-      await this.#log.sync()
+      await this.#log?.sync()
     } catch (error) {
       this.#broken = new FsError(errnoIn(error), 'the metadata disk refused a flush', { cause: error })
       throw this.#broken
@@ -293,7 +346,7 @@ export class LmdbStore implements StateStore {
   }
 
   sizeBytes(): number {
-    return statSync(join(this.#path, DATA)).size + this.#log.totalBytes()
+    return statSync(join(this.#path, DATA)).size + (this.#log?.totalBytes() ?? 0)
   }
   async backup(path: string): Promise<void> {
     await this.#takeOverSoon()
@@ -309,10 +362,17 @@ export class LmdbStore implements StateStore {
       await this.#takeOverSoon()
       if (this.#gathered.size > 0) await this.#takeOverSoon()
     } finally {
-      this.#log.close()
+      this.#log?.close()
       await this.#db.close()
     }
   }
+}
+
+function rangeOf(tree: Tree, from: string, to: string, reverse: boolean): Iterator<{ key: string; value: Uint8Array }> {
+  const range = reverse
+    ? { start: to, exclusiveStart: true, end: from, inclusiveEnd: true, reverse }
+    : { start: from, end: to }
+  return tree.getRange(range)[Symbol.iterator]()
 }
 
 /** Two ordered walks as one; of a key in both, the newer. */
@@ -335,8 +395,11 @@ function* merged(
   }
 }
 
+/** A disk with less than this is full for LMDB, which then writes a page in part and calls it EIO. */
+const FULL_BYTES = 1024 * 1024
+
 /** lmdb-js hides the reason of a failed commit behind a promise. */
-async function refusal(error: unknown): Promise<FsError> {
+async function refusal(error: unknown, path: string): Promise<FsError> {
   const hidden = (error as { commitError?: Promise<unknown> }).commitError
   let cause = error
   try {
@@ -344,7 +407,10 @@ async function refusal(error: unknown): Promise<FsError> {
   } catch (reason) {
     cause = reason
   }
-  return new FsError(errnoIn(cause), 'the metadata disk refused a commit', { cause })
+  const { bavail, bsize } = statfsSync(path)
+  const code = errnoIn(cause)
+  const full = code === 'EIO' && bavail * bsize < FULL_BYTES
+  return new FsError(full ? 'ENOSPC' : code, 'the metadata disk refused a commit', { cause })
 }
 
 function errnoIn(error: unknown): Errno {

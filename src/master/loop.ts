@@ -197,8 +197,9 @@ export class Loop {
     } catch (error) {
       // The store's own failures are FsErrors; prepare's have become refusals before they could get here.
       if (!(error instanceof FsError)) throw error
-      this.#cannotCommit(error)
-      for (const call of batch) call.done(this.#refusal())
+      if (error.code !== 'EAGAIN') this.#cannotCommit(error)
+      const result = this.#refusing === undefined ? refuse('EAGAIN', 'the metadata disk does not keep up') : this.#refusal()
+      for (const call of batch) call.done(result)
       return
     }
     this.#batches++
@@ -266,13 +267,13 @@ export class Loop {
     if (stamp !== undefined && stamp.session !== 0) {
       const session = this.#state.session(stamp.session)
       if (session === undefined) return refuse('ESTALE', `session ${stamp.session} is over`)
-      const known = this.#state.reply(stamp.session, stamp.seq)
+      const known = stamp.seq === 0 ? undefined : this.#state.reply(stamp.session, stamp.seq)
       if (known !== undefined) {
         if (!isRefusal(known)) call.applied?.(known.ok)
         return known
       }
       // Its reply was received, so this is an echo that nobody listens to; executing it would do the thing twice.
-      if (stamp.seq < session.acked)
+      if (stamp.seq !== 0 && stamp.seq < session.acked)
         return refuse('EINVAL', `request ${stamp.seq} was answered and acknowledged before`)
     }
     const now = this.#now()

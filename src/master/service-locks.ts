@@ -44,7 +44,9 @@ export function lockHandlers(parts: Parts, waiting: WaitingLocks): Handlers<Lock
           wish,
           retry: () =>
             loop.submit({
-              stamp,
+              // Taking a lock that one has is no change, so the reply need not be remembered; and a request that may wait
+              // for hours must not keep the replies of all later ones in memory.
+              stamp: { session, seq: 0, acked: 0 },
               prepare: () => {
                 if (context.signal.aborted) return refuse('EINTR')
                 if (conflict(state.locksOf(ino), wish) === undefined) return { ok: { kind: 'setLock', ino, lock } }

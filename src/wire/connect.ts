@@ -37,8 +37,10 @@ export async function serveLinks(
   return {
     port: listener.port,
     close: async () => {
-      await listener.close()
+      // A listener has ended only when its connections have: begun first so that no new one comes, awaited last.
+      const ended = listener.close()
       for (const link of links) link.close()
+      await ended
     },
   }
 }

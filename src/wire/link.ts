@@ -208,10 +208,7 @@ export class Link implements Peer {
           const { number, detail } = unpack(failureBody, frame.body, 'failure')
           waiting.reject(new RemoteError(errnoFromNumber(number), detail))
         } else {
-          waiting.resolve({
-            reply: unpack(calls[waiting.name].reply as never, frame.body, waiting.name),
-            bulk: frame.bulk,
-          })
+          this.#settle(waiting, frame)
         }
         return
       }
@@ -226,16 +223,36 @@ export class Link implements Peer {
     }
   }
 
+  /** A reply that is not what the table says is the caller's failure too, not only the connection's. */
+  #settle(waiting: Waiting, frame: Frame): void {
+    let reply: unknown
+    try {
+      reply = unpack(calls[waiting.name].reply as never, frame.body, waiting.name)
+    } catch (error) {
+      waiting.reject(new RemoteError('EPROTO', (error as Error).message))
+      throw error
+    }
+    waiting.resolve({ reply, bulk: frame.bulk })
+  }
+
   #request(frame: Frame): void {
     const name = callById.get(frame.callId)
     if (name === undefined) {
       this.#fail(frame, 'ENOSYS', `call ${frame.callId} is unknown to this version`)
       return
     }
-    const request = unpack(calls[name].request as never, frame.body, name) as Request<CallName>
     if (this.#hello === undefined) {
       if (name !== 'hello' || !this.#accepting) throw new FsError('EPROTO', `${name} before the hello`)
-      this.#greeted(frame, request as Hello)
+      this.#greeted(frame, unpack(calls.hello.request, frame.body, name))
+      return
+    }
+    let request: Request<CallName>
+    try {
+      request = unpack(calls[name].request as never, frame.body, name) as Request<CallName>
+    } catch (error) {
+      // The frame was whole and the peer is one of us: it asked for something that cannot be, and is told what.
+      if (!(error instanceof FsError)) throw error
+      this.#fail(frame, error.code, detailOf(error))
       return
     }
     const handler = this.#options.handlers[name] as Handler<CallName> | undefined

@@ -109,6 +109,7 @@ export interface TrashEntry {
   path: string
   size: number
   uid: number
+  /** Seconds since 1970, as is the next. */
   deletedAt: number
   expiresAt: number
 }

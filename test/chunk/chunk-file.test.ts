@@ -28,14 +28,16 @@ function homeOn(disk: MemoryDisk, quick = true): ChunkHome {
   if (!quick) writes.allowed = () => false
   return {
     quick: writes,
-    failure: (error) => (error instanceof FsError ? error : new FsError(errnoOf(error) ?? 'EIO', String(error), { cause: error })),
+    failure: (error) =>
+      error instanceof FsError ? error : new FsError(errnoOf(error) ?? 'EIO', String(error), { cause: error }),
     syncGate: (work) => work(),
     syncDir: (dir) => disk.syncDir(dir),
   }
 }
 const create = async (disk: MemoryDisk, quick = true) =>
   ChunkFile.create(await disk.open(PATH, 'create'), CHUNK, homeOn(disk, quick), '.', 1_700_000_000_000)
-const open = async (disk: MemoryDisk, quick = true) => ChunkFile.open(await disk.open(PATH, 'write'), CHUNK, homeOn(disk, quick), '.')
+const open = async (disk: MemoryDisk, quick = true) =>
+  ChunkFile.open(await disk.open(PATH, 'write'), CHUNK, homeOn(disk, quick), '.')
 
 /** Bytes that say where they are, so that a misplaced block cannot look right. */
 const content = new Uint8Array(6 * BLOCK_BYTES)
@@ -98,7 +100,10 @@ describe('append and read', () => {
       if (operation === 'write') throw new SystemError('ENOSPC')
     }
     const results = await Promise.allSettled([file.append(1000, part(1000, 2000)), file.append(2000, part(2000, 3000))])
-    expect(results.map((result) => result.status === 'rejected' && errnoOf(result.reason))).toEqual(['ENOSPC', 'ENOSPC'])
+    expect(results.map((result) => result.status === 'rejected' && errnoOf(result.reason))).toEqual([
+      'ENOSPC',
+      'ENOSPC',
+    ])
     disk.fail = () => {}
     expect(file.length).toBe(1000)
     expect(await file.append(1000, part(1000, 3000))).toBe(3000)
@@ -238,48 +243,62 @@ describe('crashes', () => {
     const seed = Date.now() & 0x7fffffff
     console.log(`chunk-file crash seed ${seed}`)
     const action = fc.oneof(
-      { weight: 6, arbitrary: fc.record({ kind: fc.constant('append' as const), bytes: fc.oneof(fc.integer({ min: 1, max: 200 }), fc.integer({ min: 1, max: 30_000 }), fc.constant(65_536)) }) },
+      {
+        weight: 6,
+        arbitrary: fc.record({
+          kind: fc.constant('append' as const),
+          bytes: fc.oneof(fc.integer({ min: 1, max: 200 }), fc.integer({ min: 1, max: 30_000 }), fc.constant(65_536)),
+        }),
+      },
       { weight: 2, arbitrary: fc.record({ kind: fc.constant('sync' as const), bytes: fc.constant(0) }) },
       { weight: 1, arbitrary: fc.record({ kind: fc.constant('kill' as const), bytes: fc.constant(0) }) },
-      { weight: 2, arbitrary: fc.record({ kind: fc.constant('power' as const), bytes: fc.integer({ min: 0, max: 4 }) }) },
+      {
+        weight: 2,
+        arbitrary: fc.record({ kind: fc.constant('power' as const), bytes: fc.integer({ min: 0, max: 4 }) }),
+      },
     )
     await fc.assert(
-      fc.asyncProperty(fc.array(action, { maxLength: 40, size: 'max' }), fc.boolean(), fc.integer({ min: 1, max: 2 ** 30 }), async (actions, quick, luck) => {
-        let world = new MemoryDisk()
-        let file = await create(world, quick)
-        let synced = 0
-        let named = false
-        let x = luck
-        const chance = (percent: number) => {
-          x = (Math.imul(x, 1664525) + 1013904223) >>> 0
-          return (x >>> 8) % 100 < percent
-        }
-        for (const { kind, bytes } of actions) {
-          if (kind === 'append') {
-            const end = Math.min(file.length + bytes, content.length)
-            expect(await file.append(file.length, part(file.length, end))).toBe(end)
-          } else if (kind === 'sync') {
-            await file.sync(file.length)
-            synced = file.length
-            named = true
-          } else if (kind === 'kill') {
-            const length = file.length
-            world = world.killed()
-            file = await open(world, quick)
-            expect(file.length).toBe(length)
-          } else if (named) {
-            world = world.crash(() => chance(bytes * 25))
-            file = await open(world, quick)
-            expect(file.length).toBeGreaterThanOrEqual(synced)
+      fc.asyncProperty(
+        fc.array(action, { maxLength: 40, size: 'max' }),
+        fc.boolean(),
+        fc.integer({ min: 1, max: 2 ** 30 }),
+        async (actions, quick, luck) => {
+          let world = new MemoryDisk()
+          let file = await create(world, quick)
+          let synced = 0
+          let named = false
+          let x = luck
+          const chance = (percent: number) => {
+            x = (Math.imul(x, 1664525) + 1013904223) >>> 0
+            return (x >>> 8) % 100 < percent
           }
-          expectBytes(await file.read(0, content.length), 0, file.length)
-        }
-        const length = file.length
-        await file.seal(length)
-        const end = await open(world.crash(() => false))
-        expect(end.length).toBe(length)
-        expectBytes(await end.read(0, content.length), 0, length)
-      }),
+          for (const { kind, bytes } of actions) {
+            if (kind === 'append') {
+              const end = Math.min(file.length + bytes, content.length)
+              expect(await file.append(file.length, part(file.length, end))).toBe(end)
+            } else if (kind === 'sync') {
+              await file.sync(file.length)
+              synced = file.length
+              named = true
+            } else if (kind === 'kill') {
+              const length = file.length
+              world = world.killed()
+              file = await open(world, quick)
+              expect(file.length).toBe(length)
+            } else if (named) {
+              world = world.crash(() => chance(bytes * 25))
+              file = await open(world, quick)
+              expect(file.length).toBeGreaterThanOrEqual(synced)
+            }
+            expectBytes(await file.read(0, content.length), 0, file.length)
+          }
+          const length = file.length
+          await file.seal(length)
+          const end = await open(world.crash(() => false))
+          expect(end.length).toBe(length)
+          expectBytes(await end.read(0, content.length), 0, length)
+        },
+      ),
       { seed, numRuns: 400 },
     )
   })
@@ -314,7 +333,9 @@ describe('damage', () => {
     expect(await file.verify()).toEqual([1, 2])
     for (const block of [1, 2]) {
       const good = await source.fetch(block, 1)
-      await expect(file.repairBlock(block, good.data.subarray(1), good.crcs[0]!)).rejects.toMatchObject({ code: 'EBADMSG' })
+      await expect(file.repairBlock(block, good.data.subarray(1), good.crcs[0]!)).rejects.toMatchObject({
+        code: 'EBADMSG',
+      })
       await file.repairBlock(block, good.data, good.crcs[0]!)
     }
     await file.repaired()
@@ -352,6 +373,7 @@ describe('damage', () => {
     await file.seal(200_000)
     disk.setBytes(PATH, Buffer.from(disk.bytesOf(PATH).subarray(0, DATA_OFFSET + 100_000)))
     const again = await open(disk)
+    expect(again.damagedAtOpen).toEqual([1, 2, 3])
     expectBytes(await again.read(0, 65_536), 0, 65_536)
     expect(await again.verify()).toEqual([1, 2, 3])
   })
@@ -379,6 +401,8 @@ describe('damage', () => {
       await expect(open(disk)).rejects.toMatchObject({ code: 'EBADMSG' })
     }
     disk.setBytes(PATH, good)
-    await expect(ChunkFile.open(await disk.open(PATH, 'write'), chunkId(9), homeOn(disk), '.')).rejects.toThrow(/0000000000001234/)
+    await expect(ChunkFile.open(await disk.open(PATH, 'write'), chunkId(9), homeOn(disk), '.')).rejects.toThrow(
+      /0000000000001234/,
+    )
   })
 })

@@ -6,12 +6,15 @@ import { expect, test } from 'vitest'
 import { chunkId } from '../../src/base/ids.ts'
 import { BLOCK_BYTES } from '../../src/base/limits.ts'
 import { ChunkFile } from '../../src/chunk/chunk-file.ts'
-import { QuickWrites } from '../../src/chunk/quick-writes.ts'
 import { encodeEntry, encodeFloor } from '../../src/chunk/core/inventory-log.ts'
+import { QuickWrites } from '../../src/chunk/quick-writes.ts'
 import { ManualClock } from '../support/manual-clock.ts'
 import { MemoryDisk } from '../support/memory-disk.ts'
 
-const golden = JSON.parse(readFileSync(join(import.meta.dirname, '../golden/chunk-file.json'), 'utf8')) as Record<string, string>
+const golden = JSON.parse(readFileSync(join(import.meta.dirname, '../golden/chunk-file.json'), 'utf8')) as Record<
+  string,
+  string
+>
 
 /** Everything that is not zero below the data, as offset: hex. */
 function written(bytes: Buffer): Record<string, string> {
@@ -33,7 +36,13 @@ test('header, tail records, slots and seal of a chunk are these bytes', async ()
     syncGate: (work: () => Promise<void>) => work(),
     syncDir: async () => {},
   }
-  const file = await ChunkFile.create(await disk.open('c', 'create'), chunkId(0x1234_5678_9abc), home, '.', 1_700_000_000_000)
+  const file = await ChunkFile.create(
+    await disk.open('c', 'create'),
+    chunkId(0x1234_5678_9abc),
+    home,
+    '.',
+    1_700_000_000_000,
+  )
   await file.append(0, [Buffer.from('holdfast')])
   await file.sync(8)
   await file.append(8, [Buffer.alloc(BLOCK_BYTES, 0x61)])
@@ -42,6 +51,9 @@ test('header, tail records, slots and seal of a chunk are these bytes', async ()
   const { comment, inventory, ...expected } = golden
   expect(comment).toContain('format')
   expect(written(disk.bytesOf('c'))).toEqual(expected)
-  const log = [encodeFloor(1_700_000_000_000), encodeEntry({ chunk: chunkId(7), state: 'sealed', length: 65_544, seq: 1_700_000_000_001 })]
+  const log = [
+    encodeFloor(1_700_000_000_000),
+    encodeEntry({ chunk: chunkId(7), state: 'sealed', length: 65_544, seq: 1_700_000_000_001 }),
+  ]
   expect(Buffer.concat(log).toString('hex')).toBe(inventory)
 })

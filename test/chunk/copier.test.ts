@@ -17,7 +17,8 @@ for (let i = 0, x = 7; i < LENGTH; i++) {
   x = (Math.imul(x, 1103515245) + 12345) & 0x7fffffff
   bytes[i] = x >> 16
 }
-const pathOf = (chunk: ChunkId, kind = 'chunk') => `chunks/${(chunk % 256).toString(16).padStart(2, '0')}/${chunkName(chunk)}.${kind}`
+const pathOf = (chunk: ChunkId, kind = 'chunk') =>
+  `chunks/${(chunk % 256).toString(16).padStart(2, '0')}/${chunkName(chunk)}.${kind}`
 
 let clock: ManualClock
 let one: ChunkNode
@@ -52,7 +53,12 @@ describe('a copy', () => {
     expect(await two.copier.copy(two.id, A, LENGTH, [one.place], 0)).toBe(LENGTH)
     expect(await two.disk.seal(A, LENGTH)).toBe(digest)
     expect(await holds(two, A)).toBe(true)
-    const after = await new ChunkNode(2, new Map(), clock, two.io.crash(() => false)).start()
+    const after = await new ChunkNode(
+      2,
+      new Map(),
+      clock,
+      two.io.crash(() => false),
+    ).start()
     expect(await after.disk.verify(A, true)).toEqual({ state: 'sealed', length: LENGTH })
     expect(two.disk.report().usedBytes).toBe(LENGTH)
     expect(two.io.names().filter((name) => name.endsWith('.copy'))).toEqual([])
@@ -84,6 +90,21 @@ describe('a copy', () => {
     expect(await holds(again, A)).toBe(true)
   })
 
+  test('that nobody goes on with is given up after an hour, also after a restart', async () => {
+    let calls = 0
+    one.peer.before = () => {
+      if (++calls > 3) throw new FsError('ECONNRESET', 'cut')
+    }
+    await expect(two.copier.copy(two.id, A, LENGTH, [one.place], 0)).rejects.toMatchObject({ code: 'ECONNRESET' })
+    const again = await new ChunkNode(2, new Map(), clock, two.io.killed()).start()
+    clock.ms += 3_599_000
+    await again.disk.probe()
+    expect(again.io.names()).toContain(pathOf(A, 'copy'))
+    clock.ms += 2_000
+    await again.disk.probe()
+    expect(again.io.names()).not.toContain(pathOf(A, 'copy'))
+  })
+
   test('when a source fails or lies, the next goes on', async () => {
     await fill(three, A)
     let calls = 0
@@ -106,14 +127,21 @@ describe('a copy', () => {
     two.io.fail = (operation, path) => {
       if (operation === 'write' && path.endsWith('.copy')) throw new SystemError('ENOSPC')
     }
-    await expect(two.copier.copy(two.id, A, LENGTH, [one.place, one.place], 0)).rejects.toMatchObject({ code: 'ENOSPC' })
+    await expect(two.copier.copy(two.id, A, LENGTH, [one.place, one.place], 0)).rejects.toMatchObject({
+      code: 'ENOSPC',
+    })
     expect(two.disk.report()).toMatchObject({ chunks: 0, usedBytes: 0, state: 'full' })
   })
 
   test('replaces a damaged copy on the same disk', async () => {
     await fill(two, A)
     two.io.setBytes(pathOf(A), Buffer.alloc(100))
-    const again = await new ChunkNode(2, new Map([[1, one]]), clock, two.io.crash(() => true)).start()
+    const again = await new ChunkNode(
+      2,
+      new Map([[1, one]]),
+      clock,
+      two.io.crash(() => true),
+    ).start()
     expect(await again.disk.verify(A, true)).toMatchObject({ state: 'damaged' })
     expect(await again.copier.copy(again.id, A, LENGTH, [one.place], 0)).toBe(LENGTH)
     expect(await again.disk.verify(A, true)).toEqual({ state: 'sealed', length: LENGTH })
@@ -164,7 +192,12 @@ describe('a repair', () => {
   test('of a file that is no chunk any more copies it whole', async () => {
     await fill(two, A)
     two.io.setBytes(pathOf(A), Buffer.alloc(50_000, 1))
-    const again = await new ChunkNode(2, new Map([[1, one]]), clock, two.io.crash(() => true)).start()
+    const again = await new ChunkNode(
+      2,
+      new Map([[1, one]]),
+      clock,
+      two.io.crash(() => true),
+    ).start()
     await again.copier.repair(again.id, A, [], [one.place])
     expect(await again.disk.verify(A, true)).toEqual({ state: 'sealed', length: LENGTH })
     expect(await holds(again, A)).toBe(true)
@@ -184,7 +217,12 @@ describe('compaction', () => {
     const B = chunkId(0x52)
     const C = chunkId(0x53)
     await fill(three, B, 1000, 2 * MiB)
-    const source = (chunk: ChunkId, node: ChunkNode, length: number) => ({ chunk, sealed: true, length, places: [node.place] })
+    const source = (chunk: ChunkId, node: ChunkNode, length: number) => ({
+      chunk,
+      sealed: true,
+      length,
+      places: [node.place],
+    })
     const ranges = [
       { source: source(A, one, LENGTH), offset: 10, length: 100 },
       { source: source(A, one, LENGTH), offset: 65_500, length: 100_000 },
@@ -200,7 +238,12 @@ describe('compaction', () => {
     for (let round = 0; round < 2; round++)
       expect(await two.copier.compact(ranges, C, [two.place, three.place])).toBe(expected.length)
     for (const node of [two, three]) {
-      const after = await new ChunkNode(9, new Map(), clock, node.io.crash(() => false)).start()
+      const after = await new ChunkNode(
+        9,
+        new Map(),
+        clock,
+        node.io.crash(() => false),
+      ).start()
       expect((await after.disk.read(C, 0, expected.length)).equals(expected)).toBe(true)
       expect(await after.disk.verify(C, true)).toEqual({ state: 'open', length: expected.length })
     }
@@ -211,6 +254,8 @@ describe('compaction', () => {
       throw new FsError('ECONNREFUSED', 'down')
     }
     const ranges = [{ source: { chunk: A, sealed: true, length: LENGTH, places: [one.place] }, offset: 0, length: 100 }]
-    await expect(two.copier.compact(ranges, chunkId(0x54), [two.place, three.place])).rejects.toMatchObject({ code: 'ECONNREFUSED' })
+    await expect(two.copier.compact(ranges, chunkId(0x54), [two.place, three.place])).rejects.toMatchObject({
+      code: 'ECONNREFUSED',
+    })
   })
 })

@@ -22,10 +22,17 @@ beforeEach(() => {
 })
 
 const on = (io: MemoryDisk, { uuid = '', cluster = '', line = '/memory -0' } = {}) =>
-  new Disk(io, unwrap(parseDiskSpec(line)), uuid, cluster, { clock, random, log: silentLog }, {
-    changed: (disk) => changes.push(disk.state),
-    damaged: (_disk, chunk, blocks) => damages.push({ chunk, blocks }),
-  })
+  new Disk(
+    io,
+    unwrap(parseDiskSpec(line)),
+    uuid,
+    cluster,
+    { clock, random, log: silentLog },
+    {
+      changed: (disk) => changes.push(disk.state),
+      damaged: (_disk, chunk, blocks) => damages.push({ chunk, blocks }),
+    },
+  )
 const attached = async (io: MemoryDisk, options = {}) => {
   const disk = on(io, options)
   await disk.attach()
@@ -34,7 +41,8 @@ const attached = async (io: MemoryDisk, options = {}) => {
 const A = chunkId(0xabc01)
 const B = chunkId(0xabc02)
 const pathOf = (chunk: ChunkId) => `chunks/${(chunk % 256).toString(16).padStart(2, '0')}/${chunkName(chunk)}.chunk`
-const data = (bytes: number, seed = 1) => Buffer.from(Array.from({ length: bytes }, (_, i) => (i * 31 + seed + (i >> 8)) & 0xff))
+const data = (bytes: number, seed = 1) =>
+  Buffer.from(Array.from({ length: bytes }, (_, i) => (i * 31 + seed + (i >> 8)) & 0xff))
 const code = (code: string) => ({ code })
 
 describe('identity', () => {
@@ -70,6 +78,17 @@ describe('identity', () => {
     expect((await attached(io, { cluster: 'one' })).state).toBe('ok')
   })
 
+  test('a master of another cluster gets nothing of the disk, and nothing deletes from it', async () => {
+    const io = new MemoryDisk()
+    const first = await attached(io, { cluster: 'one' })
+    await first.append(A, 0, [data(10)], true)
+    await first.close()
+    const disk = await attached(io)
+    await disk.join('two')
+    expect(disk.report()).toMatchObject({ state: 'failed', error: 'belongs to cluster one, not to two' })
+    await expect(disk.delete(A)).rejects.toMatchObject(code('ENODEV'))
+  })
+
   test('two processes cannot use one disk', async () => {
     const locks = new Set<string>()
     const io = new MemoryDisk('/m', locks)
@@ -102,7 +121,9 @@ describe('chunks', () => {
   test('appends sent before the chunk is open arrive in their order', async () => {
     const disk = await attached(new MemoryDisk())
     const all = data(5000)
-    const sent = Array.from({ length: 50 }, (_, i) => disk.append(A, i * 100, [all.subarray(i * 100, (i + 1) * 100)], i === 0))
+    const sent = Array.from({ length: 50 }, (_, i) =>
+      disk.append(A, i * 100, [all.subarray(i * 100, (i + 1) * 100)], i === 0),
+    )
     expect(await Promise.all(sent)).toEqual(sent.map((_, i) => (i + 1) * 100))
     expect((await disk.read(A, 0, 5000)).equals(all)).toBe(true)
   })
@@ -260,11 +281,14 @@ describe('faults', () => {
     }
     expect(() => disk.append(A, 100, [data(1)], false)).toThrow(expect.objectContaining(code('EROFS')))
     expect(disk.state).toBe('readonly')
+    await expect(disk.seal(A, 100)).rejects.toMatchObject(code('EROFS'))
     expect((await disk.read(A, 0, 100)).length).toBe(100)
     io.fail = () => {}
     clock.ms += 10_000
     await disk.probe()
     expect(disk.state).toBe('ok')
+    expect(await disk.append(A, 100, [data(10)], false)).toBe(110)
+    await disk.seal(A, 110)
   })
 
   test('a disk whose directory vanished is gone and comes back with what it holds', async () => {
@@ -321,15 +345,31 @@ describe('inventory', () => {
     const { seq } = await disk.inventorySince(0)
     await disk.seal(B, 10)
     await disk.delete(A)
-    expect(await since(disk, seq)).toEqual({ full: false, entries: [[B, 'sealed'], [A, 'gone']] })
+    expect(await since(disk, seq)).toEqual({
+      full: false,
+      entries: [
+        [B, 'sealed'],
+        [A, 'gone'],
+      ],
+    })
     const again = await attached(io.killed())
-    expect(await since(again, seq)).toEqual({ full: false, entries: [[B, 'sealed'], [A, 'gone']] })
+    expect(await since(again, seq)).toEqual({
+      full: false,
+      entries: [
+        [B, 'sealed'],
+        [A, 'gone'],
+      ],
+    })
     expect(await since(again, 0)).toEqual({ full: true, entries: [[B, 'sealed']] })
     expect(await since(again, (await again.inventorySince(0)).seq)).toEqual({ full: false, entries: [] })
   })
 
   test('a log that is missing, garbage or damaged in the middle is made anew, and everybody gets the full list', async () => {
-    for (const spoil of [() => Buffer.alloc(0), () => Buffer.alloc(777, 9), (log: Buffer) => Buffer.from(log.map((byte, i) => (i === 40 ? byte ^ 1 : byte)))]) {
+    for (const spoil of [
+      () => Buffer.alloc(0),
+      () => Buffer.alloc(777, 9),
+      (log: Buffer) => Buffer.from(log.map((byte, i) => (i === 40 ? byte ^ 1 : byte))),
+    ]) {
       const io = new MemoryDisk()
       const disk = await attached(io)
       for (let i = 1; i < 5; i++) await disk.append(chunkId(i), 0, [data(10)], true)

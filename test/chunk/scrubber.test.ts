@@ -86,21 +86,21 @@ describe('the scrubber', () => {
 })
 
 describe('quick writes', () => {
-  test('one slow write sends a disk to the threads for a while, longer each time', () => {
+  test('a slow write sends a disk to the threads for 25 times as long as it took', () => {
     const slow = new ManualClock()
     const quick = new QuickWrites(slow)
-    const slowWrite = () => {
-      slow.ms += 50
-    }
     expect(quick.allowed()).toBe(true)
-    quick.run(slowWrite)
+    quick.run(() => {
+      slow.ms += 200
+    })
     expect(quick.allowed()).toBe(false)
-    slow.ms += 5_001
+    slow.ms += 4_999
+    expect(quick.allowed()).toBe(false)
+    slow.ms += 1
     expect(quick.allowed()).toBe(true)
-    quick.run(slowWrite)
-    slow.ms += 5_001
-    expect(quick.allowed()).toBe(false)
-    slow.ms += 5_001
+    quick.run(() => {
+      slow.ms += 4
+    })
     expect(quick.allowed()).toBe(true)
   })
 

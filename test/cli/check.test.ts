@@ -1,6 +1,5 @@
 import { describe, expect, it } from 'vitest'
 import { compareChunks, type DiskView, type HeldCopy, persisting } from '../../src/cli/check/compare.ts'
-import { diskPath } from '../../src/cli/check/offline.ts'
 
 const disk = (held: Record<number, HeldCopy>, asked = true): DiskView => ({
   name: 'disk',
@@ -49,14 +48,5 @@ describe('comparing chunks with disks', () => {
     const a = { severity: 'error', what: 'a' } as const
     const b = { severity: 'error', what: 'b' } as const
     expect(persisting([a], [a, b])).toEqual([a])
-  })
-})
-
-describe('the path of a disk line', () => {
-  it('is without marks and space rule, blanks kept', () => {
-    expect(diskPath('/a/b =33%')).toBe('/a/b')
-    expect(diskPath('*/a b -10GiB')).toBe('/a b')
-    expect(diskPath('/a b')).toBe('/a b')
-    expect(diskPath('  <>~/x = ')).toBe('/x')
   })
 })

@@ -12,6 +12,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { startTicks } from '../../src/cli/local/state.ts'
 import type { LocalStatus } from '../../src/cli/local/status.ts'
 
 const run = promisify(execFile)
@@ -25,7 +26,7 @@ function canMount(): boolean {
     return false
   }
 }
-const able = canMount() || Boolean(process.env['HOLDFAST_NO_SKIP'])
+const able = canMount() || Boolean(process.env.HOLDFAST_NO_SKIP)
 
 interface Outcome {
   readonly code: number
@@ -51,12 +52,11 @@ async function json<T>(...words: string[]): Promise<T> {
   return JSON.parse(outcome.stdout) as T
 }
 
-const alive = (pid: number): boolean => {
-  try {
-    return process.kill(pid, 0)
-  } catch {
-    return false
-  }
+/** A zombie whose new parent has not fetched it yet is gone as well. */
+const alive = async (pid: number): Promise<boolean> => (await startTicks(pid)) !== undefined
+async function living(pids: number[]): Promise<number[]> {
+  const found = await Promise.all(pids.map(alive))
+  return pids.filter((_, i) => found[i])
 }
 
 async function eventually<T>(what: string, ask: () => Promise<T | undefined | false>): Promise<T> {
@@ -104,7 +104,7 @@ describe.runIf(able)('a local cluster', () => {
     })
     expect(s.chunkservers.map((c) => c.name)).toEqual(['chunkserver-1', 'chunkserver-2', 'chunkserver-3'])
     expect(new Set([s.master.port, ...s.chunkservers.map((c) => c.port)]).size).toBe(4)
-    for (const pid of pidsOf(s)) expect(alive(pid)).toBe(true)
+    for (const pid of pidsOf(s)) expect(await alive(pid)).toBe(true)
     await writeFile(join(mnt, 'kept.txt'), 'kept')
     expect(await readFile(join(mnt, 'kept.txt'), 'utf8')).toBe('kept')
   })
@@ -165,7 +165,7 @@ describe.runIf(able)('a local cluster', () => {
   it('stops in order and leaves no process, mount or state behind', async () => {
     const before = await status()
     expect(await json('local', 'stop', '--dir', dir)).toEqual({ dir, stopped: true })
-    expect(pidsOf(before).filter(alive)).toEqual([])
+    expect(await living(pidsOf(before))).toEqual([])
     expect(await isMounted(mnt)).toBe(false)
     expect(await status()).toMatchObject({ running: false, phase: 'stopped', mounted: false })
     expect(await json('local', 'stop', '--dir', dir)).toEqual({ dir, stopped: false })
@@ -187,10 +187,10 @@ describe.runIf(able)('a local cluster', () => {
     const first = await json<LocalStatus>('local', 'start', '--dir', dir, '--detach')
     process.kill(first.supervisor.pid!, 'SIGKILL')
     process.kill(first.mountRole.pid!, 'SIGKILL')
-    await eventually('the supervisor is gone', async () => !alive(first.supervisor.pid!))
+    await eventually('the supervisor is gone', async () => !(await alive(first.supervisor.pid!)))
     expect((await status()).phase).toBe('orphaned')
     const second = await json<LocalStatus>('local', 'start', '--dir', dir, '--detach')
-    expect(pidsOf(first).filter(alive)).toEqual([])
+    expect(await living(pidsOf(first))).toEqual([])
     expect(second).toMatchObject({ phase: 'running', mounted: true })
     expect(await readFile(join(mnt, 'kept.txt'), 'utf8')).toBe('kept')
     await json('local', 'stop', '--dir', dir)

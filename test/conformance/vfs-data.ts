@@ -3,7 +3,7 @@
 import { describe, expect, test } from 'vitest'
 import { FILE_BYTES_MAX } from '../../src/base/limits.ts'
 import type { Started } from './vfs.ts'
-import { Probe, refused } from './vfs-probe.ts'
+import { Probe, refused, same } from './vfs-probe.ts'
 
 const MiB = 1024 * 1024
 
@@ -48,11 +48,11 @@ export function dataTests(started: () => Started): void {
         const piece = pattern(length!, i + 2)
         await p.write(file, at!, Buffer.from(piece))
         piece.copy(model, at)
-        expect(await p.read(file)).toEqual(model)
+        same(await p.read(file), model)
       }
       await p.close(file)
       await p.open(file)
-      expect(await p.read(file)).toEqual(model)
+      same(await p.read(file), model)
       await p.close(file)
     })
 
@@ -63,7 +63,7 @@ export function dataTests(started: () => Started): void {
       )
       for (const { i, ino } of files) {
         await p.open(ino)
-        expect(await p.read(ino)).toEqual(pattern(1 + i * 97, i))
+        same(await p.read(ino), pattern(1 + i * 97, i))
         await p.close(ino)
       }
     })
@@ -75,9 +75,9 @@ export function dataTests(started: () => Started): void {
       for (let i = 0; i < 70; i++) await p.write(file, i * piece, pattern(piece, i))
       await p.vfs.fsync(file, p.caller)
       expect((await p.attr(file)).size).toBe(70 * piece)
-      for (const i of [0, 31, 63, 64, 69]) expect(await p.read(file, i * piece, piece)).toEqual(pattern(piece, i))
+      for (const i of [0, 31, 63, 64, 69]) same(await p.read(file, i * piece, piece), pattern(piece, i))
       const over = await p.read(file, 64 * piece - 100, 200)
-      expect(over).toEqual(Buffer.concat([pattern(piece, 63).subarray(-100), pattern(piece, 64).subarray(0, 100)]))
+      same(over, Buffer.concat([pattern(piece, 63).subarray(-100), pattern(piece, 64).subarray(0, 100)]))
       await p.close(file)
       await p.unlink('f')
     })
@@ -97,8 +97,8 @@ export function dataTests(started: () => Started): void {
       const file = await p.create('f')
       await p.write(file, 10 * MiB, 'end')
       expect((await p.attr(file)).size).toBe(10 * MiB + 3)
-      expect(await p.read(file, 10 * MiB - 5, 100)).toEqual(Buffer.from('\0\0\0\0\0end'))
-      expect(await p.read(file, 0, 100)).toEqual(Buffer.alloc(100))
+      same(await p.read(file, 10 * MiB - 5, 100), Buffer.from('\0\0\0\0\0end'))
+      same(await p.read(file, 0, 100), Buffer.alloc(100))
       await p.close(file)
       expect((await p.attr(file)).used).toBeLessThanOrEqual(64 * 1024)
     })
@@ -163,7 +163,7 @@ export function dataTests(started: () => Started): void {
       await Promise.all(Array.from({ length: 64 }, (_, i) => p.write(file, i * part, pattern(part, i))))
       await p.close(file)
       await p.open(file)
-      for (let i = 0; i < 64; i++) expect(await p.read(file, i * part, part)).toEqual(pattern(part, i))
+      for (let i = 0; i < 64; i++) same(await p.read(file, i * part, part), pattern(part, i))
       await p.close(file)
     })
   })
@@ -175,12 +175,12 @@ export function dataTests(started: () => Started): void {
       await p.open(file)
       await p.set(file, { size: 70_001 })
       expect((await p.attr(file)).size).toBe(70_001)
-      expect(await p.read(file)).toEqual(pattern(200_000, 5).subarray(0, 70_001))
+      same(await p.read(file), pattern(200_000, 5).subarray(0, 70_001))
       await p.set(file, { size: 150_000 })
       const read = await p.read(file)
       expect(read.length).toBe(150_000)
-      expect(read.subarray(0, 70_001)).toEqual(pattern(200_000, 5).subarray(0, 70_001))
-      expect(read.subarray(70_001)).toEqual(Buffer.alloc(150_000 - 70_001))
+      same(read.subarray(0, 70_001), pattern(200_000, 5).subarray(0, 70_001))
+      same(read.subarray(70_001), Buffer.alloc(150_000 - 70_001))
       await p.set(file, { size: 0 })
       expect(await p.attr(file)).toMatchObject({ size: 0, used: 0 })
       await p.close(file)
@@ -228,7 +228,7 @@ export function dataTests(started: () => Started): void {
       expect((await p.attr(file)).size).toBe(3)
       await p.vfs.fallocate(file, RESERVE, 0, 1000, p.caller)
       expect((await p.attr(file)).size).toBe(1000)
-      expect(await p.read(file)).toEqual(Buffer.concat([Buffer.from('abc'), Buffer.alloc(997)]))
+      same(await p.read(file), Buffer.concat([Buffer.from('abc'), Buffer.alloc(997)]))
       await refused(p.vfs.fallocate(file, RESERVE, FILE_BYTES_MAX, 1, p.caller), 'EFBIG')
       await p.close(file)
     })
@@ -246,7 +246,7 @@ export function dataTests(started: () => Started): void {
       ] as const) {
         await p.vfs.fallocate(file, mode, at, length, p.caller)
         model.fill(0, at, Math.min(at + length, model.length))
-        expect(await p.read(file)).toEqual(model)
+        same(await p.read(file), model)
       }
       await p.vfs.fallocate(file, { ...ZERO, keepSize: false }, 399_000, 2_000, p.caller)
       expect((await p.attr(file)).size).toBe(401_000)
@@ -286,14 +286,14 @@ export function dataTests(started: () => Started): void {
       await p.open(target)
       expect(await p.vfs.copyRange(source, 1000, target, 4, 200_000, p.caller)).toBe(200_000)
       const model = Buffer.concat([Buffer.from('head'), data.subarray(1000, 201_000)])
-      expect(await p.read(target)).toEqual(model)
+      same(await p.read(target), model)
       await p.write(source, 1000, Buffer.alloc(5000, 1))
       await p.vfs.flush(source, p.caller)
-      expect(await p.read(target)).toEqual(model)
+      same(await p.read(target), model)
       await p.write(target, 100_000, 'mine')
       model.write('mine', 100_000)
-      expect(await p.read(target)).toEqual(model)
-      expect((await p.read(source)).subarray(5000 + 1000)).toEqual(data.subarray(6000))
+      same(await p.read(target), model)
+      same((await p.read(source)).subarray(6000), data.subarray(6000))
       await p.close(source)
       await p.close(target)
       await p.unlink('source')
@@ -312,7 +312,7 @@ export function dataTests(started: () => Started): void {
       model.fill(0, 10, 200_013)
       model.write('abc', 10)
       model.write('end', 200_010)
-      expect(await p.read(target)).toEqual(model)
+      same(await p.read(target), model)
       expect(await p.vfs.copyRange(source, 200_003, target, 0, 10, p.caller)).toBe(0)
       await p.close(source)
       await p.close(target)

@@ -3,20 +3,19 @@
  * right order), as one caller, below one directory of its own.
  */
 
+import { setMaxListeners } from 'node:events'
 import { expect } from 'vitest'
 import type { Attr } from '../../src/base/attr.ts'
 import { errnoOf, FsError } from '../../src/base/fault.ts'
 import { type Ino, ROOT_INO } from '../../src/base/ids.ts'
 import type { Caller, Entry, FileLock, LockKind, Vfs } from '../../src/client/vfs.ts'
 
-export const callerOf = (over: Partial<Caller> = {}): Caller => ({
-  uid: 1000,
-  gid: 1000,
-  pid: 4711,
-  umask: 0o022,
-  signal: new AbortController().signal,
-  ...over,
-})
+export function callerOf(over: Partial<Caller> = {}): Caller {
+  const { signal } = new AbortController()
+  // A door has a signal for each request; here one stands for hundreds that run at once.
+  setMaxListeners(0, signal)
+  return { uid: 1000, gid: 1000, pid: 4711, umask: 0o022, signal, ...over }
+}
 
 const PLAIN = { append: false, killSuidGid: false } as const
 const NO_FLAGS = { noReplace: false, exchange: false } as const
@@ -154,13 +153,25 @@ export const lockOf = (kind: LockKind, over: Partial<FileLock> = {}): FileLock =
 export async function refused(promise: Promise<unknown>, ...codes: string[]): Promise<void> {
   let outcome: unknown
   try {
-    await promise
+    outcome = await promise
   } catch (error) {
     if (!(error instanceof FsError) && errnoOf(error) === undefined) throw error
     expect(codes).toContain(errnoOf(error))
     return
   }
   expect.fail(`wanted ${codes.join(' or ')}, got ${JSON.stringify(outcome) ?? 'success'}`)
+}
+
+/** The same bytes, compared as bytes: a test framework's own comparison of a megabyte takes seconds. */
+export function same(actual: Buffer, wanted: Buffer): void {
+  if (actual.equals(wanted)) return
+  const common = Math.min(actual.length, wanted.length)
+  let at = 0
+  while (at < common && actual[at] === wanted[at]) at++
+  const near = (bytes: Buffer): string => bytes.subarray(at, at + 16).toString('hex')
+  expect.fail(
+    `${actual.length} bytes, wanted ${wanted.length}; they part at ${at}: ${near(actual)}, wanted ${near(wanted)}`,
+  )
 }
 
 /** An inode that is no more: the cluster says stale, a plain table of inodes says missing. */

@@ -5,7 +5,7 @@ import type { Invalidation } from '../../src/client/vfs.ts'
 import type { Started } from './vfs.ts'
 import { pattern } from './vfs-data.ts'
 import { waits } from './vfs-locks.ts'
-import { GONE, lockOf, Probe, refused } from './vfs-probe.ts'
+import { GONE, lockOf, Probe, refused, same } from './vfs-probe.ts'
 
 const A = { owner: '00000000000000aa', pid: 100 } as const
 const B = { owner: '00000000000000bb', pid: 200 } as const
@@ -167,7 +167,7 @@ export function twoClientTests(started: () => Started): void {
       await two.close(file)
       for (const p of [one, two]) {
         await p.open(file)
-        expect(await p.read(file)).toEqual(model)
+        same(await p.read(file), model)
         await p.close(file)
       }
     })

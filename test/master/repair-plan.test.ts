@@ -51,7 +51,10 @@ const chunk = (disks: number[], rest: Partial<RepairChunk> = {}): RepairChunk =>
 
 describe('judging one chunk', () => {
   test('a whole chunk needs nothing', () => {
-    expect(judge(chunk([1, 2]), mapOf(disk(1, 1), disk(2, 2)), rules)).toEqual({ health: 'safe', need: { kind: 'none' } })
+    expect(judge(chunk([1, 2]), mapOf(disk(1, 1), disk(2, 2)), rules)).toEqual({
+      health: 'safe',
+      need: { kind: 'none' },
+    })
   })
 
   test('with one copy of two left, nothing is copied while a restart may still be the reason', () => {
@@ -144,9 +147,7 @@ const anyDisks = fc
     }),
     { minLength: 1, maxLength: 8 },
   )
-  .map((all) =>
-    mapOf(...all.map(({ node, ...d }, i) => disk(i + 1, node, { ...d, awayMs: d.live ? 0 : d.awayMs }))),
-  )
+  .map((all) => mapOf(...all.map(({ node, ...d }, i) => disk(i + 1, node, { ...d, awayMs: d.live ? 0 : d.awayMs }))))
 const anyChunks = (disks: number) =>
   fc.array(
     fc.record({
@@ -176,8 +177,7 @@ describe('repair as a whole', () => {
               chunk(on, { chunk: chunkId(i + 1), wanted, bad: on.includes(bad) ? [diskId(bad)] : [] }),
             ]),
           )
-          const good = (c: RepairChunk) =>
-            c.disks.filter((d) => disks.get(d)!.live && !c.bad.includes(d)).length
+          const good = (c: RepairChunk) => c.disks.filter((d) => disks.get(d)!.live && !c.bad.includes(d)).length
           const hadGood = new Map([...chunks].map(([id, c]) => [id, good(c)]))
           const below = dice(seed)
           let rounds = 0

@@ -23,7 +23,10 @@ export function parseAcl(value: Buffer): AclEntry[] | undefined {
   for (let at = 4; at < value.length; at += 8) {
     entries.push({ tag: value.readUInt16LE(at), perm: value.readUInt16LE(at + 2), id: value.readUInt32LE(at + 4) })
   }
-  return entries
+  const has = (tag: number): boolean => entries.some((entry) => entry.tag === tag)
+  // acl_valid(3): the three of a mode always, a mask as soon as anybody else is named.
+  if (entries.length > 0 && ![USER_OBJ, GROUP_OBJ, OTHER].every(has)) return undefined
+  return entries.length > 3 && !has(MASK) ? undefined : entries
 }
 
 export function formatAcl(entries: readonly AclEntry[]): Buffer {

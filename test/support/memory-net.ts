@@ -105,7 +105,10 @@ export class MemoryNet implements Net {
     near.other = far
     far.other = near
     this.#ends.get(port)!.add(near)
-    setImmediate(() => accept(far))
+    setImmediate(() => {
+      if (this.#listeners.get(port) === accept) accept(far)
+      else near.cut(new FsError('ECONNRESET', 'nobody listens any more'))
+    })
     return near
   }
 

@@ -288,7 +288,10 @@ export class MemoryVfs implements Vfs {
     if (mode.kind !== 'reserve') zero(node, offset, Math.min(end, node.attr.size))
     const now = this.#clock.now()
     const size = mode.keepSize ? node.attr.size : Math.max(node.attr.size, end)
-    node.attr = this.#newer({ ...node.attr, size, used: node.pages.size * PAGE, mtime: now, ctime: now })
+    // Who asked does not matter: the kernel does not say whether set-id bits must fall here, so they do.
+    const bits = withoutSetId(node.attr.mode)
+    const used = node.pages.size * PAGE
+    node.attr = this.#newer({ ...node.attr, mode: bits, size, used, mtime: now, ctime: now })
   }
 
   async copyRange(
@@ -300,7 +303,8 @@ export class MemoryVfs implements Vfs {
     caller: Caller,
   ): Promise<number> {
     const data = Buffer.concat(await this.read(source, sourceOffset, length, caller))
-    await this.write(target, targetOffset, data, { append: false, killSuidGid: false }, caller)
+    if (data.length === 0) return 0
+    await this.write(target, targetOffset, data, { append: false, killSuidGid: true }, caller)
     return data.length
   }
 

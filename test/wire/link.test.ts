@@ -14,6 +14,7 @@ import { quietLog } from '../support/quiet-log.ts'
 const hello: Hello = { version: PROTOCOL_VERSION, cluster: 'c1', role: 'admin', name: 't' }
 const base = { clock: hostClock, log: quietLog }
 const s1 = 1 as SessionId
+const space = { totalBytes: 1, freeBytes: 1, availableBytes: 1, files: 1, filesFree: 1 }
 
 async function pair(handlers: Partial<Handlers<CallName>>, theirs: Partial<Hello> = {}) {
   const net = new MemoryNet()
@@ -63,6 +64,21 @@ describe('a link', () => {
     })
     await expect(peer.call('readlink', { session: s1, ino: 7 as Ino })).rejects.toMatchObject({ code: 'EINVAL' })
     await expect(peer.call('statfs', { session: s1 })).rejects.toMatchObject({ code: 'ENOSYS' })
+  })
+
+  it('refuses a request that cannot be, naming the field, and keeps the connection', async () => {
+    const { peer } = await pair({ statfs: () => ({ reply: space }) })
+    await expect(peer.call('getattr', { session: s1, ino: -1 as Ino })).rejects.toMatchObject({
+      code: 'EPROTO',
+      message: expect.stringContaining('getattr.ino: expected an integer'),
+    })
+    expect((await peer.call('statfs', { session: s1 })).reply).toEqual(space)
+  })
+
+  it('fails a call whose reply is not what the table says, and closes the connection', async () => {
+    const { peer } = await pair({ statfs: () => ({ reply: { ...space, files: -1 } }) })
+    await expect(peer.call('statfs', { session: s1 })).rejects.toMatchObject({ code: 'EPROTO' })
+    expect(peer.closed).toBe(true)
   })
 
   it('refuses a peer of another cluster or version on both sides', async () => {

@@ -54,7 +54,12 @@ export interface SealRecord {
   readonly digest: string
 }
 export type Head =
-  | { readonly kind: 'chunk'; readonly createdMs: number; readonly tails: TailSlot[]; readonly seal: SealRecord | undefined }
+  | {
+      readonly kind: 'chunk'
+      readonly createdMs: number
+      readonly tails: TailSlot[]
+      readonly seal: SealRecord | undefined
+    }
   /** Never written or not a chunk of this id: there is nothing to trust in this file. */
   | { readonly kind: 'foreign'; readonly why: string }
 
@@ -125,7 +130,8 @@ function decodeSeal(page: Buffer, at: number, seed: number): SealRecord | undefi
 
 /** `page` is the first page of the file, or the part of it that exists. */
 export function decodeHead(page: Buffer, chunk: ChunkId): Head {
-  if (page.length < PAGE_BYTES) return { kind: 'foreign', why: `the file ends after ${page.length} bytes, in its header` }
+  if (page.length < PAGE_BYTES)
+    return { kind: 'foreign', why: `the file ends after ${page.length} bytes, in its header` }
   const header = page.subarray(0, HEADER_RECORD_BYTES)
   if (!header.subarray(0, MAGIC.length).equals(MAGIC)) return { kind: 'foreign', why: 'it does not begin like a chunk' }
   if (crc32(header.subarray(0, HEADER_RECORD_BYTES - 4)) !== header.readUInt32LE(HEADER_RECORD_BYTES - 4))
@@ -134,7 +140,8 @@ export function decodeHead(page: Buffer, chunk: ChunkId): Head {
   if (version !== FORMAT_VERSION)
     return { kind: 'foreign', why: `its format is version ${version}, this program knows ${FORMAT_VERSION}` }
   const id = header.readBigUInt64LE(12)
-  if (id !== BigInt(chunk)) return { kind: 'foreign', why: `it is chunk ${id.toString(16).padStart(16, '0')} by its header` }
+  if (id !== BigInt(chunk))
+    return { kind: 'foreign', why: `it is chunk ${id.toString(16).padStart(16, '0')} by its header` }
   const seed = idSeed(chunk)
   const tails: TailSlot[] = []
   for (let slot = 0; slot < TAIL_SLOTS; slot++) {
@@ -175,10 +182,15 @@ export function digestInput(length: number, table: Uint32Array, tailCrc: number)
  * After a crash: which tail records to try, best first, and the length that was durable for certain. In one history a longer
  * record is a later one; a record that is longer than a later one was given up by an earlier recovery.
  */
-export function recoveryOrder(tails: readonly TailSlot[]): { readonly durable: number; readonly candidates: TailSlot[] } {
+export function recoveryOrder(tails: readonly TailSlot[]): {
+  readonly durable: number
+  readonly candidates: TailSlot[]
+} {
   const durable = tails.reduce((most, tail) => Math.max(most, tail.durable), 0)
   const candidates = tails
-    .filter((tail) => tail.length >= durable && !tails.some((later) => later.seq > tail.seq && later.length < tail.length))
+    .filter(
+      (tail) => tail.length >= durable && !tails.some((later) => later.seq > tail.seq && later.length < tail.length),
+    )
     .sort((a, b) => b.length - a.length || b.seq - a.seq)
   return { durable, candidates }
 }

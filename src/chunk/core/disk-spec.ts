@@ -99,7 +99,8 @@ export function parseDiskSpec(line: string, leaveFreeBytes: number = LEAVE_FREE_
     flags.add(flag)
     at++
   }
-  if (line[at] !== '/') return refuse('EINVAL', `column ${at + 1}: expected an absolute path, found "${line.slice(at)}"`)
+  if (line[at] !== '/')
+    return refuse('EINVAL', `column ${at + 1}: expected an absolute path, found "${line.slice(at)}"`)
   const pathStart = at
   while (at < line.length && !BLANK.test(line[at]!)) at++
   const path = line.slice(pathStart, at)

@@ -5,10 +5,10 @@
  */
 
 import { createHash } from 'node:crypto'
-import { open, readdir, readFile } from 'node:fs/promises'
+import { open, readdir, readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { crc32 } from '../../base/checksum.ts'
-import { FsError } from '../../base/fault.ts'
+import { errnoOf, FsError, unwrap } from '../../base/fault.ts'
 import { type ChunkId, chunkId, chunkName } from '../../base/ids.ts'
 import { BLOCK_BYTES } from '../../base/limits.ts'
 import {
@@ -23,8 +23,24 @@ import {
   recoveryOrder,
   TABLE_OFFSET,
 } from '../../chunk/core/chunk-format.ts'
-import type { Finding } from '../../wire/reports.ts'
-import type { HeldCopy } from './compare.ts'
+import { parseDiskSpec } from '../../chunk/core/disk-spec.ts'
+import { loadConfig } from '../../config/load.ts'
+import { check, checkPage } from '../../master/core/check.ts'
+import { State } from '../../master/core/state.ts'
+import { LmdbStore } from '../../master/lmdb-store.ts'
+import { changelogReport } from '../../master/reports.ts'
+import type { ChangelogPage, Finding } from '../../wire/reports.ts'
+import type { ClusterAddress } from '../find.ts'
+import { type ClusterFile, paths, readClusterFile } from '../local/state.ts'
+import { localStatus } from '../local/status.ts'
+import {
+  type CheckReport,
+  checkReport,
+  compareChunks,
+  type DiskView,
+  type ExpectedChunk,
+  type HeldCopy,
+} from './compare.ts'
 
 export interface DiskFiles {
   readonly uuid: string
@@ -116,16 +132,110 @@ export async function readChunk(file: string, chunk: ChunkId, deep: boolean): Pr
   }
 }
 
-/** The directories of a chunkserver's disks, from its own configuration. */
-export function diskPath(spec: string): string {
-  const words = spec.trim().split(/\s+/)
-  const space = words.length > 1 && /^(=|=?-?[0-9.]+)/.test(words.at(-1)!)
-  const path = space
-    ? spec
-        .trim()
-        .slice(0, spec.trim().lastIndexOf(words.at(-1)!))
-        .trim()
-    : spec.trim()
-  if (path === '') throw new FsError('EINVAL', `not a disk: "${spec}"`)
-  return path.replace(/^[*<>~]+\s*/, '')
+/** `address` must be of a local cluster: only there are all directories known. */
+export async function checkOffline(
+  address: ClusterAddress,
+  options: { deep: boolean },
+  onProgress: (sentence: string) => void,
+): Promise<CheckReport> {
+  const { dir, cluster } = await stoppedCluster(address)
+  const where = paths(dir)
+  const findings: Finding[] = []
+  const byUuid = new Map<string, DiskFiles>()
+  for (const { name } of cluster.chunkservers) {
+    const config = await loadConfig('chunkserver', where.config(name))
+    for (const path of await diskPaths(config.dataDir, config.disks)) {
+      onProgress(`reading ${path}`)
+      try {
+        const disk = await readDisk(path, options.deep)
+        findings.push(...disk.findings)
+        byUuid.set(disk.uuid, disk)
+      } catch (error) {
+        const code = errnoOf(error)
+        if (code === undefined) throw error
+        findings.push({ severity: 'warning', what: `${path} cannot be read: ${(error as Error).message}` })
+      }
+    }
+  }
+  return withMetadata(dir, async (state) => {
+    findings.push(...check(state))
+    const expected: ExpectedChunk[] = []
+    let records = 0
+    let cursor = ''
+    do {
+      const page = checkPage(state, cursor, WALK_PAGE)
+      records += page.records
+      expected.push(...page.chunks)
+      cursor = page.cursor
+      onProgress(`metadata: ${records} records`)
+    } while (cursor !== '')
+    const views = new Map<number, DiskView>()
+    for (const { disk, record } of state.disks()) {
+      const files = byUuid.get(record.uuid)
+      const name = `disk ${disk} (${record.path})`
+      views.set(disk, { name, asked: files !== undefined, held: files?.held ?? new Map() })
+    }
+    const comparison = compareChunks(expected, views)
+    findings.push(...comparison.findings, ...strays(expected, byUuid))
+    return checkReport('offline', options.deep, records, comparison, findings)
+  })
+}
+/** Records between two lines of progress. */
+const WALK_PAGE = 50_000
+
+/** Refuses a cluster that runs: its files change while they are read. */
+async function stoppedCluster({ dir }: ClusterAddress): Promise<{ dir: string; cluster: ClusterFile }> {
+  if (dir === undefined) throw new FsError('EINVAL', 'only a local cluster can be read offline; give its --dir')
+  const cluster = await readClusterFile(dir)
+  if (cluster === undefined) throw new FsError('ENOENT', `${dir} holds no local cluster`)
+  const { phase } = await localStatus(dir)
+  if (phase !== 'stopped') throw new FsError('EBUSY', `the cluster in ${dir} runs; stop it, or ask it while it runs`)
+  return { dir, cluster }
+}
+
+/** The metadata as the master left it, opened read-only. */
+async function withMetadata<T>(dir: string, work: (state: State) => T | Promise<T>): Promise<T> {
+  const { dataDir } = await loadConfig('master', paths(dir).config('master'))
+  const meta = join(dataDir, 'meta')
+  await stat(meta)
+  const store = LmdbStore.open(meta, { readOnly: true })
+  try {
+    return await work(new State(store))
+  } finally {
+    await store.close()
+  }
+}
+
+/** The last commands in the changelog of a stopped local cluster. */
+export async function changelogOffline(address: ClusterAddress, limit: number): Promise<ChangelogPage> {
+  const { dir } = await stoppedCluster(address)
+  return withMetadata(dir, (state) => changelogReport(state, 0, limit))
+}
+
+/** Copies that no record asks for: garbage that the next contact with the master clears away, worth knowing all the same. */
+function strays(expected: readonly ExpectedChunk[], disks: ReadonlyMap<string, DiskFiles>): Finding[] {
+  const known = new Set(expected.map((chunk) => chunk.chunk))
+  return [...disks.values()].flatMap(({ path, held }) => {
+    const unknown = [...held.keys()].filter((chunk) => !known.has(chunk))
+    return unknown.length === 0
+      ? []
+      : [
+          {
+            severity: 'warning',
+            what: `${path} holds ${unknown.length} chunks that the metadata does not know`,
+          } as const,
+        ]
+  })
+}
+
+/** From the configuration, plus what was added and minus what was removed while running. */
+async function diskPaths(dataDir: string, lines: readonly string[]): Promise<string[]> {
+  let node: { added?: string[]; removed?: string[] } = {}
+  try {
+    node = JSON.parse(await readFile(join(dataDir, 'node.json'), 'utf8')) as typeof node
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
+  }
+  const all = [...lines, ...(node.added ?? [])].map((line) => unwrap(parseDiskSpec(line)).path)
+  return [...new Set(all)].filter((path) => !(node.removed ?? []).includes(path))
 }

@@ -16,11 +16,23 @@ export class ChangelogTail extends ClusterCommand {
   static override examples = ['<%= config.bin %> changelog tail -n 50', '<%= config.bin %> changelog tail --follow']
   static override flags = {
     lines: Flags.integer({ char: 'n', summary: 'How many.', default: 20, min: 0, max: 4096 }),
+    offline: Flags.boolean({
+      summary: 'Read the files of a stopped local cluster.',
+      default: false,
+      exclusive: ['follow'],
+    }),
     follow: Flags.boolean({ char: 'f', summary: 'Wait for more until Ctrl-C.', default: false }),
   }
 
   async run(): Promise<ChangelogRow[] | undefined> {
     const { flags } = await this.parse(ChangelogTail)
+    if (flags.offline) {
+      const { findCluster } = await import('../find.ts')
+      const { changelogOffline } = await import('../check/offline.ts')
+      const { rows } = await changelogOffline(await findCluster(flags), Math.max(1, flags.lines))
+      for (const row of rows) this.log(renderRow(row))
+      return rows
+    }
     return this.withMaster(flags, async (admin) => {
       const page = await admin.call('changelogPage', { from: 0, limit: Math.max(1, flags.lines) })
       const rows = flags.lines === 0 ? [] : page.rows

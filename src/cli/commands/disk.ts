@@ -120,7 +120,7 @@ export class DiskDrain extends ClusterCommand {
 export class DiskAdd extends ClusterCommand {
   static override summary = 'Give a chunkserver a further directory to store chunks in.'
   static override description =
-    'SPEC is a line as in the configuration: PATH [SPACE]. It holds until the chunkserver restarts: add it to "disks" in its file as well.'
+    'SPEC is a line as in the configuration: PATH [SPACE]. The chunkserver remembers it over restarts.'
   static override examples = ['<%= config.bin %> disk add chunkserver-1 "/srv/disk2 -10%"']
   static override args = {
     node: Args.string({ required: true, description: 'Name or number of the chunkserver.' }),

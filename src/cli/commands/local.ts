@@ -13,7 +13,7 @@ const localDir = Flags.string({
   summary: `Directory of the cluster (default: HOLDFAST_DIR, then ./${DEFAULT_DIR}).`,
   helpValue: 'DIR',
 })
-const dirOf = (flag: string | undefined): string => resolve(flag ?? (process.env['HOLDFAST_DIR'] || DEFAULT_DIR))
+const dirOf = (flag: string | undefined): string => resolve(flag ?? (process.env.HOLDFAST_DIR || DEFAULT_DIR))
 
 export class LocalStart extends BaseCommand {
   static override summary = 'Start a cluster on this machine and mount it; Ctrl-C stops it, its files stay.'

@@ -47,8 +47,8 @@ export class TrashList extends ClusterCommand {
       this.log(
         table(entries, [
           { title: 'INODE', value: (e) => e.ino, right: true },
-          { title: 'DELETED', value: (e) => when(e.deletedAt) },
-          { title: 'EXPIRES', value: (e) => when(e.expiresAt) },
+          { title: 'DELETED', value: (e) => when(e.deletedAt * 1000) },
+          { title: 'EXPIRES', value: (e) => when(e.expiresAt * 1000) },
           { title: 'SIZE', value: (e) => formatBytes(e.size), right: true },
           { title: 'PATH', value: (e) => readableName(e.path) },
         ]) || 'The trash is empty.',

@@ -6,7 +6,7 @@
  */
 
 import { spawn } from 'node:child_process'
-import { open, rename, stat } from 'node:fs/promises'
+import { open, readFile, rename, stat } from 'node:fs/promises'
 import { FsError } from '../../base/fault.ts'
 import type { Clock } from '../../base/world.ts'
 import type { Program } from '../mount-program.ts'
@@ -100,7 +100,7 @@ export class RoleProcess {
       if (!this.#everReady && ends >= GIVE_UP) {
         this.#failed = new FsError(
           'EIO',
-          `${this.name} ended ${ends} times (${this.#lastExit}); see ${this.#options.logFile}`,
+          `${this.name} ended ${ends} times (${this.#lastExit}): ${await lastWords(this.#options.logFile)}`,
         )
         this.#set('stopped')
         return
@@ -204,6 +204,18 @@ export async function gone(target: ProcessId, withinMs: number, clock: Clock): P
     await clock.sleep(25)
   }
   return true
+}
+
+/** What a log ends with, as a person reads it; its path when it says nothing. */
+export async function lastWords(logFile: string): Promise<string> {
+  const text = await readFile(logFile, 'utf8')
+  const line = text.trim().split('\n').at(-1)?.slice(0, 2000) ?? ''
+  let words = line
+  if (line.startsWith('{')) {
+    const { error, msg } = JSON.parse(line) as { error?: string; msg?: string }
+    words = error ?? msg ?? line
+  }
+  return words === '' ? `see ${logFile}` : `${words} (${logFile})`
 }
 
 async function moveLargeLog(file: string): Promise<void> {

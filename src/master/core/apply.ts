@@ -11,15 +11,7 @@ import type { Errno } from '../../base/errno.ts'
 import { assert, type Result, refuse } from '../../base/fault.ts'
 import type { SessionId } from '../../base/ids.ts'
 import { removexattr, setattr, setxattr } from './attributes.ts'
-import {
-  chunkOpen,
-  chunkSeal,
-  chunkSealed,
-  chunksForgotten,
-  compactBegun,
-  copyAdded,
-  copyDropped,
-} from './chunks.ts'
+import { chunkOpen, chunkSeal, chunkSealed, chunksForgotten, compactBegun, copyAdded, copyDropped } from './chunks.ts'
 import { type Command, type CommandName, type CommandOf, commands } from './commands.ts'
 import { copiesTold, diskDrain, diskRemove, inventory, nodeJoined, settingsSet } from './disks.ts'
 import { commit, copyRange, fallocate, relocate } from './extents.ts'
@@ -100,6 +92,8 @@ function answered(work: Work, envelope: Envelope, command: Command): Result<unkn
   if (!stamped) return run(work, command)
   const known = state.session(session)
   if (known === undefined) return refuse('ESTALE', `session ${session} is over`)
+  // Not remembered, because it may be repeated: a lock that waited. Its place among the seqs would hold `acked` back.
+  if (seq === 0) return run(work, command)
   const remembered = state.reply(session, seq)
   if (remembered !== undefined) return remembered
   // Its reply was received, so this is an echo that nobody listens to; executing it would do the thing twice.

@@ -38,7 +38,9 @@ export function changeAttributes(work: Work, record: InodeRecord, change: AttrCh
     const { size, used } = resized(work, record, change.size)
     base = { ...attr, size, used, mtime: work.now }
   }
-  const next = work.put(record, changedAttr(base, wish, work.now))
+  const drops = change.size !== undefined || change.uid !== undefined || change.gid !== undefined
+  const kept = drops ? withoutCapabilities(work, record) : record
+  const next = work.put(kept, { ...changedAttr(base, wish, work.now), hasXattr: kept.attr.hasXattr })
   if (change.mode !== undefined && (next.attr.mode & 0o777) !== (attr.mode & 0o777)) {
     const acl = storedAcl(work, ino, record, ACL_ACCESS)
     if (acl !== undefined) work.state.kv.put(key.xattr(ino, ACL_ACCESS), serializeAcl(chmodAcl(acl, next.attr.mode)))
@@ -123,6 +125,12 @@ export function putXattr(work: Work, record: InodeRecord, name: string, value: U
   const xattrBytes = record.xattrBytes + by * (name.length + 1)
   return { ...record, xattrBytes, attr: { ...record.attr, hasXattr: xattrBytes > 0 } }
 }
+
+/** What a program may do was said of the bytes it had and of its owner: another owner or other bytes, no capabilities. */
+export function withoutCapabilities(work: Work, record: InodeRecord): InodeRecord {
+  return has(work, record, CAPABILITIES) ? putXattr(work, record, CAPABILITIES, undefined) : record
+}
+const CAPABILITIES = 'security.capability'
 
 function done(work: Work, record: InodeRecord): Result<unknown> {
   const next = work.put(record, { ctime: work.now })

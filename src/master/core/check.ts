@@ -17,7 +17,9 @@ import { after, afterNum, key, num48At, numAt, type TableName, tables } from './
 
 interface Totals {
   readonly links: Map<Ino, number>
-  readonly counted: { [K in ChunkClass | 'directories' | 'files' | 'trashed' | 'sustained' | 'doomed' | 'sessions']: number }
+  readonly counted: {
+    [K in ChunkClass | 'directories' | 'files' | 'trashed' | 'sustained' | 'doomed' | 'sessions']: number
+  }
   logicalBytes: number
   changelogBytes: number
   entries: number
@@ -133,7 +135,10 @@ const visitors: { readonly [T in TableName]?: (c: Checker, at: string, value: Ui
     if (c.totals !== undefined) c.totals.counted.sessions += 1
   },
   reply: (c, at) => {
-    c.expect(c.state.session(numAt(at, 1) as SessionId) !== undefined, `a reply of session ${numAt(at, 1)}, which is over`)
+    c.expect(
+      c.state.session(numAt(at, 1) as SessionId) !== undefined,
+      `a reply of session ${numAt(at, 1)}, which is over`,
+    )
   },
   sustained: (c, at) => {
     const ino = numAt(at, 1) as Ino
@@ -172,7 +177,10 @@ const visitors: { readonly [T in TableName]?: (c: Checker, at: string, value: Ui
     c.expect(c.tooMany(chunks) || chunks === record.chunks, `disk ${disk}: ${chunks} chunks, not ${record.chunks}`)
   },
   xattr: (c, at) => {
-    c.expect(c.state.inode(numAt(at, 1) as Ino) !== undefined, `attributes of inode ${numAt(at, 1)}, which does not exist`)
+    c.expect(
+      c.state.inode(numAt(at, 1) as Ino) !== undefined,
+      `attributes of inode ${numAt(at, 1)}, which does not exist`,
+    )
   },
   trash: (c, at) => {
     const ino = numAt(at, afterNum(at, 1)) as Ino
@@ -281,11 +289,11 @@ function checkChunk(c: Checker, chunk: ChunkId, record: ChunkRecord): void {
   c.expect(isSparse(record) === c.has(key.sparse(chunk)), `${who}: wrong in the list of sparse chunks`)
   const open = record.state === 'open' && record.session !== 0
   c.expect(!open || c.has(key.openChunk(record.session, chunk)), `${who}: its session does not know of it`)
+  c.expect((record.deadSec !== undefined) === (record.state === 'sealed' && record.live === 0), `${who}: dead or not?`)
   c.expect(
-    (record.deadSec !== undefined) === (record.state === 'sealed' && record.live === 0),
-    `${who}: dead or not?`,
+    record.deadSec === undefined || c.has(key.dead(record.deadSec, chunk)),
+    `${who}: not in the list of the dead`,
   )
-  c.expect(record.deadSec === undefined || c.has(key.dead(record.deadSec, chunk)), `${who}: not in the list of the dead`)
   if (c.totals !== undefined) c.totals.counted[chunkClass(record)] += 1
 }
 
@@ -304,7 +312,10 @@ export function check(state: State): Finding[] {
   while (cursor !== undefined) cursor = step(c, cursor, 65_536).next
   const counters = state.counters()
   for (const [name, counted] of Object.entries(totals.counted))
-    c.expect(counters[name as keyof Counters] === counted, `counter ${name}: ${counted} found, not ${counters[name as keyof Counters]}`)
+    c.expect(
+      counters[name as keyof Counters] === counted,
+      `counter ${name}: ${counted} found, not ${counters[name as keyof Counters]}`,
+    )
   c.expect(counters.logicalBytes === totals.logicalBytes, `counter logicalBytes: ${totals.logicalBytes} found`)
   c.expect(counters.changelogBytes === totals.changelogBytes, `counter changelogBytes: ${totals.changelogBytes} found`)
   c.expect(counters.index - counters.firstIndex + 1 === totals.entries, `changelog: ${totals.entries} entries`)
@@ -330,7 +341,7 @@ function step(c: Checker, from: string, limit: number): { next: string | undefin
     const visit = visitors[table]
     const { prefix } = tables[table]
     const end = after(prefix)
-    if (visit === undefined || from >= end) continue
+    if (visit === undefined || from >= end || (table === 'changelog' && c.totals === undefined)) continue
     const seen: { at: string; value: Uint8Array }[] = []
     c.state.kv.scan({ from: from > prefix ? from : prefix, to: end }, (at, value) => {
       if (records + seen.length >= limit) {
@@ -343,8 +354,13 @@ function step(c: Checker, from: string, limit: number): { next: string | undefin
     const more = records + seen.length > limit ? seen.pop() : undefined
     for (const { at, value } of seen) visit(c, at, value)
     records += seen.length
-    // The rest of a long key is left out: attributes of one inode are looked at again, which does no harm.
-    if (more !== undefined) return { next: table === 'xattr' ? key.xattrsOf(numAt(more.at, 1) as Ino) : more.at, records }
+    if (more !== undefined) return { next: table === 'xattr' ? nextInode(more.at, seen.at(-1)?.at) : more.at, records }
   }
   return { next: undefined, records }
+}
+
+/** Names of attributes are too long for a cursor: a page ends between inodes, one visit per inode says enough. */
+function nextInode(at: string, seen: string | undefined): string {
+  const prefix = key.xattrsOf(numAt(at, 1) as Ino)
+  return seen?.startsWith(prefix) === true ? after(prefix) : prefix
 }

@@ -26,7 +26,9 @@ export function chunkClass(record: ChunkRecord): ChunkClass {
 
 export const needsAttention = (record: ChunkRecord): boolean =>
   record.state === 'sealing' ||
-  (record.state === 'sealed' && record.live > 0 && (record.disks.length !== record.copies || record.unsealed.length > 0))
+  (record.state === 'sealed' &&
+    record.live > 0 &&
+    (record.disks.length !== record.copies || record.unsealed.length > 0))
 
 /** Less than half live: compaction wins more than it writes. */
 export const isSparse = (record: ChunkRecord): boolean =>
@@ -39,7 +41,9 @@ export function putChunk(work: Work, chunk: ChunkId, wanted: ChunkRecord | undef
   const before = state.chunk(chunk)
   const dead = wanted !== undefined && wanted.state === 'sealed' && wanted.live === 0
   const after =
-    wanted === undefined ? undefined : { ...wanted, deadSec: dead ? (wanted.deadSec ?? Math.max(0, work.now.sec)) : undefined }
+    wanted === undefined
+      ? undefined
+      : { ...wanted, deadSec: dead ? (wanted.deadSec ?? Math.max(0, work.now.sec)) : undefined }
   state.setChunk(chunk, after)
   const classBefore = before === undefined ? undefined : chunkClass(before)
   const classAfter = after === undefined ? undefined : chunkClass(after)

@@ -10,7 +10,7 @@ import { ok, type Result, refuse } from '../../base/fault.ts'
 import type { Ino } from '../../base/ids.ts'
 import { CHUNK_BYTES_MAX, FILE_BYTES_MAX } from '../../base/limits.ts'
 import type { Extent, FileCommit } from '../../wire/protocol.ts'
-import { changeAttributes } from './attributes.ts'
+import { changeAttributes, withoutCapabilities } from './attributes.ts'
 import { addLive, putChunk, seal } from './chunks.ts'
 import type { CommandOf } from './commands.ts'
 import type { InodeRecord } from './records.ts'
@@ -67,8 +67,7 @@ function place(work: Work, ino: Ino, extent: Extent, file: { used: number; size:
   let whole = extent
   if (file.used > 0) {
     const before = state.extentBefore(ino, extent.offset)
-    if (before !== undefined && continues(before, extent))
-      whole = { ...before, length: before.length + extent.length }
+    if (before !== undefined && continues(before, extent)) whole = { ...before, length: before.length + extent.length }
     if (endOf(extent) < file.size) {
       const next = state.extentAt(ino, endOf(extent))
       if (next !== undefined && continues(whole, next)) {
@@ -157,7 +156,7 @@ function commitFile(work: Work, file: FileCommit): Result<InodeRecord> {
   const data = file.extents.length > 0 || size !== record.attr.size
   const mtime = file.mtime ?? (data ? work.now : record.attr.mtime)
   const ctime = data || file.mtime !== undefined ? work.now : record.attr.ctime
-  const next = work.put(record, { size, used, mtime, ctime })
+  const next = work.put(data ? withoutCapabilities(work, record) : record, { size, used, mtime, ctime })
   work.touchInode(file.ino, data)
   return file.change === undefined ? ok(next) : changeAttributes(work, next, file.change)
 }
@@ -189,7 +188,7 @@ export function fallocate(work: Work, command: CommandOf<'fallocate'>): Result<u
   const size = command.keepSize ? attr.size : Math.max(attr.size, end)
   const data = command.what !== 'reserve' || size !== attr.size
   const { mode } = changedAttr(attr, killed, work.now)
-  const next = work.put(record, {
+  const next = work.put(withoutCapabilities(work, record), {
     mode,
     size,
     used: attr.used - freed,
@@ -239,7 +238,7 @@ export function copyRange(work: Work, command: CommandOf<'copyRange'>): Result<u
     used += shared
   }
   countBytes(work, used - attr.used)
-  const next = work.put(to.ok, {
+  const next = work.put(withoutCapabilities(work, to.ok), {
     mode: changedAttr(attr, killed, work.now).mode,
     size: Math.max(attr.size, targetOffset + length),
     used,

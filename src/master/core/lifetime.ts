@@ -9,6 +9,7 @@ import type { Ino, SessionId } from '../../base/ids.ts'
 import { PATH_BYTES_MAX } from '../../base/limits.ts'
 import { dropXattrs } from './attributes.ts'
 import type { CommandOf } from './commands.ts'
+import { BUCKET_SLOTS } from './dentries.ts'
 import { freeAll } from './extents.ts'
 import { addName } from './names.ts'
 import { EMPTY, encodeRecord, type InodeRecord, trashRecord } from './records.ts'
@@ -145,7 +146,8 @@ export function trashExpired(work: Work, command: CommandOf<'trashExpired'>): Re
 }
 
 /** How many new directories a restore may need at most: the inode numbers that prepare has to give it. */
-export const restoreNeeds = (path: string): number => Math.max(0, path.split('/').filter((part) => part !== '').length - 1)
+export const restoreNeeds = (path: string): number =>
+  Math.max(0, path.split('/').filter((part) => part !== '').length - 1)
 
 export function trashRestore(work: Work, command: CommandOf<'trashRestore'>): Result<unknown> {
   const { state } = work
@@ -168,6 +170,8 @@ export function trashRestore(work: Work, command: CommandOf<'trashRestore'>): Re
   if (missing.length === 0 && state.lookup(target.ok.parent, name) !== undefined) return refuse('EEXIST')
   if (missing.length === 0 && state.inode(target.ok.parent)?.attr.type !== 'dir') return refuse('ENOTDIR')
   let { parent } = target.ok
+  if (state.find(parent, missing[0] ?? name).bucket.length >= BUCKET_SLOTS)
+    return refuse('ENOSPC', 'too many names with one hash')
   for (const [i, part] of missing.entries()) {
     const made = restoredDirectory(work, fresh[i]!, record)
     const refusal = addName(work, parent, part, made)

@@ -66,8 +66,7 @@ function makeInode(work: Work, dir: InodeRecord, wanted: New): InodeRecord {
     doomed: false,
   }
   if (inherited?.acl !== undefined) record = putXattr(work, record, ACL_ACCESS, serializeAcl(inherited.acl))
-  if (defaultAcl !== undefined && type === 'dir')
-    record = putXattr(work, record, ACL_DEFAULT, serializeAcl(defaultAcl))
+  if (defaultAcl !== undefined && type === 'dir') record = putXattr(work, record, ACL_DEFAULT, serializeAcl(defaultAcl))
   state.setInode(ino, record)
   const counters = state.counters()
   state.setCounters({

@@ -7,7 +7,19 @@
 import { Packr } from 'msgpackr'
 import { type Attr, FILE_TYPE_NAMES, type FileType, type Time } from '../../base/attr.ts'
 import type { ChunkId, DiskId, Ino, NodeId, SessionId } from '../../base/ids.ts'
-import { bool, bytestr, type Infer, list, oneOf, optional, type Schema, struct, text, uint, wrong } from '../../base/schema.ts'
+import {
+  bool,
+  bytestr,
+  type Infer,
+  list,
+  oneOf,
+  optional,
+  type Schema,
+  struct,
+  text,
+  uint,
+  wrong,
+} from '../../base/schema.ts'
 import { chunk, disk, ino, lock, node, session, settings } from '../../wire/protocol.ts'
 
 /** Plain msgpack: no records, no shared structures, so bytes depend on the value alone and any language reads them. */
@@ -17,7 +29,8 @@ const packr = new Packr({ useRecords: false, encodeUndefinedAsNil: true })
 export const pack = (value: unknown): Uint8Array => packr.pack(value)
 export const unpack = (value: Uint8Array): unknown => packr.unpack(value)
 export const encodeRecord = <T>(schema: Schema<T>, value: T): Uint8Array => pack(schema.encode(value))
-export const decodeRecord = <T>(schema: Schema<T>, value: Uint8Array, what: string): T => schema.decode(unpack(value), what)
+export const decodeRecord = <T>(schema: Schema<T>, value: Uint8Array, what: string): T =>
+  schema.decode(unpack(value), what)
 export const EMPTY: Uint8Array = new Uint8Array(0)
 
 // ---- inodes
@@ -226,7 +239,7 @@ export const locksRecord: Schema<HeldLock[]> = list(heldLock, LOCKS_PER_INODE_MA
 
 export const trashRecord = struct({
   version: uint(),
-  /** The path it had; begins with "…/" when it was longer than a path may be. */
+  /** The path it had; begins with "..." when it was longer than a path may be. */
   path: bytestr(8192),
   /** The directory it was in: still there, the file goes back to it wherever that is now. */
   parent: ino,

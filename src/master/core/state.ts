@@ -204,7 +204,8 @@ export class State {
     return this.#counters
   }
   setCounters(change: Partial<Counters>): void {
-    this.#counters = { ...this.counters(), ...change }
+    // In place: every command changes several, and nobody keeps the object.
+    Object.assign(this.counters(), change)
     this.#countersChanged = true
   }
   settings(): Settings {
@@ -316,7 +317,7 @@ export class State {
     const dir = name === undefined ? undefined : this.dirPath(record.parent)
     return dir === undefined ? undefined : dir === '/' ? `/${name}` : `${dir}/${name}`
   }
-  /** The path of a directory; longer than 4 095 bytes it is cut on the left and begins with "…/" ("...//" in bytes). */
+  /** The path of a directory; one longer than 4 095 bytes is cut on the left and begins with "...". */
   dirPath(ino: Ino): string | undefined {
     if (ino === ROOT_INO) return '/'
     let path = ''

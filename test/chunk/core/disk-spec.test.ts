@@ -1,7 +1,12 @@
 /* Lines of the disk list as operators write them, and the space they leave. */
 
 import { describe, expect, test } from 'vitest'
-import { availableBytes, LEAVE_FREE_BYTES_DEFAULT, parseDiskSpec, type SpaceRule } from '../../../src/chunk/core/disk-spec.ts'
+import {
+  availableBytes,
+  LEAVE_FREE_BYTES_DEFAULT,
+  parseDiskSpec,
+  type SpaceRule,
+} from '../../../src/chunk/core/disk-spec.ts'
 
 const GiB = 2 ** 30
 const good = (line: string) => {

@@ -1,0 +1,161 @@
+/* The commands that a person gives a running cluster, each through the program itself. */
+
+import { execFile, spawn } from 'node:child_process'
+import { mkdir, mkdtemp, readFile, rm, unlink, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { startTicks } from '../../src/cli/local/state.ts'
+import type { DiskReport, StatusReport, TrashEntry } from '../../src/wire/reports.ts'
+
+const run = promisify(execFile)
+const bin = join(dirname(dirname(dirname(fileURLToPath(import.meta.url)))), 'bin', 'holdfast')
+const able = process.getuid?.() === 0 || Boolean(process.env.HOLDFAST_NO_SKIP)
+
+async function holdfast(...words: string[]): Promise<{ code: number; stdout: string; stderr: string }> {
+  try {
+    return { code: 0, ...(await run(process.execPath, [bin, ...words], { timeout: 120_000, cwd: tmpdir() })) }
+  } catch (error) {
+    const failed = error as { code?: unknown; stdout: string; stderr: string }
+    if (typeof failed.code !== 'number') throw error
+    return { code: failed.code, stdout: failed.stdout, stderr: failed.stderr }
+  }
+}
+async function json<T>(...words: string[]): Promise<T> {
+  const { code, stdout, stderr } = await holdfast(...words, '--json')
+  if (code !== 0) throw new Error(`holdfast ${words.join(' ')} exited ${code}: ${stderr}`)
+  return JSON.parse(stdout) as T
+}
+
+describe.runIf(able)('on a running cluster', () => {
+  let base: string
+  let dir: string
+  let mnt: string
+  beforeAll(async () => {
+    base = await mkdtemp(join(tmpdir(), 'holdfast-commands-'))
+    dir = join(base, 'cluster')
+    mnt = join(base, 'mnt')
+    const started = await holdfast('local', 'start', '--dir', dir, '--mount', mnt, '--detach')
+    expect(started.stderr).toBe('')
+  })
+  afterAll(async () => {
+    await holdfast('local', 'stop', '--dir', dir)
+    await rm(base, { recursive: true, force: true })
+  })
+
+  it('a deleted file is listed in the trash, restored by path, by number under another name, and purged', async () => {
+    await mkdir(join(mnt, 'docs'))
+    await writeFile(join(mnt, 'docs', 'größe.txt'), 'one')
+    const path = join(mnt, 'docs', 'größe.txt')
+    await unlink(path)
+    const [entry] = await json<TrashEntry[]>('trash', 'list', '--dir', dir, '--match', 'größe')
+    expect(entry).toMatchObject({ size: 3, uid: 0 })
+    expect((await holdfast('trash', 'list', '--dir', dir)).stdout).toContain('/docs/größe.txt')
+    // Expiry is rounded up to a full second.
+    expect([86_400, 86_401]).toContain(entry!.expiresAt - entry!.deletedAt)
+    expect(Math.abs(entry!.deletedAt - Date.now() / 1000)).toBeLessThan(120)
+    await json('trash', 'restore', path)
+    expect(await readFile(path, 'utf8')).toBe('one')
+    await unlink(path)
+    const other = join(mnt, 'back.txt')
+    await json('trash', 'restore', String(entry!.ino), '--to', other)
+    expect(await readFile(other, 'utf8')).toBe('one')
+    await unlink(other)
+    expect(await json('trash', 'purge', '--all', '--dir', dir)).toEqual({ purged: 1 })
+    expect((await holdfast('trash', 'restore', path)).code).toBe(66)
+  })
+
+  it('a directory with no retention keeps nothing of what is made in it from then on', async () => {
+    await mkdir(join(mnt, 'scratch'))
+    await json('trash', 'retention', join(mnt, 'scratch'), '0')
+    await writeFile(join(mnt, 'scratch', 'x'), 'x')
+    await unlink(join(mnt, 'scratch', 'x'))
+    expect(await json('trash', 'list', '--dir', dir, '--match', 'scratch')).toEqual([])
+  })
+
+  it('settings are shown and changed, and wrong ones refused', async () => {
+    const set = await json<StatusReport['settings']>('settings', 'set', '--dir', dir, '--grace', '5min')
+    expect(set).toMatchObject({ copies: 2, graceMs: 300_000 })
+    expect(await json('settings', 'show', '--dir', dir)).toEqual(set)
+    const wrong = await holdfast('settings', 'set', '--dir', dir, '--grace', '5')
+    expect([wrong.code, wrong.stderr]).toEqual([64, expect.stringContaining('10min')])
+  })
+
+  it('a disk is added, drained with a bar until it is empty, and removed', async () => {
+    await writeFile(join(mnt, 'data'), Buffer.alloc(3_000_000, 7))
+    const second = join(base, 'second-disk')
+    await mkdir(second)
+    const added = await json<{ disk: number }>('disk', 'add', 'chunkserver-1', `${second} -1%`, '--dir', dir)
+    const disks = await json<DiskReport[]>('disk', 'list', '--dir', dir)
+    expect(disks).toHaveLength(4)
+    expect(disks.find((d) => d.disk === added.disk)).toMatchObject({
+      nodeName: 'chunkserver-1',
+      path: second,
+      state: 'ok',
+    })
+    const drained = await holdfast('disk', 'drain', String(added.disk), '--dir', dir)
+    expect([drained.code, drained.stderr]).toEqual([0, expect.stringMatching(/\[#{30}\] 100 %/)])
+    expect(await json('disk', 'remove', `chunkserver-1:${second}`, '--dir', dir)).toMatchObject({ removed: true })
+    expect(await json('disk', 'list', '--dir', dir)).toHaveLength(3)
+    expect((await readFile(join(mnt, 'data'))).equals(Buffer.alloc(3_000_000, 7))).toBe(true)
+  })
+
+  it('watching a drain can be interrupted: it says that the master goes on, and how to end it', async () => {
+    const [disk] = await json<DiskReport[]>('disk', 'list', '--dir', dir)
+    // An open chunk keeps the disk from being empty at once.
+    const child = spawn(process.execPath, [bin, 'disk', 'drain', String(disk!.disk), '--force', '--dir', dir])
+    let said = ''
+    child.stderr.on('data', (piece: Buffer) => (said += piece.toString()))
+    const ended = new Promise<number | null>((done) => child.on('exit', done))
+    while (!said.includes(' % ') && child.exitCode === null) await sleep(20)
+    child.kill('SIGINT')
+    const code = await ended
+    // It may have become empty in the same moment.
+    if (code !== 0) expect([code, said]).toEqual([130, expect.stringMatching(/still being drained.*--cancel/)])
+    await json('disk', 'drain', String(disk!.disk), '--cancel', '--dir', dir)
+    const after = await json<DiskReport[]>('disk', 'list', '--dir', dir)
+    expect(after.map((d) => d.draining)).toEqual([false, false, false])
+  })
+
+  it('a further mount sees the same files, and its removal leaves no process', async () => {
+    const second = join(base, 'mnt2')
+    const mounted = await json<{ pid: number }>('mount', second, '--dir', dir)
+    await writeFile(join(mnt, 'shared'), 'seen')
+    expect(await readFile(join(second, 'shared'), 'utf8')).toBe('seen')
+    expect((await json<StatusReport>('status', '--dir', dir)).sessions).toHaveLength(2)
+    await json('umount', second)
+    expect(await startTicks(mounted.pid)).toBeUndefined()
+    await expect(readFile(join(second, 'shared'))).rejects.toMatchObject({ code: 'ENOENT' })
+  })
+
+  it('the changelog can be followed', async () => {
+    const child = spawn(process.execPath, [bin, 'changelog', 'tail', '-f', '-n', '0', '--json', '--dir', dir])
+    let said = ''
+    child.stdout.on('data', (piece: Buffer) => (said += piece.toString()))
+    const ended = new Promise<number | null>((done) => child.on('exit', done))
+    const until = Date.now() + 30_000
+    for (let i = 0; !said.includes('"mkdir-') && Date.now() < until; i++) {
+      await mkdir(join(mnt, `mkdir-${i}`))
+      await sleep(200)
+    }
+    child.kill('SIGINT')
+    expect(await ended).toBe(0)
+    const rows = said
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line) as { kind: string })
+    expect(rows.every((row) => row.kind !== '')).toBe(true)
+    expect(rows.some((row) => row.kind === 'make')).toBe(true)
+  })
+
+  it('the small benchmark runs and cleans up', async () => {
+    const { lines } = await json<{ lines: { value: number }[] }>('bench', mnt, '--size', '4', '--files', '20')
+    expect(lines).toHaveLength(7)
+    for (const line of lines) expect(line.value).toBeGreaterThan(0)
+    const { stdout } = await run('ls', [mnt])
+    expect(stdout).not.toContain('holdfast-bench')
+  })
+})

@@ -1,0 +1,465 @@
+import { afterEach, describe, expect, test } from 'vitest'
+import { FsError } from '../../src/base/fault.ts'
+import type { ChunkId } from '../../src/base/ids.ts'
+import type { Settings } from '../../src/wire/protocol.ts'
+import { diskReport, TestChunkserver, TestMaster, TestMount, TestPeer, writeFile } from './harness.ts'
+
+const MINUTE = 60_000
+let running: TestMaster | undefined
+afterEach(async () => {
+  running?.check()
+  await running?.end()
+  running = undefined
+})
+
+async function cluster(
+  count: number,
+  settings: Partial<Settings> = {},
+): Promise<{ master: TestMaster; mount: TestMount; servers: TestChunkserver[]; admin: TestPeer }> {
+  // Mounts of these tests do not send heartbeats; the session must outlive hours of test time.
+  const master = new TestMaster({ sessionTimeoutMs: 1_000 * MINUTE, ...settings })
+  running = master
+  const servers = Array.from({ length: count }, (_, i) => new TestChunkserver(`s${i + 1}`))
+  for (const server of servers) await server.join(master)
+  master.work()
+  await master.clock.pass(100)
+  return { master, mount: await TestMount.open(master, 'a'), servers, admin: new TestPeer('admin', 'cli') }
+}
+const disksOf = (master: TestMaster, chunk: ChunkId): number[] => [...master.state.chunk(chunk)!.disks].sort()
+const health = async (master: TestMaster, admin: TestPeer) => (await master.call(admin, 'status', {})).chunks
+const orders = (servers: readonly TestChunkserver[], name: Parameters<TestChunkserver['count']>[0]): number =>
+  servers.reduce((sum, server) => sum + server.count(name), 0)
+const ADMIN = { session: 0 as never, seq: 0, acked: 0 }
+
+describe('new chunks', () => {
+  test('go to different chunkservers, to as many as there are when they are fewer than the copies', async () => {
+    const { master, mount, admin } = await cluster(1, { copies: 2 })
+    const { chunks } = await master.call(mount.peer, 'chunkOpen', {
+      stamp: mount.stamp(),
+      count: 2,
+      kind: 'pack',
+      avoid: [],
+    })
+    expect(chunks.map((c) => c.places.length)).toEqual([1, 1])
+    expect((await health(master, admin)).open).toBe(2)
+  })
+
+  test('are refused with a word that says whether waiting helps', async () => {
+    const { master, mount, servers } = await cluster(1)
+    const ask = () => master.call(mount.peer, 'chunkOpen', { stamp: mount.stamp(), count: 1, kind: 'pack', avoid: [] })
+    const full = diskReport('disk-s1', { availableBytes: 0 })
+    await master.call(servers[0]!.peer, 'nodeHeartbeat', { node: servers[0]!.node, disks: [full] })
+    await expect(ask()).rejects.toMatchObject({ code: 'ENOSPC' })
+    servers[0]!.peer.close()
+    await expect(ask()).rejects.toMatchObject({ code: 'EAGAIN' })
+  })
+
+  test('avoid the disks that the client names, unless there are no others', async () => {
+    const { master, mount } = await cluster(2)
+    const ask = async (avoid: number[]) => {
+      const { chunks } = await master.call(mount.peer, 'chunkOpen', {
+        stamp: mount.stamp(),
+        count: 1,
+        kind: 'pack',
+        avoid: avoid as never,
+      })
+      return chunks[0]!.places.map((p) => p.disk).sort()
+    }
+    expect(await ask([1])).toEqual([2])
+    expect(await ask([1, 2])).toEqual([1, 2])
+  })
+})
+
+describe('sealing', () => {
+  test('is ordered from every copy, and the chunk is safe when they have confirmed', async () => {
+    const { master, mount, servers, admin } = await cluster(3)
+    const { chunk } = await writeFile(master, mount, servers, 'f', 1000)
+    await master.clock.pass(1_000)
+    expect(master.state.chunk(chunk)).toMatchObject({ state: 'sealed', unsealed: [] })
+    expect(orders(servers, 'orderSeal')).toBe(2)
+    expect(await health(master, admin)).toMatchObject({ safe: 1, open: 0 })
+  })
+
+  test('goes on without a copy that is away, which confirms when it comes back', async () => {
+    const { master, mount, servers } = await cluster(2)
+    const { chunk } = await writeFile(master, mount, servers, 'f', 1000, () => servers[1]!.peer.close())
+    await master.clock.pass(1_000)
+    expect(master.state.chunk(chunk)).toMatchObject({ state: 'sealed', unsealed: [2] })
+    await servers[1]!.join(master)
+    await master.clock.pass(MINUTE)
+    expect(master.state.chunk(chunk)).toMatchObject({ state: 'sealed', unsealed: [] })
+    expect(disksOf(master, chunk)).toEqual([1, 2])
+    expect(orders(servers, 'orderCopy')).toBe(0)
+  })
+
+  test('drops a copy that holds less than what was committed, and replaces it', async () => {
+    const { master, mount, servers } = await cluster(3)
+    const { chunk } = await writeFile(master, mount, servers, 'f', 1000, (written, disks) => {
+      const short = servers.find((server) => server.disk === disks[0])!
+      short.held.set(written, { length: 10, sealed: false })
+    })
+    await master.clock.pass(MINUTE)
+    expect(disksOf(master, chunk)).toHaveLength(2)
+    for (const server of servers)
+      if (disksOf(master, chunk).includes(server.disk))
+        expect(server.held.get(chunk)).toEqual({ length: 1000, sealed: true })
+  })
+})
+
+describe('a chunkserver that is away', () => {
+  test('for the time of a restart causes no copying', async () => {
+    const { master, mount, servers, admin } = await cluster(3)
+    const { disks } = await writeFile(master, mount, servers, 'f', 1000)
+    await master.clock.pass(1_000)
+    const gone = servers.find((server) => server.disk === disks[0])!
+    gone.peer.close()
+    await master.clock.pass(10_000)
+    expect(await health(master, admin)).toMatchObject({ safe: 0, endangered: 1 })
+    await gone.join(master)
+    await master.clock.pass(30 * MINUTE)
+    expect(await health(master, admin)).toMatchObject({ safe: 1, endangered: 0 })
+    expect(orders(servers, 'orderCopy')).toBe(0)
+  })
+
+  test('with the only other copy of something is not waited for longer than that', async () => {
+    const { master, mount, servers, admin } = await cluster(3)
+    const { chunk, disks } = await writeFile(master, mount, servers, 'f', 1000)
+    await master.clock.pass(1_000)
+    servers.find((server) => server.disk === disks[0])!.peer.close()
+    await master.clock.pass(MINUTE)
+    expect(orders(servers, 'orderCopy')).toBe(1)
+    expect(disksOf(master, chunk)).toHaveLength(3)
+    expect(await health(master, admin)).toMatchObject({ safe: 1, endangered: 0 })
+  })
+
+  test('is waited for during its grace where two copies of three are left', async () => {
+    const { master, mount, servers } = await cluster(4, { copies: 3 })
+    const { disks } = await writeFile(master, mount, servers, 'f', 1000)
+    await master.clock.pass(1_000)
+    servers.find((server) => server.disk === disks[0])!.peer.close()
+    await master.clock.pass(9 * MINUTE)
+    expect(orders(servers, 'orderCopy')).toBe(0)
+    await master.clock.pass(3 * MINUTE)
+    expect(orders(servers, 'orderCopy')).toBe(1)
+  })
+
+  test('is counted again when it comes back before it was written off, and the copy too many goes', async () => {
+    const { master, mount, servers } = await cluster(3)
+    const { chunk, disks } = await writeFile(master, mount, servers, 'f', 1000)
+    await master.clock.pass(1_000)
+    const gone = servers.find((server) => server.disk === disks[0])!
+    gone.peer.close()
+    await master.clock.pass(2 * MINUTE)
+    await gone.join(master)
+    await master.clock.pass(2 * MINUTE)
+    expect(disksOf(master, chunk)).toHaveLength(2)
+    expect(servers.filter((server) => server.held.has(chunk))).toHaveLength(2)
+    for (const server of servers) expect(server.held.has(chunk)).toBe(disksOf(master, chunk).includes(server.disk))
+  })
+
+  test('is written off after its grace; what it still holds is not wanted when it comes back', async () => {
+    const { master, mount, servers } = await cluster(3)
+    const { chunk, disks } = await writeFile(master, mount, servers, 'f', 1000)
+    await master.clock.pass(1_000)
+    const gone = servers.find((server) => server.disk === disks[0])!
+    gone.peer.close()
+    await master.clock.pass(15 * MINUTE)
+    expect(disksOf(master, chunk)).not.toContain(gone.disk)
+    await gone.join(master)
+    await master.clock.pass(MINUTE)
+    expect(gone.held.has(chunk)).toBe(false)
+    expect(disksOf(master, chunk)).toHaveLength(2)
+  })
+
+  test('with the last copy makes the chunk lost, never forgotten', async () => {
+    const { master, mount, servers, admin } = await cluster(2)
+    const { chunk } = await writeFile(master, mount, servers, 'f', 1000)
+    await master.clock.pass(1_000)
+    for (const server of servers) server.peer.close()
+    await master.clock.pass(60 * MINUTE)
+    expect(await health(master, admin)).toMatchObject({ lost: 1, safe: 0 })
+    expect(disksOf(master, chunk)).toEqual([1, 2])
+    await servers[0]!.join(master)
+    await servers[1]!.join(master)
+    await master.clock.pass(MINUTE)
+    expect(await health(master, admin)).toMatchObject({ lost: 0, safe: 1 })
+  })
+
+  test('a failed disk of a connected chunkserver counts as away', async () => {
+    const { master, mount, servers } = await cluster(3)
+    const { disks } = await writeFile(master, mount, servers, 'f', 1000)
+    await master.clock.pass(1_000)
+    const server = servers.find((s) => s.disk === disks[0])!
+    const failed = diskReport(`disk-${server.name}`, { state: 'failed', error: 'EIO' })
+    await master.call(server.peer, 'nodeHeartbeat', { node: server.node, disks: [failed] })
+    await master.clock.pass(MINUTE)
+    expect(orders(servers, 'orderCopy')).toBe(1)
+  })
+})
+
+describe('damage', () => {
+  test('is mended in place from another copy', async () => {
+    const { master, mount, servers } = await cluster(2)
+    const { chunk, disks } = await writeFile(master, mount, servers, 'f', 1000)
+    await master.clock.pass(1_000)
+    const server = servers.find((s) => s.disk === disks[0])!
+    const report = { node: server.node, disk: server.disk, chunk, blocks: [0], detail: 'crc' }
+    await master.call(server.peer, 'damaged', report)
+    await master.clock.pass(1_000)
+    const asked = server.peer.asked.find((call) => call.name === 'orderRepair')!.request
+    expect(asked).toMatchObject({ chunk, blocks: [0], sources: [{ disk: disks[1] }] })
+  })
+
+  test('beyond mending gets a new copy elsewhere first; only then the old one is dropped', async () => {
+    const { master, mount, servers } = await cluster(3)
+    const { chunk, disks } = await writeFile(master, mount, servers, 'f', 1000)
+    await master.clock.pass(1_000)
+    const bad = servers.find((s) => s.disk === disks[0])!
+    bad.peer.answers.orderRepair = () => {
+      throw new FsError('EIO')
+    }
+    const events: string[] = []
+    for (const server of servers) {
+      const copy = server.peer.answers.orderCopy!
+      server.peer.answers.orderCopy = (request) => {
+        events.push('copy')
+        return copy(request)
+      }
+      const remove = server.peer.answers.orderDelete!
+      server.peer.answers.orderDelete = (request) => {
+        events.push('delete')
+        return remove(request)
+      }
+    }
+    const report = { node: bad.node, disk: bad.disk, chunk, blocks: [0], detail: 'crc' }
+    await master.call(bad.peer, 'damaged', report)
+    await master.clock.pass(2 * MINUTE)
+    expect(events).toEqual(['copy', 'delete'])
+    expect(disksOf(master, chunk)).not.toContain(bad.disk)
+    expect(disksOf(master, chunk)).toHaveLength(2)
+  })
+
+  test('beyond mending with nowhere else to go makes room for a new copy on the same disk', async () => {
+    const { master, mount, servers } = await cluster(2)
+    const { chunk } = await writeFile(master, mount, servers, 'f', 1000)
+    await master.clock.pass(1_000)
+    const bad = servers[0]!
+    const report = { node: bad.node, disk: bad.disk, chunk, blocks: [], detail: 'unreadable' }
+    await master.call(bad.peer, 'damaged', report)
+    await master.clock.pass(2 * MINUTE)
+    expect(bad.count('orderCopy')).toBe(1)
+    expect(disksOf(master, chunk)).toEqual([1, 2])
+  })
+
+  test('of the only copy is left as it is', async () => {
+    const { master, mount, servers } = await cluster(1, { copies: 1 })
+    const { chunk } = await writeFile(master, mount, servers, 'f', 1000)
+    await master.clock.pass(1_000)
+    const report = { node: servers[0]!.node, disk: servers[0]!.disk, chunk, blocks: [], detail: 'unreadable' }
+    await master.call(servers[0]!.peer, 'damaged', report)
+    await master.clock.pass(10 * MINUTE)
+    expect(disksOf(master, chunk)).toEqual([1])
+    expect(servers[0]!.held.has(chunk)).toBe(true)
+  })
+})
+
+describe('disks', () => {
+  test('a drained disk is emptied copy by copy, with progress, and can be removed then', async () => {
+    const { master, mount, servers, admin } = await cluster(3)
+    const files = []
+    for (let i = 0; i < 10; i++) files.push(await writeFile(master, mount, servers, `f${i}`, 1000))
+    await master.clock.pass(1_000)
+    const victim = servers.find((s) => s.disk === files[0]!.disks[0])!
+    const before = master.state.disk(victim.disk)!.chunks
+    await master.call(admin, 'diskDrain', { stamp: ADMIN, disk: victim.disk, drain: true, force: false })
+    const report = (await master.call(admin, 'diskList', {})).find((d) => d.disk === victim.disk)!
+    expect(report).toMatchObject({ draining: true, toMove: before, toMoveAtStart: before })
+    await master.clock.pass(5 * MINUTE)
+    expect(master.state.disk(victim.disk)!.chunks).toBe(0)
+    expect(victim.held.size).toBe(0)
+    const removed = master.call(admin, 'diskRemove', { stamp: ADMIN, disk: victim.disk, force: false })
+    await master.clock.pass(100)
+    await removed
+    expect(victim.count('orderDiskRemove')).toBe(1)
+    expect(await master.call(admin, 'diskList', {})).toHaveLength(2)
+    expect(await health(master, admin)).toMatchObject({ safe: 10, under: 0, endangered: 0, over: 0 })
+  })
+
+  test('a disk with the only readable copy of something is not removed without force', async () => {
+    const { master, mount, servers, admin } = await cluster(2)
+    await writeFile(master, mount, servers, 'f', 1000)
+    await master.clock.pass(1_000)
+    servers[1]!.peer.close()
+    await expect(
+      master.call(admin, 'diskRemove', { stamp: ADMIN, disk: servers[0]!.disk, force: false }),
+    ).rejects.toMatchObject({ code: 'EBUSY' })
+  })
+
+  test('a drain that cannot end is refused unless forced', async () => {
+    const { master, servers, admin } = await cluster(2)
+    const drain = (force: boolean) =>
+      master.call(admin, 'diskDrain', { stamp: ADMIN, disk: servers[0]!.disk, drain: true, force })
+    await expect(drain(false)).rejects.toMatchObject({ code: 'ENOSPC' })
+    await drain(true)
+    expect(master.state.disk(servers[0]!.disk)!.draining).toBe(true)
+  })
+
+  test('a mark in the configuration drains, its removal ends that', async () => {
+    const { master, servers } = await cluster(2)
+    const [server] = servers
+    const beat = (marked: boolean) =>
+      master.call(server!.peer, 'nodeHeartbeat', { node: server!.node, disks: [diskReport('disk-s1', { marked })] })
+    await beat(true)
+    await master.clock.pass(10)
+    expect(master.state.disk(server!.disk)!.draining).toBe(true)
+    await beat(false)
+    await master.clock.pass(10)
+    expect(master.state.disk(server!.disk)!.draining).toBe(false)
+  })
+
+  test('a chunkserver that comes back has the numbers it had; a copy of its identity is refused', async () => {
+    const { master, servers } = await cluster(1)
+    const [server] = servers
+    const { node, disk } = server!
+    server!.peer.close()
+    await server!.join(master)
+    expect([server!.node, server!.disk]).toEqual([node, disk])
+    const register = {
+      uuid: 'node-s1',
+      name: 'twin',
+      host: '127.0.0.1',
+      port: 9,
+      version: '0',
+      disks: [diskReport('disk-s1')],
+    }
+    await expect(master.call(new TestPeer('chunkserver', 'twin'), 'nodeRegister', register)).rejects.toMatchObject({
+      code: 'EEXIST',
+    })
+  })
+
+  test('a heartbeat with a disk that the master does not know asks for a new registration', async () => {
+    const { master, servers } = await cluster(1)
+    const [server] = servers
+    const disks = [diskReport('disk-s1'), diskReport('brand-new')]
+    await expect(master.call(server!.peer, 'nodeHeartbeat', { node: server!.node, disks })).rejects.toMatchObject({
+      code: 'ESTALE',
+    })
+  })
+})
+
+describe('what is not needed any more', () => {
+  test('a chunk without live bytes is deleted after its grace, on every disk', async () => {
+    const { master, mount, servers } = await cluster(2)
+    const { chunk, ino } = await writeFile(master, mount, servers, 'f', 1000)
+    await master.clock.pass(1_000)
+    await master.call(mount.peer, 'release', { session: mount.session, inos: [ino] })
+    await mount.unlink('f')
+    await master.clock.pass(50_000)
+    expect(servers.every((server) => server.held.has(chunk))).toBe(true)
+    await master.clock.pass(20_000)
+    expect(master.state.chunk(chunk)).toBeUndefined()
+    expect(servers.some((server) => server.held.has(chunk))).toBe(false)
+  })
+
+  test('a file on a chunkserver that was away while its chunk was forgotten goes when it is back', async () => {
+    const { master, mount, servers } = await cluster(2)
+    const { chunk, ino } = await writeFile(master, mount, servers, 'f', 1000)
+    await master.clock.pass(1_000)
+    servers[1]!.peer.close()
+    await master.call(mount.peer, 'release', { session: mount.session, inos: [ino] })
+    await mount.unlink('f')
+    await master.clock.pass(2 * MINUTE)
+    expect(master.state.chunk(chunk)).toBeUndefined()
+    expect(servers[1]!.held.has(chunk)).toBe(true)
+    await servers[1]!.join(master)
+    await master.clock.pass(MINUTE)
+    expect(servers[1]!.held.has(chunk)).toBe(false)
+  })
+
+  test('the trash is emptied when its time is over, and can be listed, restored and purged before', async () => {
+    const { master, mount, servers, admin } = await cluster(2, { trashRetentionMs: 60 * MINUTE })
+    for (const name of ['a', 'b', 'c']) {
+      const { ino } = await writeFile(master, mount, servers, name, 1000)
+      await master.call(mount.peer, 'release', { session: mount.session, inos: [ino] })
+      await mount.unlink(name)
+    }
+    const list = await master.call(admin, 'trashList', { cursor: '', limit: 10, match: '' })
+    expect(list.entries.map((entry) => entry.path).sort()).toEqual(['/a', '/b', '/c'])
+    const first = await master.call(admin, 'trashList', { cursor: '', limit: 1, match: '' })
+    const rest = await master.call(admin, 'trashList', { cursor: first.cursor, limit: 10, match: '' })
+    expect(first.entries.length + rest.entries.length).toBe(3)
+    const numberOf = (path: string) => list.entries.find((entry) => entry.path === path)!.ino as never
+    const restored = await master.call(admin, 'trashRestore', {
+      stamp: ADMIN,
+      ino: numberOf('/a'),
+      path: '/new/place/a',
+    })
+    expect(restored.path).toBe('/new/place/a')
+    expect(await master.call(admin, 'fileInfo', { path: '/new/place/a' })).toMatchObject({ size: 1000, used: 1000 })
+    expect((await master.call(admin, 'trashPurge', { stamp: ADMIN, inos: [numberOf('/b')] })).purged).toBe(1)
+    await master.clock.pass(61 * MINUTE)
+    expect(master.state.counters().trashed).toBe(0)
+    expect(await master.call(admin, 'trashList', { cursor: '', limit: 10, match: '' })).toEqual({
+      entries: [],
+      cursor: '',
+    })
+  })
+
+  test('what is left of half-dead chunks is moved together, and the old ones go', async () => {
+    const { master, mount, servers } = await cluster(2)
+    const size = 8 * 2 ** 20
+    const file = await writeFile(master, mount, servers, 'f', size)
+    await master.clock.pass(1_000)
+    const change = { size: 2 ** 20 }
+    await master.call(mount.peer, 'setattr', { stamp: mount.stamp(), ino: file.ino, change })
+    await master.clock.pass(3 * MINUTE)
+    const { extents } = master.state.extentsFrom(file.ino, 0, 10)
+    expect(extents).toHaveLength(1)
+    expect(extents[0]!.chunk).not.toBe(file.chunk)
+    expect(master.state.chunk(extents[0]!.chunk)).toMatchObject({ state: 'sealed', length: 2 ** 20, live: 2 ** 20 })
+    expect(master.state.chunk(file.chunk)).toBeUndefined()
+  })
+
+  test('a rewrite that fails moves nothing and leaves nothing behind', async () => {
+    const { master, mount, servers } = await cluster(2)
+    const file = await writeFile(master, mount, servers, 'f', 8 * 2 ** 20)
+    for (const server of servers)
+      server.peer.answers.orderCompact = () => {
+        throw new FsError('EBADMSG')
+      }
+    await master.clock.pass(1_000)
+    await master.call(mount.peer, 'setattr', { stamp: mount.stamp(), ino: file.ino, change: { size: 2 ** 20 } })
+    await master.clock.pass(3 * MINUTE)
+    expect(master.state.extentsFrom(file.ino, 0, 10).extents[0]!.chunk).toBe(file.chunk)
+    const { safe, open } = master.state.counters()
+    expect({ safe, open }).toEqual({ safe: 1, open: 0 })
+  })
+
+  test('a chunk that a killed master was filling is ended at the next start', async () => {
+    const { master, servers } = await cluster(2)
+    await master.master.loop.command(() => ({
+      ok: { kind: 'compactBegun', chunk: master.state.nextIds().chunk, disks: servers.map((s) => s.disk), copies: 2 },
+    }))
+    running = await master.restarted()
+    expect(running.state.counters().open).toBe(1)
+    running.work()
+    await running.clock.pass(1_000)
+    expect(running.state.counters().open).toBe(0)
+  })
+})
+
+describe('cost', () => {
+  test('healthy chunks are not looked at again', async () => {
+    const { master, mount, servers } = await cluster(2)
+    for (let i = 0; i < 50; i++) await writeFile(master, mount, servers, `f${i}`, 1000)
+    await master.clock.pass(10_000)
+    let reads = 0
+    const read = master.state.chunk.bind(master.state)
+    master.state.chunk = (chunk) => {
+      reads++
+      return read(chunk)
+    }
+    await master.clock.pass(10 * MINUTE)
+    expect(reads).toBe(0)
+  })
+})

@@ -1,0 +1,197 @@
+/*
+ * Bytes that stay: keys, values and changelog records as they are on the disks of those who use this. A change here is a
+ * change of format: records only grow at their end, and what was written before must still be read.
+ */
+
+import { describe, expect, it } from 'vitest'
+import { FILE_TYPE_NAMES } from '../../../src/base/attr.ts'
+import type { ChunkId, Ino, SessionId } from '../../../src/base/ids.ts'
+import { type CommandName, commands } from '../../../src/master/core/commands.ts'
+import { nameHash } from '../../../src/master/core/dentries.ts'
+import {
+  bucketRecord,
+  chunkRecord,
+  decodeRecord,
+  encodeRecord,
+  type InodeRecord,
+  inodeRecord,
+  pack,
+  unpack,
+} from '../../../src/master/core/records.ts'
+import { decodeChangelog, encodeChangelog } from '../../../src/master/core/state.ts'
+import { after, afterNum, key, num, numAt, tables } from '../../../src/master/core/tables.ts'
+import { chance, create } from './support.ts'
+
+const hex = (value: Uint8Array | string) => Buffer.from(value as string, 'latin1').toString('hex')
+
+const file: InodeRecord = {
+  attr: {
+    ino: 70_000 as Ino,
+    type: 'file',
+    mode: 0o644,
+    nlink: 1,
+    uid: 1000,
+    gid: 1000,
+    rdev: 0,
+    size: 4096,
+    used: 4096,
+    atime: { sec: 1_700_000_000, nsec: 5 },
+    mtime: { sec: 1_700_000_000, nsec: 5 },
+    ctime: { sec: 1_700_000_001, nsec: 123_456_789 },
+    hasXattr: false,
+    version: 2,
+  },
+  parent: 2 as Ino,
+  name: '',
+  entries: 0,
+  xattrBytes: 0,
+  copies: 0,
+  retentionMs: undefined,
+  target: '',
+  trashedUntil: undefined,
+  doomed: false,
+}
+const envelope = { index: 9, sec: 1_700_000_000, nsec: 1, session: 3 as SessionId, seq: 4, acked: 2 }
+
+describe('keys', () => {
+  it('write numbers with their length, so that byte order is number order', () => {
+    expect(hex(num(0))).toBe('00')
+    expect(hex(num(255))).toBe('01ff')
+    expect(hex(num(256))).toBe('020100')
+    expect(hex(num(0x1_0000_0000))).toBe('050100000000')
+    expect(hex(num(Number.MAX_SAFE_INTEGER))).toBe('071fffffffffffff')
+  })
+
+  it('of random numbers sort as the numbers do, and can be read again', () => {
+    const seed = Date.now() % 1_000_000
+    const below = chance(seed)
+    let last = 0
+    for (let i = 0; i < 2000; i++) {
+      const n = Math.floor(2 ** below(53)) + below(1000)
+      expect(num(n) < num(last), `seed ${seed}`).toBe(n < last)
+      const at = `xx${num(n)}${num(last)}`
+      expect(numAt(at, 2)).toBe(n)
+      expect(numAt(at, afterNum(at, 2))).toBe(last)
+      last = n
+    }
+  })
+
+  it('of each kind keep their bytes', () => {
+    expect(hex(key.inode(1 as Ino))).toBe('690101')
+    expect(hex(key.dentry(1 as Ino, 0x0102_0304_0506))).toBe('640101010203040506')
+    expect(hex(key.extent(300 as Ino, 65536))).toBe('6502012c03010000')
+    expect(hex(key.reverse(7 as ChunkId, 1 as Ino, 0))).toBe('720107010100')
+    expect(hex(key.reply(3 as SessionId, 4))).toBe('7901030104')
+    expect(hex(key.changelog(9))).toBe('670109')
+    expect(hex(key.xattr(1 as Ino, 'user.a'))).toBe('780101757365722e61')
+  })
+
+  it('of all tables begin with chars of their own', () => {
+    const prefixes = Object.values(tables).map((table) => table.prefix)
+    expect(new Set(prefixes).size).toBe(prefixes.length)
+    for (const prefix of prefixes) expect(after(prefix) > `${prefix}\xff\xff`).toBe(true)
+  })
+})
+
+describe('name hashes', () => {
+  it('stay what they are', () => {
+    expect(nameHash('a', [1, 2])).toBe(GOLDEN.hashA)
+    expect(nameHash('caf\xe9', [1, 2])).toBe(GOLDEN.hashCafe)
+  })
+
+  it('of a million names hardly meet, and depend on the salt', () => {
+    const seen = new Set<number>()
+    for (let i = 0; i < 1_000_000; i++) seen.add(nameHash(`file-${i}.txt`, [11, 22]))
+    // 10^12 / 2 pairs over 2^48 values: fewer than one in a hundred tries has a single pair.
+    expect(1_000_000 - seen.size).toBeLessThanOrEqual(1)
+    expect(nameHash('a', [1, 2])).not.toBe(nameHash('a', [1, 3]))
+  })
+})
+
+describe('values', () => {
+  it('of a plain file are short: defaults at the end and repeated times are not written', () => {
+    const value = pack(inodeRecord.encode(file))
+    expect(hex(value)).toBe(GOLDEN.file)
+    expect(inodeRecord.decode(unpack(value), file.attr.ino)).toEqual(file)
+  })
+
+  it('of inodes with everything are read as they were written', () => {
+    for (const type of FILE_TYPE_NAMES) {
+      const record: InodeRecord = {
+        ...file,
+        attr: {
+          ...file.attr,
+          type,
+          rdev: 0xffff_ffff,
+          hasXattr: true,
+          size: 2 ** 44,
+          atime: { sec: -5, nsec: 999_999_999 },
+        },
+        name: 'd\xe9',
+        entries: 12,
+        xattrBytes: 77,
+        copies: 3,
+        retentionMs: 0,
+        target: '../x',
+        trashedUntil: 4_000_000_000,
+        doomed: true,
+      }
+      expect(inodeRecord.decode(unpack(pack(inodeRecord.encode(record))), record.attr.ino)).toEqual(record)
+    }
+  })
+
+  it('of names and chunks keep their bytes', () => {
+    const bucket = [{ slot: 0, name: 'caf\xe9', ino: 5 as Ino, type: 'file' as const }]
+    expect(hex(pack(bucketRecord.encode(bucket)))).toBe(GOLDEN.bucket)
+    expect(bucketRecord.decode(unpack(Buffer.from(GOLDEN.bucket, 'hex')))).toEqual(bucket)
+    const chunk = {
+      version: 1,
+      state: 'sealed' as const,
+      session: 3 as SessionId,
+      length: 100,
+      live: 90,
+      copies: 2,
+      createdSec: 1,
+      disks: [1, 2] as never[],
+      unsealed: [],
+      deadSec: undefined,
+    }
+    expect(hex(encodeRecord(chunkRecord, chunk))).toBe(GOLDEN.chunk)
+    expect(decodeRecord(chunkRecord, Buffer.from(GOLDEN.chunk, 'hex'), 'chunk')).toEqual(chunk)
+  })
+})
+
+describe('changelog records', () => {
+  it('are [envelope, command, fields, errno]', () => {
+    const command = create(5 as Ino, 1 as Ino, 'a')
+    const value = encodeChangelog(envelope, command, 'EEXIST')
+    expect(hex(value)).toBe(GOLDEN.changelog)
+    expect(decodeChangelog(Buffer.from(GOLDEN.changelog, 'hex'))).toEqual({ envelope, command, errno: 'EEXIST' })
+  })
+
+  it('of every command are read as they were written', () => {
+    const seed = Date.now() % 1_000_000
+    const below = chance(seed)
+    for (const kind of Object.keys(commands) as CommandName[])
+      for (let i = 0; i < 20; i++) {
+        const fields = commands[kind].fields.sample(below) as object
+        const command = { kind, ...fields } as never
+        const read = decodeChangelog(encodeChangelog(envelope, command, undefined))
+        expect(read, `seed ${seed}, ${kind}`).toEqual({ envelope, command, errno: undefined })
+      }
+  })
+
+  it('have numbers of commands that are used once', () => {
+    const ids = Object.values(commands).map((row) => row.id)
+    expect(new Set(ids).size).toBe(ids.length)
+  })
+})
+
+const GOLDEN = {
+  hashA: 134468871967484,
+  hashCafe: 142480561029907,
+  file: 'dc00100104cd01a401cd03e8cd03e8cd1000cd1000ce6553f101ce075bcd15ce6553f10005c0c00202',
+  bucket: '9400a5636166c3a90504',
+  chunk: '9a010203645a020192010290c0',
+  changelog: '949609ce6553f100010304020b9901a16105cd01a4000708c2c211',
+}

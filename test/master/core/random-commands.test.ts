@@ -1,0 +1,463 @@
+/*
+ * Random command sequences over both stores and a naive model of a filesystem: trees of plain objects, files as arrays
+ * that say for every byte which byte of which chunk it is. Replies, errnos, names and bytes must agree, and the state
+ * with itself, after every command.
+ */
+
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import type { Ino } from '../../../src/base/ids.ts'
+import { check, checkPage } from '../../../src/master/core/check.ts'
+import type { Command } from '../../../src/master/core/commands.ts'
+import { State } from '../../../src/master/core/state.ts'
+import { LmdbStore } from '../../../src/master/lmdb-store.ts'
+import { MemoryStore } from '../../../src/master/memory-store.ts'
+import { Bench, chance, create, make, rename, unlink } from './support.ts'
+
+interface Node {
+  ino: number
+  type: string
+  nlink: number
+  children: Map<string, Node>
+  bytes: (string | undefined)[]
+}
+
+/** The oracle. Every method answers an errno or undefined. */
+class Model {
+  readonly root: Node = { ino: 1, type: 'dir', nlink: 2, children: new Map(), bytes: [] }
+  /** Everything with a name. */
+  readonly nodes = new Map<number, Node>([[1, this.root]])
+  parentOf(dir: Node): Node | undefined {
+    for (const node of this.nodes.values())
+      if (node.type === 'dir') for (const child of node.children.values()) if (child === dir) return node
+    return undefined
+  }
+  within(node: Node, top: Node): boolean {
+    for (let at: Node | undefined = node; at !== undefined; at = this.parentOf(at)) if (at === top) return true
+    return false
+  }
+  dir(ino: number): Node | string {
+    const node = this.nodes.get(ino)
+    return node === undefined ? 'ESTALE' : node.type === 'dir' ? node : 'ENOTDIR'
+  }
+  add(ino: number, parent: number, name: string, type: string): string | undefined {
+    const dir = this.dir(parent)
+    if (typeof dir === 'string') return dir
+    if (dir.children.has(name)) return 'EEXIST'
+    const node: Node = { ino, type, nlink: type === 'dir' ? 2 : 1, children: new Map(), bytes: [] }
+    dir.children.set(name, node)
+    if (type === 'dir') dir.nlink += 1
+    this.nodes.set(ino, node)
+    return undefined
+  }
+  drop(dir: Node, name: string): void {
+    const node = dir.children.get(name)!
+    dir.children.delete(name)
+    if (node.type === 'dir') dir.nlink -= 1
+    this.lost(node)
+  }
+  lost(node: Node): void {
+    node.nlink -= node.type === 'dir' ? 2 : 1
+    if (node.nlink === 0) this.nodes.delete(node.ino)
+  }
+  unlink(parent: number, name: string): string | undefined {
+    const dir = this.dir(parent)
+    if (typeof dir === 'string') return dir
+    const node = dir.children.get(name)
+    if (node === undefined) return 'ENOENT'
+    if (node.type === 'dir') return 'EISDIR'
+    this.drop(dir, name)
+    return undefined
+  }
+  rmdir(parent: number, name: string): string | undefined {
+    const dir = this.dir(parent)
+    if (typeof dir === 'string') return dir
+    const node = dir.children.get(name)
+    if (node === undefined) return 'ENOENT'
+    if (node.type !== 'dir') return 'ENOTDIR'
+    if (node.children.size > 0) return 'ENOTEMPTY'
+    this.drop(dir, name)
+    return undefined
+  }
+  link(ino: number, parent: number, name: string): string | undefined {
+    const node = this.nodes.get(ino)
+    if (node === undefined) return 'ESTALE'
+    const dir = this.dir(parent)
+    if (typeof dir === 'string') return dir
+    if (node.type === 'dir') return 'EPERM'
+    if (dir.children.has(name)) return 'EEXIST'
+    dir.children.set(name, node)
+    node.nlink += 1
+    return undefined
+  }
+  rename(
+    parent: number,
+    name: string,
+    newParent: number,
+    newName: string,
+    noReplace: boolean,
+    exchange: boolean,
+  ): string | undefined {
+    if (noReplace && exchange) return 'EINVAL'
+    const from = this.dir(parent)
+    if (typeof from === 'string') return from
+    const to = this.dir(newParent)
+    if (typeof to === 'string') return to
+    const source = from.children.get(name)
+    if (source === undefined) return 'ENOENT'
+    const target = to.children.get(newName)
+    if (target !== undefined && noReplace) return 'EEXIST'
+    if (target === undefined && exchange) return 'ENOENT'
+    if (source.type === 'dir' && this.within(to, source)) return 'EINVAL'
+    if (target?.type === 'dir' && this.within(from, target)) return exchange ? 'EINVAL' : 'ENOTEMPTY'
+    if (source === target) return undefined
+    if (target !== undefined && !exchange) {
+      if (source.type === 'dir' && target.type !== 'dir') return 'ENOTDIR'
+      if (source.type !== 'dir' && target.type === 'dir') return 'EISDIR'
+      if (target.children.size > 0) return 'ENOTEMPTY'
+      this.drop(to, newName)
+    }
+    from.children.delete(name)
+    if (source.type === 'dir') from.nlink -= 1
+    if (exchange && target !== undefined) {
+      if (target.type === 'dir') to.nlink -= 1
+      from.children.set(name, target)
+      if (target.type === 'dir') from.nlink += 1
+    }
+    to.children.set(newName, source)
+    if (source.type === 'dir') to.nlink += 1
+    return undefined
+  }
+}
+
+const NAMES = ['a', 'b', 'c', 'd', 'caf\xe9']
+
+/** One bench per store gets the same commands; the model says what has to come of them. */
+class Trial {
+  readonly model = new Model()
+  readonly benches: Bench[]
+  readonly below: (n: number) => number
+  readonly chunks: { chunk: number; length: number }[] = []
+  session = 0
+  constructor(benches: Bench[], seed: number) {
+    this.benches = benches
+    this.below = chance(seed)
+    for (const bench of benches) {
+      bench.disks()
+      this.session = bench.session()
+    }
+  }
+  get bench(): Bench {
+    return this.benches[0]!
+  }
+  do(command: Command, expected: string | undefined | 'any'): void {
+    const [first, ...others] = this.benches.map((bench) => bench.apply(command, this.session))
+    for (const other of others) expect(other).toEqual(first)
+    const { result } = first!
+    if (expected !== 'any') expect('errno' in result ? result.errno : undefined, JSON.stringify(command)).toBe(expected)
+  }
+  pick<T>(list: readonly T[]): T {
+    return list[this.below(list.length)]!
+  }
+  ino(type?: string): number {
+    const nodes = [...this.model.nodes.values()].filter((node) => type === undefined || node.type === type)
+    return nodes.length === 0 || this.below(40) === 0 ? 99_999 : this.pick(nodes).ino
+  }
+  parent(): Ino {
+    return (this.below(12) === 0 ? this.ino() : this.ino('dir')) as Ino
+  }
+
+  step(): unknown {
+    const { model, below } = this
+    const name = this.pick(NAMES)
+    const parent = this.parent()
+    const next = this.bench.next()
+    switch (below(16)) {
+      case 0:
+        return this.do(make(next, parent, name, 'dir'), model.add(next, parent, name, 'dir'))
+      case 1:
+      case 2: {
+        const dir = model.dir(parent)
+        const exclusive = below(3) === 0
+        const truncate = below(2) === 0
+        const old = typeof dir === 'string' ? undefined : dir.children.get(name)
+        let expected = old === undefined || exclusive ? model.add(next, parent, name, 'file') : undefined
+        if (old !== undefined && !exclusive) expected = old.type === 'dir' ? 'EISDIR' : undefined
+        if (old?.type === 'file' && expected === undefined && truncate) old.bytes = []
+        return this.do(create(next, parent, name, { exclusive, truncate }), expected)
+      }
+      case 3: {
+        const made = make(next, parent, name, 'symlink', 0o777, { target: 'x/y' })
+        return this.do(made, model.add(next, parent, name, 'symlink'))
+      }
+      case 4:
+        return this.do(unlink(parent, name), model.unlink(parent, name))
+      case 5:
+        return this.do({ kind: 'rmdir', parent, name }, model.rmdir(parent, name))
+      case 6:
+      case 7: {
+        const newParent = this.parent()
+        const newName = this.pick(NAMES)
+        const noReplace = below(4) === 0
+        const exchange = below(4) === 0
+        return this.do(
+          rename(parent, name, newParent, newName, { noReplace, exchange }),
+          model.rename(parent, name, newParent, newName, noReplace, exchange),
+        )
+      }
+      case 8: {
+        const ino = this.ino() as Ino
+        return this.do({ kind: 'link', ino, newParent: parent, newName: name }, model.link(ino, parent, name))
+      }
+      case 9:
+        return this.resize()
+      case 10:
+        return this.openOrSeal()
+      case 11:
+        return this.fallocate()
+      case 12:
+        return this.share()
+      case 13:
+        return this.collect()
+      default:
+        return this.write()
+    }
+  }
+
+  file(): Node | undefined {
+    const files = [...this.model.nodes.values()].filter((node) => node.type === 'file')
+    return files.length === 0 ? undefined : this.pick(files)
+  }
+  resize(): void {
+    const file = this.file()
+    if (file === undefined) return
+    const size = this.below(120)
+    file.bytes.length = size
+    this.do({ kind: 'setattr', ino: file.ino as Ino, change: { size } }, undefined)
+  }
+  openOrSeal(): void {
+    const old = this.chunks.length > 3 ? this.chunks.shift() : undefined
+    if (old !== undefined) {
+      this.do({ kind: 'chunkSeal', chunk: old.chunk, length: old.length, failed: [] } as unknown as Command, undefined)
+      if (old.length > 0)
+        this.do({ kind: 'chunkSealed', chunk: old.chunk, disks: [1] } as unknown as Command, undefined)
+      return
+    }
+    const { chunk } = this.bench.state.nextIds()
+    this.chunks.push({ chunk, length: 0 })
+    const disks = [1, 2 + this.below(2)]
+    this.do({ kind: 'chunkOpen', chunks: [{ chunk, disks }], copies: 2 } as unknown as Command, undefined)
+  }
+  write(): void {
+    const file = this.file()
+    if (file === undefined || this.chunks.length === 0) return
+    const extents = Array.from({ length: 1 + this.below(3) }, () => {
+      const target = this.pick(this.chunks)
+      const extent = {
+        offset: this.below(100),
+        length: 1 + this.below(30),
+        chunk: target.chunk,
+        chunkOffset: this.below(3) === 0 ? this.below(target.length + 1) : target.length,
+      }
+      target.length = Math.max(target.length, extent.chunkOffset + extent.length)
+      for (let i = 0; i < extent.length; i++)
+        file.bytes[extent.offset + i] = `${extent.chunk}:${extent.chunkOffset + i}`
+      return extent
+    })
+    const ino = file.ino
+    this.do({ kind: 'commit', files: [{ ino, extents }] } as unknown as Command, undefined)
+  }
+  fallocate(): void {
+    const file = this.file()
+    if (file === undefined) return
+    const what = this.pick(['reserve', 'punch', 'zero'] as const)
+    const keepSize = what === 'punch' || this.below(2) === 0
+    const offset = this.below(100)
+    const length = 1 + this.below(60)
+    const size = file.bytes.length
+    if (what !== 'reserve') for (let i = offset; i < Math.min(offset + length, size); i++) file.bytes[i] = undefined
+    if (!keepSize) file.bytes.length = Math.max(size, offset + length)
+    this.do({ kind: 'fallocate', ino: file.ino as Ino, what, keepSize, offset, length }, undefined)
+  }
+  share(): void {
+    const source = this.file()
+    const target = this.file()
+    if (source === undefined || target === undefined) return
+    const sourceOffset = this.below(100)
+    const targetOffset = this.below(100)
+    const wanted = this.below(80)
+    const length = Math.max(0, Math.min(wanted, source.bytes.length - sourceOffset))
+    const overlaps = source === target && sourceOffset < targetOffset + length && targetOffset < sourceOffset + length
+    if (!overlaps && length > 0) {
+      const copied = Array.from({ length }, (_, i) => source.bytes[sourceOffset + i])
+      target.bytes.length = Math.max(target.bytes.length, targetOffset + length)
+      for (let i = 0; i < length; i++) target.bytes[targetOffset + i] = copied[i]
+    }
+    this.do(
+      {
+        kind: 'copyRange',
+        source: source.ino as Ino,
+        sourceOffset,
+        target: target.ino as Ino,
+        targetOffset,
+        length: wanted,
+      },
+      overlaps ? 'EINVAL' : undefined,
+    )
+  }
+  /** What the master does by itself. */
+  collect(): void {
+    const { state } = this.bench
+    const session = this.session
+    this.session = 0
+    switch (this.below(4)) {
+      case 0:
+        this.do({ kind: 'trashPurge', inos: state.trashPage(undefined, 3).map(({ ino }) => ino) }, undefined)
+        break
+      case 1:
+        this.do({ kind: 'chunksForgotten', chunks: state.deadBefore(10 ** 9, 2) }, undefined)
+        for (const chunk of this.chunks)
+          chunk.length = Math.max(chunk.length, state.chunk(chunk.chunk as never)!.length)
+        break
+      case 2: {
+        const trashed = state.trashPage(undefined, 10)
+        if (trashed.length === 0) break
+        const { ino, record } = this.pick(trashed)
+        const dir = this.model.nodes.get(record.parent)
+        const parent = dir?.type === 'dir' ? dir : undefined
+        // Without its directory the way depends on names that exist by chance: not the model's business.
+        if (parent === undefined) break
+        const taken = parent.children.has(record.name)
+        const length = state.inode(ino)!.attr.size
+        const bytes = bytesOf(state, ino, length)
+        if (!taken) this.model.add(ino, parent.ino, record.name, 'file')
+        const node = this.model.nodes.get(ino)
+        if (!taken && node !== undefined) node.bytes = bytes
+        this.do({ kind: 'trashRestore', ino, path: undefined, newInos: undefined }, taken ? 'EEXIST' : undefined)
+        break
+      }
+      default:
+        this.compact()
+    }
+    this.session = session
+  }
+  compact(): void {
+    const { state } = this.bench
+    const [old] = state.sparsePage(0, 10)
+    if (old === undefined) return
+    const { chunk } = state.nextIds()
+    const owners = state.extentsInChunk(old, undefined, 100)
+    let at = 0
+    const moves = owners.map(({ ino, extent }) => {
+      const move = {
+        ino,
+        offset: extent.offset,
+        length: extent.length,
+        oldChunk: old,
+        oldOffset: extent.chunkOffset,
+        newOffset: at,
+      }
+      at += extent.length
+      const node = this.model.nodes.get(ino)
+      for (let i = 0; node !== undefined && i < extent.length; i++)
+        node.bytes[extent.offset + i] = `${chunk}:${move.newOffset + i}`
+      return move
+    })
+    this.do({ kind: 'compactBegun', chunk, disks: [1, 2], copies: 2 } as unknown as Command, undefined)
+    this.do({ kind: 'relocate', chunk, length: at, moves } as unknown as Command, undefined)
+    this.do({ kind: 'chunkSealed', chunk, disks: [1, 2] } as unknown as Command, undefined)
+  }
+
+  compare(): void {
+    for (const bench of this.benches) {
+      const { state } = bench
+      for (const node of this.model.nodes.values()) {
+        const attr = state.attr(node.ino as Ino)!
+        expect(attr.nlink).toBe(node.nlink)
+        expect(attr.type).toBe(node.type)
+        if (node.type === 'file') {
+          expect(attr.size).toBe(node.bytes.length)
+          const bytes = bytesOf(state, node.ino as Ino, attr.size)
+          expect(bytes).toEqual(Array.from({ length: attr.size }, (_, i) => node.bytes[i]))
+        }
+        if (node.type !== 'dir') continue
+        const { entries, end } = state.readdirPage(node.ino as Ino, 0, 1000)
+        expect(end).toBe(true)
+        expect(Object.fromEntries(entries.map((entry) => [entry.name, entry.ino]))).toEqual(
+          Object.fromEntries([...node.children].map(([name, child]) => [name, child.ino])),
+        )
+      }
+    }
+  }
+}
+
+function bytesOf(state: State, ino: Ino, size: number): (string | undefined)[] {
+  const bytes = new Array<string | undefined>(size).fill(undefined)
+  for (const { offset, length, chunk, chunkOffset } of state.extentsFrom(ino, 0, 10_000).extents)
+    for (let i = 0; i < length; i++) bytes[offset + i] = `${chunk}:${chunkOffset + i}`
+  return bytes
+}
+
+function dump(bench: Bench): [string, string][] {
+  const rows: [string, string][] = []
+  bench.store.scan({ from: 'A', to: 'z\xff' }, (key, value) => {
+    rows.push([key, Buffer.from(value).toString('hex')])
+    return true
+  })
+  return rows
+}
+
+describe('random commands', () => {
+  let dir: string
+  let lmdb: LmdbStore
+  beforeEach(() => {
+    dir = mkdtempSync(join(tmpdir(), 'holdfast-core-'))
+    lmdb = LmdbStore.open(dir, { takeOverBytes: 8192 })
+  })
+  afterEach(async () => {
+    await lmdb.close()
+    rmSync(dir, { recursive: true, force: true })
+  })
+
+  const base = Number(process.env.SEED ?? Math.floor(Date.now() % 1_000_000))
+  for (let i = 0; i < 6; i++) {
+    const seed = base + i
+    it(`agree with a naive model on both stores (seed ${seed})`, async () => {
+      const trial = new Trial([new Bench(new MemoryStore()), new Bench(lmdb)], seed)
+      for (let n = 0; n < 400; n++) {
+        trial.step()
+        // LMDB takes over in between, at every stage of which reads must be right.
+        if (n % 5 === 4) await new Promise((resolve) => setImmediate(resolve))
+        if (n % 10 === 9) expect(check(trial.bench.state)).toEqual([])
+        if (n % 40 === 39) trial.compare()
+      }
+      trial.compare()
+      const [memory, disk] = trial.benches
+      expect(dump(disk!)).toEqual(dump(memory!))
+      for (const bench of trial.benches) expect(check(bench.state)).toEqual([])
+      // Decoded records that are held and the bytes in the store say the same.
+      expect(check(new State(lmdb))).toEqual([])
+      let cursor = ''
+      do {
+        const page = checkPage(disk!.state, cursor, 7)
+        expect(page.findings).toEqual([])
+        cursor = page.cursor
+      } while (cursor !== '')
+    })
+  }
+
+  it('replayed from the changelog give the same state', () => {
+    const trial = new Trial([new Bench(new MemoryStore())], base)
+    for (let n = 0; n < 300; n++) trial.step()
+    const copy = new Bench(new MemoryStore())
+    const { state } = trial.bench
+    for (const { envelope, command, errno } of state.changelog(1, 100_000)) {
+      copy.sec = envelope.sec - 1
+      const { result } = copy.apply(command, envelope.session, envelope.seq, envelope.acked)
+      expect('errno' in result ? result.errno : undefined).toBe(errno)
+    }
+    expect(dump(copy)).toEqual(dump(trial.bench))
+  })
+})

@@ -1,0 +1,142 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, describe, expect, test } from 'vitest'
+import type { Log } from '../../src/base/world.ts'
+import type { MasterConfig } from '../../src/config/tables.ts'
+import { hostClock, hostRandom } from '../../src/host/clock.ts'
+import { hostNet } from '../../src/host/net.ts'
+import { run } from '../../src/master/daemon.ts'
+import { connectLink } from '../../src/wire/connect.ts'
+import type { Peer } from '../../src/wire/peer.ts'
+
+const dirs: string[] = []
+const stops: (() => Promise<void>)[] = []
+afterEach(async () => {
+  for (const stop of stops.splice(0)) await stop()
+  for (const dir of dirs.splice(0)) await rm(dir, { recursive: true, force: true })
+})
+
+async function newDir(): Promise<string> {
+  const dir = await mkdtemp(join(tmpdir(), 'holdfast-master-'))
+  dirs.push(dir)
+  return dir
+}
+
+interface Running {
+  readonly port: number
+  readonly cluster: string
+  connect(cluster?: string): Promise<Peer>
+  stop(): Promise<void>
+}
+
+async function start(dataDir: string, id = ''): Promise<Running> {
+  const config: MasterConfig = {
+    cluster: { id },
+    log: { level: 'info', file: '' },
+    dataDir,
+    listenHost: '127.0.0.1',
+    listenPort: 0,
+    copies: 2,
+    graceMs: 600_000,
+    trashRetentionMs: 86_400_000,
+    sessionTimeoutMs: 30_000,
+    deadGraceMs: 60_000,
+    heartbeatMs: 2000,
+    repairParallel: 4,
+    repairBytesPerSecond: 0,
+    compactBelowPercent: 50,
+  }
+  const controller = new AbortController()
+  let ready: (fields: { port: number; cluster: string }) => void = () => undefined
+  const isReady = new Promise<{ port: number; cluster: string }>((resolve) => {
+    ready = resolve
+  })
+  const ignore = (): void => undefined
+  const log: Log = {
+    debug: ignore,
+    info: (fields, message) => {
+      if (message === 'master is ready') ready(fields as { port: number; cluster: string })
+    },
+    warn: ignore,
+    error: ignore,
+    child: () => log,
+  }
+  const world = { clock: hostClock, random: hostRandom, net: hostNet, log }
+  const ended = run(config, world, controller.signal)
+  const { port, cluster } = await Promise.race([isReady, ended.then(() => Promise.reject(new Error('ended at once')))])
+  const peers: Peer[] = []
+  const stop = async (): Promise<void> => {
+    controller.abort()
+    await ended
+    for (const peer of peers) peer.close()
+  }
+  stops.push(stop)
+  return {
+    port,
+    cluster,
+    stop,
+    connect: async (expected = cluster) => {
+      const hello = { version: 1, cluster: expected, role: 'mount' as const, name: 'test' }
+      const peer = await connectLink(hostNet, '127.0.0.1', port, { hello, handlers: {}, clock: hostClock, log })
+      peers.push(peer)
+      return peer
+    },
+  }
+}
+
+describe('the master as a process', () => {
+  test('founds a filesystem at its first start and finds it again at the next, with all that was acknowledged', async () => {
+    const dir = await newDir()
+    const first = await start(dir)
+    const peer = await first.connect()
+    const { session } = (await peer.call('sessionOpen', { client: 'c', host: 'h', mountpoint: '/m', version: '0' }))
+      .reply
+    const root = (await peer.call('getattr', { session, ino: 1 as never })).reply
+    expect(root).toMatchObject({ type: 'dir', mode: 0o755, nlink: 2 })
+    const made = await Promise.all(
+      Array.from({ length: 300 }, (_, i) =>
+        peer.call('make', {
+          stamp: { session, seq: i + 1, acked: 0 },
+          parent: 1 as never,
+          name: `dir-${i}`,
+          type: 'dir',
+          mode: 0o755,
+          umask: 0,
+          uid: 1,
+          gid: 1,
+          rdev: 0,
+          target: '',
+        }),
+      ),
+    )
+    expect(made).toHaveLength(300)
+    await first.stop()
+
+    const second = await start(dir)
+    expect(second.cluster).toBe(first.cluster)
+    const again = await second.connect()
+    await again.call('sessionResume', { session, client: 'c', opens: [] })
+    const page = (await again.call('readdir', { session, ino: 1 as never, cookie: 0, limit: 4096 })).reply
+    expect(page.entries).toHaveLength(300)
+    expect(page.end).toBe(true)
+    const { work } = (await again.call('status', {})).reply
+    expect(work.map((w) => w.name)).toContain('repair')
+  })
+
+  test('refuses a mount of another cluster, and a directory of another cluster', async () => {
+    const dir = await newDir()
+    const master = await start(dir)
+    await expect(master.connect('ffff')).rejects.toMatchObject({ code: 'EPROTO' })
+    await master.stop()
+    await expect(start(dir, 'ffff')).rejects.toMatchObject({ code: 'EINVAL' })
+  })
+
+  test('takes over a directory whose owner was killed', async () => {
+    const dir = await newDir()
+    // No process has this number: the highest that Linux gives is 2^22.
+    await writeFile(join(dir, 'master.pid'), '99999999\n')
+    const master = await start(dir)
+    expect(master.port).toBeGreaterThan(0)
+  })
+})

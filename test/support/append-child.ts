@@ -1,0 +1,42 @@
+/* Appends to chunk 1 of the disk in its first argument until it is killed; prints the length after each answer. */
+
+import { unwrap } from '../../src/base/fault.ts'
+import { chunkId } from '../../src/base/ids.ts'
+import { parseDiskSpec } from '../../src/chunk/core/disk-spec.ts'
+import { Disk } from '../../src/chunk/disk.ts'
+import { RealDiskIo } from '../../src/chunk/disk-io.ts'
+import { hostClock, hostRandom } from '../../src/host/clock.ts'
+import { silentLog } from './manual-clock.ts'
+
+export const appendedByte = (at: number): number => (at * 31 + (at >> 8) + (at >> 16)) & 0xff
+
+async function main(root: string): Promise<void> {
+  const disk = new Disk(
+    new RealDiskIo(root),
+    unwrap(parseDiskSpec(`${root} =`)),
+    '',
+    '',
+    {
+      clock: hostClock,
+      random: hostRandom,
+      log: silentLog,
+    },
+    { changed: () => {}, damaged: () => {} },
+  )
+  await disk.attach()
+  const chunk = chunkId(1)
+  await disk.append(chunk, 0, [Buffer.alloc(0)], true)
+  let { length } = await disk.verify(chunk, false)
+  for (;;) {
+    // Small ones go the synchronous way, large ones the other; some are synced.
+    const bytes = hostRandom.below(3) === 0 ? 70_000 + hostRandom.below(70_000) : 1 + hostRandom.below(5000)
+    const data = Buffer.alloc(bytes)
+    for (let i = 0; i < bytes; i++) data[i] = appendedByte(length + i)
+    length = await disk.append(chunk, length, [data], false)
+    if (hostRandom.below(8) === 0) await disk.sync(chunk, length)
+    process.stdout.write(`${length}\n`)
+    if (length > 60 * 1024 * 1024) await new Promise(() => setInterval(() => {}, 1000))
+  }
+}
+
+if (process.argv[1]?.endsWith('append-child.ts') === true) void main(process.argv[2]!)

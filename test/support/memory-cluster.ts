@@ -1,0 +1,312 @@
+/*
+ * A whole cluster in this process: the real master over the in-memory store, real chunkservers over in-memory disks, real
+ * clients, and a network of function calls between them. No socket, no file, no thread; only the clock is real. Whatever
+ * has a state of its own can be ended without goodbye and started again on what it had written.
+ */
+
+import { FsError, unwrap } from '../../src/base/fault.ts'
+import type { Listener, Log, Random, World } from '../../src/base/world.ts'
+import { ChunkStore } from '../../src/chunk/chunk-store.ts'
+import { Copier } from '../../src/chunk/copier.ts'
+import { parseDiskSpec } from '../../src/chunk/core/disk-spec.ts'
+import { Disk } from '../../src/chunk/disk.ts'
+import { MasterLink } from '../../src/chunk/master-link.ts'
+import { Peers } from '../../src/chunk/peers.ts'
+import { dataHandlers, orderHandlers } from '../../src/chunk/service.ts'
+import { Filesystem, type FilesystemOptions } from '../../src/client/filesystem.ts'
+import { found } from '../../src/master/core/found.ts'
+import { State, transact } from '../../src/master/core/state.ts'
+import { MemoryStore } from '../../src/master/memory-store.ts'
+import { Master } from '../../src/master/service.ts'
+import { connectLink, serveLinks } from '../../src/wire/connect.ts'
+import type { Peer } from '../../src/wire/peer.ts'
+import { type CallName, type Hello, PROTOCOL_VERSION, type Reply, type Request } from '../../src/wire/protocol.ts'
+import type { StatusReport } from '../../src/wire/reports.ts'
+import { MemoryDisk } from './memory-disk.ts'
+import { MemoryNet } from './memory-net.ts'
+import { quietLog } from './quiet-log.ts'
+import { realClock } from './real-clock.ts'
+
+const CLUSTER = 'memory-cluster'
+const MASTER_PORT = 9460
+const CHUNKSERVER_PORT = 9461
+
+export interface MemoryClusterOptions {
+  readonly chunkservers?: number
+  readonly copies?: number
+  readonly graceMs?: number
+  readonly sessionTimeoutMs?: number
+  readonly trashRetentionMs?: number
+  readonly deadGraceMs?: number
+  readonly log?: Log
+}
+
+/** The same numbers for the same seed, so that a failure can be repeated. */
+export function seededRandom(seed: number): Random {
+  let state = seed >>> 0 || 1
+  const next = (): number => {
+    state ^= state << 13
+    state >>>= 0
+    state ^= state >>> 17
+    state ^= state << 5
+    state >>>= 0
+    return state
+  }
+  return {
+    below: (n) => (n <= 1 ? 0 : next() % n),
+    hex: (bytes) => Array.from({ length: bytes }, () => (next() & 0xff).toString(16).padStart(2, '0')).join(''),
+  }
+}
+
+export class MemoryCluster {
+  readonly net: MemoryNet = new MemoryNet()
+  readonly #world: World
+  readonly #options: Required<Omit<MemoryClusterOptions, 'log'>>
+  readonly #store = new MemoryStore()
+  #master: { master: Master; listener: Listener; stop: AbortController; work: Promise<void> } | undefined
+  readonly #chunkservers: MemoryChunkserver[] = []
+  readonly #clients: Filesystem[] = []
+  #admin: Peer | undefined
+
+  private constructor(options: MemoryClusterOptions) {
+    const random = seededRandom(Math.floor(Math.random() * 2 ** 31))
+    this.#world = { net: this.net, clock: realClock, random, log: options.log ?? quietLog }
+    this.#options = {
+      chunkservers: options.chunkservers ?? 3,
+      copies: options.copies ?? 2,
+      graceMs: options.graceMs ?? 600_000,
+      sessionTimeoutMs: options.sessionTimeoutMs ?? 30_000,
+      trashRetentionMs: options.trashRetentionMs ?? 0,
+      deadGraceMs: options.deadGraceMs ?? 0,
+    }
+  }
+
+  static async start(options: MemoryClusterOptions = {}): Promise<MemoryCluster> {
+    const cluster = new MemoryCluster(options)
+    const { clock, random } = cluster.#world
+    const { copies, graceMs, trashRetentionMs, sessionTimeoutMs } = cluster.#options
+    const state = new State(cluster.#store)
+    transact(cluster.#store, state, () =>
+      found(state, {
+        now: clock.now(),
+        salt: [random.below(2 ** 31), random.below(2 ** 31)],
+        settings: { copies, graceMs, trashRetentionMs, sessionTimeoutMs },
+        uid: 0,
+        gid: 0,
+      }),
+    )
+    await cluster.startMaster()
+    for (let i = 0; i < cluster.#options.chunkservers; i++) {
+      const chunkserver = new MemoryChunkserver(cluster.#world, i)
+      cluster.#chunkservers.push(chunkserver)
+      await chunkserver.start()
+    }
+    await cluster.until('all chunkservers are known', (status) =>
+      cluster.#chunkservers.every((_, i) => status.nodes.some((node) => node.name === nameOf(i) && node.connected)),
+    )
+    return cluster
+  }
+
+  async startMaster(): Promise<void> {
+    const { clock, random, log } = this.#world
+    const master = new Master(
+      this.#store,
+      new State(this.#store),
+      clock,
+      random,
+      log.child({ component: 'master' }),
+      (callback) => setImmediate(callback),
+      {
+        ...{ cluster: CLUSTER, version: 'test', heartbeatMs: 200, settleMs: 500 },
+        ...{ deadGraceMs: this.#options.deadGraceMs, repairParallel: 4, repairBytesPerSecond: 0 },
+        compactBelowPercent: 50,
+      },
+    )
+    const listener = await serveLinks(this.net, 'memory', MASTER_PORT, {
+      hello: { version: PROTOCOL_VERSION, cluster: CLUSTER, role: 'master', name: 'master' },
+      handlers: master.handlers,
+      clock,
+      log,
+    })
+    const stop = new AbortController()
+    this.#master = { master, listener, stop, work: master.work(stop.signal) }
+  }
+
+  /** Answers nobody any more from this moment on; what was committed stays. */
+  async killMaster(): Promise<void> {
+    const running = this.#master
+    if (running === undefined) return
+    this.#master = undefined
+    this.#admin = undefined
+    const closed = running.listener.close()
+    this.net.cut(MASTER_PORT)
+    await closed
+    running.stop.abort()
+    await running.work
+    // What had arrived may still be carried out: its answer is lost, as after a kill between commit and reply.
+    await running.master.loop.stop()
+  }
+
+  async restartMaster(): Promise<void> {
+    await this.killMaster()
+    await this.startMaster()
+  }
+
+  chunkserver(index: number): MemoryChunkserver {
+    return this.#chunkservers[index]!
+  }
+
+  /** Every connection to the master breaks once; everybody dials again. */
+  cutMaster(): void {
+    this.#admin = undefined
+    this.net.cut(MASTER_PORT)
+  }
+
+  async client(over: Partial<FilesystemOptions> = {}): Promise<Filesystem> {
+    const filesystem = new Filesystem(this.#world, {
+      master: { host: 'memory', port: MASTER_PORT },
+      cluster: CLUSTER,
+      hostName: `client-${this.#clients.length}`,
+      mountpoint: '/memory',
+      version: 'test',
+      ownHost: 'elsewhere',
+      onDisconnectMs: 30_000,
+      cacheBytes: 8 << 20,
+      dirtyBytes: 16 << 20,
+      ...over,
+    })
+    await filesystem.start(10_000)
+    this.#clients.push(filesystem)
+    return filesystem
+  }
+
+  async call<C extends CallName>(name: C, request: Request<C>): Promise<Reply<C>> {
+    if (this.#admin === undefined || this.#admin.closed)
+      this.#admin = await connectLink(this.net, 'memory', MASTER_PORT, {
+        hello: { version: PROTOCOL_VERSION, cluster: CLUSTER, role: 'admin', name: 'test' },
+        handlers: {},
+        clock: realClock,
+        log: quietLog,
+      })
+    return (await this.#admin.call(name, request)).reply
+  }
+
+  status(): Promise<StatusReport> {
+    return this.call('status', {})
+  }
+
+  /** Waits until the status says so; throws with the last one otherwise. */
+  async until(what: string, is: (status: StatusReport) => boolean, withinMs = 20_000): Promise<StatusReport> {
+    const deadline = realClock.monotonicMs() + withinMs
+    for (;;) {
+      const status = await this.status()
+      if (is(status)) return status
+      if (realClock.monotonicMs() > deadline) throw new Error(`not in time: ${what}: ${JSON.stringify(status)}`)
+      await realClock.sleep(20)
+    }
+  }
+
+  /** The walk of `holdfast check` over the metadata: what is wrong, in sentences. */
+  async findings(): Promise<string[]> {
+    const found: string[] = []
+    let cursor = ''
+    do {
+      const page = await this.call('checkPage', { cursor, limit: 10_000 })
+      found.push(...page.findings.map((finding) => `${finding.severity}: ${finding.what}`))
+      cursor = page.cursor
+    } while (cursor !== '')
+    return found
+  }
+
+  async stop(): Promise<void> {
+    try {
+      for (const client of this.#clients) await client.close()
+    } finally {
+      for (const chunkserver of this.#chunkservers) await chunkserver.kill()
+      await this.killMaster()
+    }
+  }
+}
+
+const nameOf = (index: number): string => `chunkserver-${index + 1}`
+
+/** One chunkserver with one disk; the disk outlives it. */
+export class MemoryChunkserver {
+  readonly port: number
+  readonly #world: World
+  readonly #index: number
+  #disk: MemoryDisk
+  #uuid = ''
+  #running:
+    | { store: ChunkStore; listener: Listener; peers: Peers; stop: AbortController; work: Promise<void> }
+    | undefined
+
+  constructor(world: World, index: number) {
+    this.#world = world
+    this.#index = index
+    this.port = CHUNKSERVER_PORT + index
+    this.#disk = new MemoryDisk(`/disk-${index + 1}`)
+  }
+
+  /** The files of its disk, to be damaged. */
+  get disk(): MemoryDisk {
+    return this.#disk
+  }
+
+  async start(): Promise<void> {
+    const { clock, random, net, log } = this.#world
+    const name = nameOf(this.#index)
+    const store = new ChunkStore()
+    let link: MasterLink | undefined
+    const spec = unwrap(parseDiskSpec(`${this.#disk.root} -0`))
+    const disk = new Disk(
+      this.#disk,
+      spec,
+      this.#uuid,
+      CLUSTER,
+      { clock, random, log: log.child({ component: name }) },
+      {
+        changed: () => link?.poke(),
+        damaged: (where, chunk, blocks, detail) => link?.damaged({ disk: where, chunk, blocks, detail }),
+      },
+    )
+    store.add(disk)
+    await disk.attach()
+    this.#uuid = disk.uuid
+    const hello: Hello = { version: PROTOCOL_VERSION, cluster: CLUSTER, role: 'chunkserver', name }
+    const stop = new AbortController()
+    const { signal } = stop
+    const dial = (host: string, port: number, handlers = {}): Promise<Peer> =>
+      connectLink(net, host, port, { hello, handlers, clock, log, signal })
+    const peers = new Peers((host, port) => dial(host, port))
+    const refuse = async (): Promise<never> => {
+      throw new FsError('EINVAL', 'one disk, for good')
+    }
+    const orders = orderHandlers(store, new Copier(store, peers, clock, log), { addDisk: refuse, removeDisk: refuse })
+    const listener = await serveLinks(net, 'memory', this.port, { hello, handlers: dataHandlers(store), clock, log })
+    const identity = { uuid: `uuid-${name}`, name, host: 'memory', port: this.port, version: 'test' }
+    link = new MasterLink(store, () => dial('memory', MASTER_PORT, orders), identity, clock, random, log)
+    this.#running = { store, listener, peers, stop, work: link.run(signal) }
+  }
+
+  /** Ends without goodbye. The disk is as a killed process leaves it. */
+  async kill(): Promise<void> {
+    const running = this.#running
+    if (running === undefined) return
+    this.#running = undefined
+    const left = this.#disk.killed()
+    this.#disk.dead = true
+    this.#disk = left
+    const closed = running.listener.close()
+    ;(this.#world.net as MemoryNet).cut(this.port)
+    running.stop.abort()
+    await closed
+    await running.peers.close()
+    await running.work
+  }
+
+  async restart(): Promise<void> {
+    await this.kill()
+    await this.start()
+  }
+}
