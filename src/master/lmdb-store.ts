@@ -34,6 +34,8 @@ const GATHERED_MAX = 1_000_000
 /** The number of the last log record that LMDB contains. No table has this prefix. */
 const SEQ_KEY = '\0seq'
 const DATA = 'data.mdb'
+/** Address space, not memory: 80 million files. LMDB can grow its map, but keeps the pages of the old one resident. */
+const MAP_BYTES = 16 * 1024 * 1024 * 1024
 /**
  * Tables that grow at their end have a tree of their own: LMDB fills pages to the brim when it appends at the end of a
  * tree, but leaves them half empty when another table's keys follow. That is a hundred bytes per file.
@@ -119,6 +121,7 @@ export class LmdbStore implements StateStore {
       const db = open<Uint8Array, string>({
         path: join(path, DATA),
         ...encodings,
+        mapSize: MAP_BYTES,
         // Reading ahead brings pages into memory that nobody asked for.
         noReadAhead: true,
         // Batches are explicit here; LMDB's own would be a second promise for each that nobody listens to.

@@ -188,7 +188,11 @@ export function generate(random: Random, count: number, profile: Profile): Opera
   // Directories first, or most of what follows would only be told that there is nothing.
   const first = NAMES.slice(0, 3).map((name): Operation => ({ via: 0, op: 'mkdir', path: name, mode: 0o755 }))
   const rest = Array.from({ length: count }, one)
-  return [...first, ...rest].map((operation) => ({ ...operation, via: random.below(profile.ways) }))
+  let via = 0
+  return [...first, ...rest].map((operation) => {
+    if (random.below(4) === 0) via = random.below(profile.ways)
+    return { ...operation, via }
+  })
 }
 
 const BLOCK = 251

@@ -1,8 +1,9 @@
 """Carries out the operations of operations.ts below directories, with plain system calls. One request per line on stdin:
 {"roots": [...], "barrier": true|false, "ops": [...]}; one line of outcomes and the final tree on stdout. The roots are ways
-to one and the same directory; before the way changes, a file is opened through the new one, after which nothing that was
-closed before may be stale."""
-import ctypes, errno, hashlib, json, os, stat, sys
+to one and the same directory. Names and attributes may be a second old on the other way, and are pushed long before; so when
+the way changes, a time is set through the old one and waited for through the new one: what was changed before is then known
+there, too. Bytes need no waiting: every file has been closed."""
+import ctypes, errno, hashlib, json, os, stat, sys, time
 
 libc = ctypes.CDLL(None, use_errno=True)
 libc.fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
@@ -137,14 +138,25 @@ def tree(root):
     visit(root, '.')
     return found
 
+sentinel = time.time_ns()
+
 for line in sys.stdin:
     request = json.loads(line)
     roots, barrier, before = request['roots'], request['barrier'], 0
     outcomes = []
     def step(via):
         global before
+        global sentinel
         if barrier and via != before:
-            os.close(os.open(os.path.join(roots[via], '..', 'barrier'), os.O_RDONLY))
+            sentinel += 1
+            old, new = (os.path.join(roots[way], '..', 'barrier') for way in (before, via))
+            os.utime(old, ns=(sentinel, sentinel))
+            late = time.monotonic() + 10
+            while os.stat(new).st_mtime_ns != sentinel:
+                if time.monotonic() > late: raise AssertionError('a change is not seen through the other mount')
+                time.sleep(0.001)
+            # Invalidations are written to the kernel by a few threads: the ones before may still be on their way.
+            time.sleep(0.005)
         before = via
         return roots[via]
     for o in request['ops']:
