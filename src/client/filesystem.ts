@@ -174,7 +174,11 @@ export class Filesystem implements Vfs {
     caller: Caller,
   ): Promise<Attr> {
     checkName(name)
-    const { attr, created } = await this.#session.change(
+    const {
+      attr,
+      created,
+      parent: directory,
+    } = await this.#session.change(
       'create',
       {
         parent,
@@ -187,7 +191,7 @@ export class Filesystem implements Vfs {
       },
       caller,
     )
-    this.#born(parent, name, attr)
+    this.#born(parent, name, attr, directory)
     this.#toRelease.delete(attr.ino)
     const file = this.#file(attr)
     file.opens++
@@ -204,8 +208,8 @@ export class Filesystem implements Vfs {
 
   async unlink(parent: Ino, name: string, caller: Caller): Promise<void> {
     checkName(name)
-    const { ino, nlink } = await this.#session.change('unlink', { parent, name }, caller)
-    this.#gone(parent, name)
+    const { ino, nlink, parent: directory } = await this.#session.change('unlink', { parent, name }, caller)
+    this.#gone(parent, name, directory)
     this.#tree.forget(ino)
     this.#relinked(ino, nlink)
   }
@@ -213,8 +217,8 @@ export class Filesystem implements Vfs {
   async rmdir(parent: Ino, name: string, caller: Caller): Promise<void> {
     if (name === '.') throw new FsError('EINVAL')
     checkName(name)
-    const { ino } = await this.#session.change('rmdir', { parent, name }, caller)
-    this.#gone(parent, name)
+    const { ino, parent: directory } = await this.#session.change('rmdir', { parent, name }, caller)
+    this.#gone(parent, name, directory)
     this.#tree.forget(ino)
     this.#tree.forgetDirectory(ino)
   }
@@ -229,7 +233,7 @@ export class Filesystem implements Vfs {
   ): Promise<void> {
     checkName(name)
     checkName(newName)
-    const { ino, replaced } = await this.#session.change(
+    const { ino, replaced, parents } = await this.#session.change(
       'rename',
       { parent, name, newParent, newName, ...flags },
       caller,
@@ -237,6 +241,7 @@ export class Filesystem implements Vfs {
     this.#tree.forget(parent)
     this.#tree.forget(newParent)
     this.#tree.forget(ino)
+    for (const directory of parents ?? []) this.#tree.learn(directory)
     if (replaced !== undefined) this.#tree.forget(replaced)
     const lost = replaced === undefined || flags.exchange || replaced === ino ? undefined : this.#files.get(replaced)
     if (lost !== undefined) this.#relinked(lost.ino, lost.attr.nlink - 1)
@@ -542,10 +547,12 @@ export class Filesystem implements Vfs {
     if (!file.ahead) file.attr = attr
   }
 
-  #born(parent: Ino, name: string, attr: Attr): void {
+  /** `directory`: the parent as it is now, if the master has said so. */
+  #born(parent: Ino, name: string, attr: Attr, directory?: Attr): void {
     this.#tree.learn(attr)
     this.#tree.setName(parent, name, attr.ino)
-    this.#tree.forget(parent)
+    if (directory === undefined) this.#tree.forget(parent)
+    else this.#tree.learn(directory)
   }
 
   /** A file that is ahead of the master shows its own attributes; its names are the master's business all the same. */
@@ -554,9 +561,10 @@ export class Filesystem implements Vfs {
     if (file !== undefined) file.attr = { ...file.attr, nlink }
   }
 
-  #gone(parent: Ino, name: string): void {
+  #gone(parent: Ino, name: string, directory: Attr | undefined): void {
     this.#tree.setName(parent, name, 0)
-    this.#tree.forget(parent)
+    if (directory === undefined) this.#tree.forget(parent)
+    else this.#tree.learn(directory)
   }
 
   #listed(ino: Ino, cookie: number, limit: number): Entry[] | undefined {

@@ -198,7 +198,8 @@ export class Loop {
       // The store's own failures are FsErrors; prepare's have become refusals before they could get here.
       if (!(error instanceof FsError)) throw error
       if (error.code !== 'EAGAIN') this.#cannotCommit(error)
-      const result = this.#refusing === undefined ? refuse('EAGAIN', 'the metadata disk does not keep up') : this.#refusal()
+      const result =
+        this.#refusing === undefined ? refuse('EAGAIN', 'the metadata disk does not keep up') : this.#refusal()
       for (const call of batch) call.done(result)
       return
     }

@@ -228,6 +228,10 @@ export const settings = struct({
 })
 export type Settings = Infer<typeof settings>
 
+/*
+ * `parent` in the replies of namespace changes: the directory as it is afterwards. The kernel asks for it before the next
+ * change in the same directory, and a round trip per created file is what it would cost.
+ */
 const found: Schema<Attr> = attr
 
 type BulkDirection = 'none' | 'request' | 'reply'
@@ -357,26 +361,26 @@ export const calls = {
     24,
     'Makes a regular file and opens it; an existing one is opened (EEXIST with `exclusive`).',
     struct({ stamp, ...inDir, mode, umask: mode, uid, gid: uid, exclusive: bool, truncate: bool }),
-    struct({ attr, created: bool }),
+    struct({ attr, created: bool, parent: optional(attr) }),
     { failures: ['EEXIST', 'ENOENT', 'ENOTDIR', 'EISDIR', 'ESTALE', 'ENAMETOOLONG', 'EDQUOT', 'EINVAL'] },
   ),
   unlink: call(
     25,
     'Removes a name that is not a directory.',
     struct({ stamp, ...inDir }),
-    struct({ ino, nlink: uint() }),
+    struct({ ino, nlink: uint(), parent: optional(attr) }),
     {
       failures: ['ENOENT', 'ENOTDIR', 'EISDIR', 'ESTALE'],
     },
   ),
-  rmdir: call(26, 'Removes an empty directory.', struct({ stamp, ...inDir }), struct({ ino }), {
+  rmdir: call(26, 'Removes an empty directory.', struct({ stamp, ...inDir }), struct({ ino, parent: optional(attr) }), {
     failures: ['ENOENT', 'ENOTDIR', 'ENOTEMPTY', 'EBUSY', 'EINVAL', 'ESTALE'],
   }),
   rename: call(
     27,
     'rename(2) with RENAME_NOREPLACE and RENAME_EXCHANGE.',
     struct({ stamp, ...inDir, newParent: ino, newName: name, noReplace: bool, exchange: bool }),
-    struct({ ino, replaced: optional(ino) }),
+    struct({ ino, replaced: optional(ino), parents: optional(list(attr, 2)) }),
     {
       failures: ['ENOENT', 'ENOTDIR', 'EISDIR', 'EEXIST', 'ENOTEMPTY', 'EINVAL', 'EBUSY', 'ESTALE', 'EMLINK', 'EDQUOT'],
     },

@@ -3,7 +3,7 @@
  * before (the kernel checks permissions); what is checked here is what only the state can know.
  */
 
-import type { FileType } from '../../base/attr.ts'
+import type { Attr, FileType } from '../../base/attr.ts'
 import { ok, type Result, refuse } from '../../base/fault.ts'
 import { type Ino, ROOT_INO, type SessionId } from '../../base/ids.ts'
 import { LINK_MAX } from '../../base/limits.ts'
@@ -76,6 +76,8 @@ function makeInode(work: Work, dir: InodeRecord, wanted: New): InodeRecord {
   return record
 }
 
+const attrOf = (work: Work, ino: Ino): Attr | undefined => work.state.inode(ino)?.attr
+
 /** Why no new name can be made there. */
 function noRoom(work: Work, parent: Ino, name: string): ReturnType<typeof refuse> | undefined {
   const { bucket } = work.state.find(parent, name)
@@ -114,7 +116,7 @@ export function create(work: Work, command: CommandOf<'create'>): Result<unknown
   const entry = work.state.lookup(command.parent, command.name)
   if (entry === undefined) {
     const made = makeNamed(work, dir.ok, command.name, { ...command, type: 'file', rdev: 0, target: '' })
-    return 'errno' in made ? made : ok({ attr: made.ok.attr, created: true })
+    return 'errno' in made ? made : ok({ attr: made.ok.attr, created: true, parent: attrOf(work, command.parent) })
   }
   if (command.exclusive) return refuse('EEXIST')
   if (entry.type === 'dir') return refuse('EISDIR')
@@ -152,7 +154,8 @@ export function unlink(work: Work, command: CommandOf<'unlink'>): Result<unknown
   if (entry === undefined) return refuse('ENOENT')
   if (entry.type === 'dir') return refuse('EISDIR')
   removeName(work, parent, name)
-  return ok({ ino: entry.ino, nlink: unlinked(work, entry.ino, { parent, name }, command.openIn) })
+  const nlink = unlinked(work, entry.ino, { parent, name }, command.openIn)
+  return ok({ ino: entry.ino, nlink, parent: attrOf(work, parent) })
 }
 
 export function rmdir(work: Work, command: CommandOf<'rmdir'>): Result<unknown> {
@@ -167,7 +170,7 @@ export function rmdir(work: Work, command: CommandOf<'rmdir'>): Result<unknown> 
   if (record !== undefined && record.entries > 0) return refuse('ENOTEMPTY')
   removeName(work, command.parent, command.name)
   if (record !== undefined) removed(work, record)
-  return ok({ ino: entry.ino })
+  return ok({ ino: entry.ino, parent: attrOf(work, command.parent) })
 }
 
 export function link(work: Work, command: CommandOf<'link'>): Result<unknown> {
@@ -225,11 +228,13 @@ export function rename(work: Work, command: CommandOf<'rename'>): Result<unknown
   const targetRecord = target === undefined ? undefined : state.inode(target.ino)
   if (sourceRecord === undefined || (target !== undefined && targetRecord === undefined))
     return refuse('EIO', 'a name leads to an inode that does not exist')
+  const parents = (): Attr[] =>
+    (parent === newParent ? [parent] : [parent, newParent]).flatMap((ino) => attrOf(work, ino) ?? [])
   // Two names of one inode: POSIX wants nothing to happen.
-  if (target?.ino === source.ino) return ok({ ino: source.ino, replaced: undefined })
+  if (target?.ino === source.ino) return ok({ ino: source.ino, replaced: target.ino })
   if (exchange && target !== undefined && targetRecord !== undefined) {
     swap(work, command, source, sourceRecord, target, targetRecord)
-    return ok({ ino: source.ino, replaced: undefined })
+    return ok({ ino: source.ino, replaced: undefined, parents: parents() })
   }
   if (target !== undefined && targetRecord !== undefined) {
     if (source.type === 'dir' && target.type !== 'dir') return refuse('ENOTDIR')
@@ -240,14 +245,14 @@ export function rename(work: Work, command: CommandOf<'rename'>): Result<unknown
     moved(work, source.ino)
     if (target.type === 'dir') removed(work, targetRecord)
     else unlinked(work, target.ino, { parent: newParent, name: newName }, command.openIn)
-    return ok({ ino: source.ino, replaced: target.ino })
+    return ok({ ino: source.ino, replaced: target.ino, parents: parents() })
   }
   const full = noRoom(work, newParent, newName)
   if (full !== undefined) return full
   removeName(work, parent, name)
   addName(work, newParent, newName, sourceRecord)
   moved(work, source.ino)
-  return ok({ ino: source.ino, replaced: undefined })
+  return ok({ ino: source.ino, replaced: undefined, parents: parents() })
 }
 
 function swap(
