@@ -28,6 +28,8 @@ export interface Parts {
 export interface Change<C extends CallName> {
   readonly sync?: boolean
   readonly applied?: (reply: Reply<C>) => void
+  /** What the answer tells the session about: it may keep that, and hears when it changes. */
+  readonly tells?: readonly Ino[]
 }
 
 /** A change asked for by a session (or, with session 0, by an admin): prepared in its turn, answered when committed. */
@@ -35,7 +37,7 @@ export function change<C extends CallName>(
   { loop, sessions }: Parts,
   stamp: Stamp,
   prepare: () => Command | Result<Command>,
-  { sync, applied }: Change<C> = {},
+  { sync, applied, tells }: Change<C> = {},
 ): Promise<Answer<C>> {
   if (stamp.session !== 0) sessions.heard(stamp.session)
   return new Promise((resolve, reject) => {
@@ -46,7 +48,11 @@ export function change<C extends CallName>(
         const command = prepare()
         return 'kind' in command ? { ok: command } : command
       },
-      ...(applied === undefined ? {} : { applied: applied as (reply: unknown) => void }),
+      applied: (reply) => {
+        const asking = tells === undefined ? undefined : sessions.find(stamp.session)
+        if (asking !== undefined) for (const ino of tells!) asking.told(ino)
+        applied?.(reply as Reply<C>)
+      },
       done: (result) => {
         if (isRefusal(result)) reject(new FsError(result.errno, result.detail))
         else resolve({ reply: result.ok as Reply<C> })

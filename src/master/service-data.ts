@@ -66,16 +66,23 @@ export function dataHandlers(parts: Parts): Handlers<DataCalls> {
     chunkSeal: ({ stamp, chunk, length, failed }) =>
       change<'chunkSeal'>(parts, stamp, () => ({ kind: 'chunkSeal', chunk, length, failed })),
 
-    commit: ({ stamp, files, sync }) => change<'commit'>(parts, stamp, () => ({ kind: 'commit', files }), { sync }),
+    commit: ({ stamp, files, sync }) =>
+      change<'commit'>(parts, stamp, () => ({ kind: 'commit', files }), { sync, tells: files.map((file) => file.ino) }),
 
     fallocate: ({ stamp, kind: what, ...wish }) =>
-      change<'fallocate'>(parts, stamp, () => {
-        if (what === 'reserve' && wish.length > nodes.capacity(state.settings().copies).availableBytes)
-          return refuse('ENOSPC')
-        return { kind: 'fallocate', what, ...wish }
-      }),
+      change<'fallocate'>(
+        parts,
+        stamp,
+        () => {
+          if (what === 'reserve' && wish.length > nodes.capacity(state.settings().copies).availableBytes)
+            return refuse('ENOSPC')
+          return { kind: 'fallocate', what, ...wish }
+        },
+        { tells: [wish.ino] },
+      ),
 
-    copyRange: ({ stamp, ...wish }) => change<'copyRange'>(parts, stamp, () => ({ kind: 'copyRange', ...wish })),
+    copyRange: ({ stamp, ...wish }) =>
+      change<'copyRange'>(parts, stamp, () => ({ kind: 'copyRange', ...wish }), { tells: [wish.target] }),
 
     sync: async ({ session }) => {
       sessions.heard(session)

@@ -56,15 +56,17 @@ export function namespaceHandlers(parts: Parts): Handlers<NamespaceCalls> {
     },
 
     setattr: ({ stamp, ino, change: wish }) =>
-      change<'setattr'>(parts, stamp, () => ({ kind: 'setattr', ino, change: wish })),
+      change<'setattr'>(parts, stamp, () => ({ kind: 'setattr', ino, change: wish }), { tells: [ino] }),
 
     make: ({ stamp, ...wish }) =>
       change<'make'>(parts, stamp, () => ({ kind: 'make', ...wish, ino: state.nextIds().ino }), {
+        tells: [wish.parent],
         applied: (attr) => sessions.find(stamp.session)?.told(attr.ino),
       }),
 
     create: ({ stamp, ...wish }) =>
       change<'create'>(parts, stamp, () => ({ kind: 'create', ...wish, ino: state.nextIds().ino }), {
+        tells: [wish.parent],
         applied: ({ attr }) => {
           const asking = sessions.find(stamp.session)
           asking?.opens?.add(attr.ino)
@@ -82,14 +84,19 @@ export function namespaceHandlers(parts: Parts): Handlers<NamespaceCalls> {
     rmdir: ({ stamp, parent, name }) => change<'rmdir'>(parts, stamp, () => ({ kind: 'rmdir', parent, name })),
 
     rename: ({ stamp, ...wish }) =>
-      change<'rename'>(parts, stamp, () => {
-        const replaced = wish.exchange || wish.noReplace ? undefined : state.lookup(wish.newParent, wish.newName)
-        const openIn = replaced === undefined ? [] : sessions.openIn(replaced.ino)
-        return { kind: 'rename', ...wish, openIn }
-      }),
+      change<'rename'>(
+        parts,
+        stamp,
+        () => {
+          const replaced = wish.exchange || wish.noReplace ? undefined : state.lookup(wish.newParent, wish.newName)
+          const openIn = replaced === undefined ? [] : sessions.openIn(replaced.ino)
+          return { kind: 'rename', ...wish, openIn }
+        },
+        { tells: [wish.parent, wish.newParent] },
+      ),
 
     link: ({ stamp, ino, newParent, newName }) =>
-      change<'link'>(parts, stamp, () => ({ kind: 'link', ino, newParent, newName })),
+      change<'link'>(parts, stamp, () => ({ kind: 'link', ino, newParent, newName }), { tells: [ino, newParent] }),
 
     readlink: ({ session, ino }) => {
       sessions.heard(session)
@@ -142,7 +149,8 @@ export function namespaceHandlers(parts: Parts): Handlers<NamespaceCalls> {
       return { reply: { value } }
     },
 
-    setxattr: ({ stamp, ...wish }) => change<'setxattr'>(parts, stamp, () => ({ kind: 'setxattr', ...wish })),
+    setxattr: ({ stamp, ...wish }) =>
+      change<'setxattr'>(parts, stamp, () => ({ kind: 'setxattr', ...wish }), { tells: [wish.ino] }),
 
     listxattr: ({ session, ino }) => {
       sessions.heard(session)
@@ -151,7 +159,7 @@ export function namespaceHandlers(parts: Parts): Handlers<NamespaceCalls> {
     },
 
     removexattr: ({ stamp, ino, name }) =>
-      change<'removexattr'>(parts, stamp, () => ({ kind: 'removexattr', ino, name })),
+      change<'removexattr'>(parts, stamp, () => ({ kind: 'removexattr', ino, name }), { tells: [ino] }),
   }
 }
 

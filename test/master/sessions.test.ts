@@ -192,6 +192,18 @@ describe('what others changed', () => {
     expect(b.invalidations()[0]!.entries).toMatchObject([{ parent: ROOT, name: 'f' }])
   })
 
+  test('reaches a mount that knows of a directory or a file only from its own changes', async () => {
+    const master = start()
+    const a = await TestMount.open(master, 'a')
+    const b = await TestMount.open(master, 'b')
+    const { attr } = await b.create('mine')
+    await chmod(a, attr.ino, 0o600)
+    await a.create('other')
+    const pushes = b.invalidations()
+    expect(pushes.flatMap((push) => push.inodes)).toContainEqual({ ino: attr.ino, data: false })
+    expect(pushes.flatMap((push) => push.entries)).toMatchObject([{ parent: ROOT, name: 'other' }])
+  })
+
   test('names the child when a name goes', async () => {
     const master = start()
     const a = await TestMount.open(master, 'a')
