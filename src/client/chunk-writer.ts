@@ -144,6 +144,11 @@ export class ChunkWriter {
     this.#tidyLater()
   }
 
+  /** A pack is open and no disk has failed lately: what is appended next will most likely arrive. */
+  healthy(): boolean {
+    return this.#pack !== undefined && this.#avoid.size === 0
+  }
+
   /** Appends to the shared pack. `sync`: durable when `appended` resolves. */
   async appendToPack(segment: Segment, sync: boolean): Promise<void> {
     try {
@@ -253,7 +258,7 @@ export class ChunkWriter {
     let places: ChunkPlaces | undefined
     while (places === undefined) {
       const now = this.#world.clock.monotonicMs()
-      for (const [disk, until] of this.#avoid) if (until < now) this.#avoid.delete(disk)
+      this.#forgive(now)
       try {
         const { chunks } = await this.#session.change('chunkOpen', { count: 1, kind, avoid: [...this.#avoid.keys()] })
         places = chunks[0]
@@ -293,7 +298,8 @@ export class ChunkWriter {
     chunk.uncommitted.add(segment)
     chunk.usedMs = this.#world.clock.monotonicMs()
     chunk.queue.push({ segment, sync })
-    this.#pump(chunk)
+    // Segments of one turn travel together.
+    if (chunk.queue.length === 1) queueMicrotask(() => this.#pump(chunk))
     if (chunk === this.#pack && this.#spare === undefined && chunk.assigned > CHUNK_BYTES_MAX / 2) {
       this.#spare = this.#openChunk('pack')
       // Opened ahead only: when it fails, the next pack asks again and reports the failure to a writer.
@@ -446,6 +452,7 @@ export class ChunkWriter {
     this.#world.clock.timer(TIDY_MS, () => {
       if (this.#closed) return
       const now = this.#world.clock.monotonicMs()
+      this.#forgive(now)
       for (const chunk of [...this.#open]) {
         const quiet = chunk.queue.length === 0 && chunk.inFlight === 0 && chunk.uncommitted.size === 0
         if (quiet && now - chunk.usedMs > IDLE_SEAL_MS) this.#sealIdle(chunk)
@@ -453,6 +460,10 @@ export class ChunkWriter {
       }
       this.#tidyLater()
     })
+  }
+
+  #forgive(now: number): void {
+    for (const [disk, until] of this.#avoid) if (until < now) this.#avoid.delete(disk)
   }
 
   #sealIdle(chunk: OpenChunk): void {

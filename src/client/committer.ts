@@ -32,8 +32,10 @@ export class Committer {
   /** The file's attributes after the commit. At most one commit of a file at a time: the caller keeps their order. */
   commit(file: FileCommit, sync: boolean): Promise<Attr> {
     return new Promise((resolve, reject) => {
-      this.#lanes[sync ? 'sync' : 'plain'].queue.push({ file, resolve, reject })
-      this.#pump(sync)
+      const { queue } = this.#lanes[sync ? 'sync' : 'plain']
+      queue.push({ file, resolve, reject })
+      // Files that became ready in one turn travel together.
+      if (queue.length === 1) queueMicrotask(() => this.#pump(sync))
     })
   }
 

@@ -30,6 +30,9 @@ const STREAM_BYTES = 256 * 1024
 const COMMIT_BYTES = 8 * 1024 * 1024
 /** How long others may have to wait to see what was written to a file that stays open. */
 const DIRTY_MS = 500
+/** Closed files gather for their common commit this long, or until there are this many. */
+const LAG_MS = 5
+const LAG_FILES = 128
 /** Files up to this size are read with their neighbours in the pack. */
 const SMALL_BYTES = 256 * 1024
 /** One locate asks for the extents of this much, so that a large sequential read asks seldom. */
@@ -47,6 +50,8 @@ export class FileIo {
   readonly #dirtyLimitBytes: number
   readonly #dirty = new Set<FileState>()
   readonly #ahead = new Map<Ino, Readahead>()
+  /** Closed, answered, and about to be committed together. */
+  readonly #lagging = new Map<FileState, (committed: Promise<void>) => void>()
   #dirtyBytes = 0
   #roomWaiters: (() => void)[] = []
   #ticking = false
@@ -94,11 +99,6 @@ export class FileIo {
     // A time set before this write is overtaken by it.
     if (file.change?.mtime !== undefined) file.change = { ...file.change, mtime: undefined }
     if (killSuidGid) file.change = { ...file.change, killSuidGid: true }
-    if (file.young && !file.started && data.length < STREAM_BYTES) {
-      // Most young files are written once and closed: the append is on its way while the close is still coming.
-      this.#submit(file, false)
-    }
-    file.started = true
     if (file.run !== undefined && file.run.length >= SEGMENT_BYTES) {
       this.#submit(file, false)
       if (file.pendingBytes >= COMMIT_BYTES) this.#commitBehind(file)
@@ -130,6 +130,36 @@ export class FileIo {
     file.committing = mine.catch(() => undefined)
     await mine
     this.throwError(file)
+  }
+
+  /**
+   * Whether the close of a small new file may be answered before its commit: the master knows that the file is here and
+   * recalls it when another mount opens it, so nobody can tell, and hundreds of files share one append and one commit.
+   * Only while all is well: the pack that takes it is open and its disks are writing, and memory is not short.
+   */
+  mayLag(file: FileState): boolean {
+    if (file.error !== undefined || file.pendingBytes > 0 || this.#dirtyBytes > this.#dirtyLimitBytes / 2) return false
+    return file.attr.size <= SMALL_BYTES && this.#writer.healthy()
+  }
+
+  /** Commits with others, at most LAG_MS from now. */
+  commitSoon(file: FileState): void {
+    if (this.#lagging.size === 0) this.#world.clock.timer(LAG_MS, () => this.#commitLagging())
+    file.lag = new Promise((resolve) => this.#lagging.set(file, resolve))
+    file.lag.catch((error: unknown) => {
+      // Whoever looks at the file next hears of it; if nobody does, retire() logs it.
+      file.error ??= error instanceof FsError ? error : new FsError('EIO', undefined, { cause: error })
+    })
+    if (this.#lagging.size >= LAG_FILES) this.#commitLagging()
+  }
+
+  #commitLagging(): void {
+    const files = [...this.#lagging]
+    this.#lagging.clear()
+    for (const [file, resolve] of files) {
+      file.lag = undefined
+      resolve(this.commit(file, false))
+    }
   }
 
   async commitAll(sync: boolean): Promise<void> {

@@ -43,8 +43,8 @@ export class FileState {
   change: AttrChange | undefined
   /** Made here and not closed yet: attribute changes may wait for the close. */
   young = false
-  /** Something was written since it was made or opened. */
-  started = false
+  /** Closed and waiting for a common commit; settles with it. */
+  lag: Promise<void> | undefined
   /** The first write error nobody has been told of. */
   error: FsError | undefined
   stream: OpenChunk | undefined

@@ -70,6 +70,7 @@ export class Filesystem implements Vfs {
       world,
       {
         invalidate: (change) => this.#invalidated(change),
+        recall: (ino) => this.#recalled(ino),
         disconnected: () => this.#disconnected(),
         lost: () => this.#lost(),
         opens: () => [...this.#files.values()].filter((file) => file.opens > 0).map((file) => file.ino),
@@ -233,6 +234,9 @@ export class Filesystem implements Vfs {
   ): Promise<void> {
     checkName(name)
     checkName(newName)
+    // Write, close, rename over the old one: the new name must never stand for less than what was written.
+    const known = this.#tree.name(parent, name)
+    if (known !== undefined && known !== 0) await this.#settle(toIno(known))
     const { ino, replaced, parents } = await this.#session.change(
       'rename',
       { parent, name, newParent, newName, ...flags },
@@ -357,8 +361,6 @@ export class Filesystem implements Vfs {
     file.opens--
     if (file.opens > 0) return
     file.young = false
-    if (this.#toRelease.size === 0) this.#world.clock.timer(RELEASE_MS, () => this.#sendReleases())
-    this.#toRelease.add(ino)
     this.#retire(file)
   }
 
@@ -382,9 +384,11 @@ export class Filesystem implements Vfs {
   async flush(ino: Ino, _caller: Caller): Promise<void> {
     const file = this.#files.get(ino)
     if (file === undefined) return
+    const firstClose = file.young
     file.young = false
-    if (file.ahead) await this.#io.commit(file, false)
-    else this.#io.throwError(file)
+    if (!file.ahead) this.#io.throwError(file)
+    else if (firstClose && this.#session.fresh() && this.#io.mayLag(file)) this.#io.commitSoon(file)
+    else await this.#io.commit(file, false)
   }
 
   async fsync(ino: Ino, caller: Caller): Promise<void> {
@@ -612,7 +616,8 @@ export class Filesystem implements Vfs {
     this.#io.closed(file)
     if (file.opens > 0) return
     if (file.ahead) {
-      this.#io.commit(file, false).then(
+      const committed = file.lag ?? this.#io.commit(file, false)
+      committed.then(
         () => this.#retire(file),
         (error: unknown) => {
           // Everybody who could be told has closed the file; a writer that cares has called fsync.
@@ -622,6 +627,9 @@ export class Filesystem implements Vfs {
       )
       return
     }
+    // Only now: while the master counts the file as open here, it recalls what is not committed.
+    if (this.#toRelease.size === 0) this.#world.clock.timer(RELEASE_MS, () => this.#sendReleases())
+    this.#toRelease.add(file.ino)
     if (this.#files.get(file.ino) === file) {
       this.#files.delete(file.ino)
       this.#closedFiles.set(file.ino, file)
@@ -637,9 +645,23 @@ export class Filesystem implements Vfs {
 
   // ---- what happens elsewhere
 
+  async #recalled(ino: Ino): Promise<void> {
+    const file = this.#files.get(ino)
+    if (file === undefined || !file.ahead) return
+    try {
+      await this.#io.commit(file, false)
+    } catch (error) {
+      if (!(error instanceof FsError)) throw error
+      // Taken from whoever would have asked next: kept for them.
+      file.error ??= error
+    }
+  }
+
   #invalidated(change: Request<'invalidate'>): void {
     for (const { ino, data } of change.inodes) {
       this.#tree.forget(ino)
+      // With `data`, a directory's names too: the master will not tell of them any more.
+      if (data) this.#tree.forgetDirectory(ino)
       const file = this.#files.get(ino) ?? this.#closedFiles.get(ino)
       if (file !== undefined && data) this.#io.changedElsewhere(file)
       else if (file !== undefined) file.version = -1

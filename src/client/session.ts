@@ -43,6 +43,8 @@ export interface SessionOptions {
 export interface SessionEvents {
   /** Pushed by the master. */
   invalidate(change: Request<'invalidate'>): void
+  /** Somebody else opens a file that was made here: what is held of it is to be committed. Must not throw. */
+  recall(ino: Ino): Promise<void>
   /** The connection is gone: nothing is known to be true any more. */
   disconnected(): void
   /** The old session was over; a new one has begun. */
@@ -129,7 +131,9 @@ export class MasterSession {
     timeoutMs?: number,
   ): Promise<Answered<C>['reply']> {
     const seq = ++this.#seq
-    this.#outstanding.add(seq)
+    // What waits for a lock may wait for hours; the memory of all replies since must not wait with it. Its own reply
+    // needs no memory: a lock that is asked for again is granted again.
+    if (timeoutMs !== 0) this.#outstanding.add(seq)
     let born: SessionId | undefined
     try {
       return await this.#persist(
@@ -278,6 +282,10 @@ export class MasterSession {
       handlers: {
         invalidate: (change) => {
           this.#events.invalidate(change)
+          return { reply: {} }
+        },
+        recall: async ({ ino }) => {
+          await this.#events.recall(ino)
           return { reply: {} }
         },
       },

@@ -69,20 +69,28 @@ export function dataHandlers(parts: Parts): Handlers<DataCalls> {
     commit: ({ stamp, files, sync }) =>
       change<'commit'>(parts, stamp, () => ({ kind: 'commit', files }), { sync, tells: files.map((file) => file.ino) }),
 
-    fallocate: ({ stamp, kind: what, ...wish }) =>
-      change<'fallocate'>(
-        parts,
-        stamp,
-        () => {
-          if (what === 'reserve' && wish.length > nodes.capacity(state.settings().copies).availableBytes)
-            return refuse('ENOSPC')
-          return { kind: 'fallocate', what, ...wish }
-        },
-        { tells: [wish.ino] },
-      ),
+    fallocate: ({ stamp, kind: what, ...wish }) => {
+      const allocate = () =>
+        change<'fallocate'>(
+          parts,
+          stamp,
+          () => {
+            // Nothing is kept aside: this is a warning in time, and while disks are away nobody can give it.
+            const away = (): boolean => [...nodes.disks()].some((disk) => disk.awaySinceMs !== undefined)
+            const tooMuch = wish.length > nodes.capacity(state.settings().copies).availableBytes
+            if (what === 'reserve' && tooMuch && !away()) return refuse('ENOSPC')
+            return { kind: 'fallocate', what, ...wish }
+          },
+          { tells: [wish.ino] },
+        )
+      return sessions.recall(stamp.session, wish.ino)?.then(allocate) ?? allocate()
+    },
 
-    copyRange: ({ stamp, ...wish }) =>
-      change<'copyRange'>(parts, stamp, () => ({ kind: 'copyRange', ...wish }), { tells: [wish.target] }),
+    copyRange: async ({ stamp, ...wish }) => {
+      const held = [sessions.recall(stamp.session, wish.source), sessions.recall(stamp.session, wish.target)]
+      if (held.some((waiting) => waiting !== undefined)) await Promise.all(held)
+      return change<'copyRange'>(parts, stamp, () => ({ kind: 'copyRange', ...wish }), { tells: [wish.target] })
+    },
 
     sync: async ({ session }) => {
       sessions.heard(session)

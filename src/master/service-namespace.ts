@@ -4,7 +4,7 @@
  */
 
 import { FsError } from '../base/fault.ts'
-import type { Handlers } from '../wire/peer.ts'
+import type { Answer, Handlers } from '../wire/peer.ts'
 import { attrOf, change, chunksOf, directoryOf, inodeOf, NOTHING, type Parts } from './parts.ts'
 import { OPENS_MAX } from './sessions.ts'
 
@@ -55,8 +55,11 @@ export function namespaceHandlers(parts: Parts): Handlers<NamespaceCalls> {
       return { reply: attr }
     },
 
-    setattr: ({ stamp, ino, change: wish }) =>
-      change<'setattr'>(parts, stamp, () => ({ kind: 'setattr', ino, change: wish }), { tells: [ino] }),
+    setattr: ({ stamp, ino, change: wish }) => {
+      const set = () =>
+        change<'setattr'>(parts, stamp, () => ({ kind: 'setattr', ino, change: wish }), { tells: [ino] })
+      return sessions.recall(stamp.session, ino)?.then(set) ?? set()
+    },
 
     make: ({ stamp, ...wish }) =>
       change<'make'>(parts, stamp, () => ({ kind: 'make', ...wish, ino: state.nextIds().ino }), {
@@ -67,9 +70,10 @@ export function namespaceHandlers(parts: Parts): Handlers<NamespaceCalls> {
     create: ({ stamp, ...wish }) =>
       change<'create'>(parts, stamp, () => ({ kind: 'create', ...wish, ino: state.nextIds().ino }), {
         tells: [wish.parent],
-        applied: ({ attr }) => {
+        applied: ({ attr, created }) => {
           const asking = sessions.find(stamp.session)
-          asking?.opens?.add(attr.ino)
+          if (created) sessions.made(stamp.session, attr.ino)
+          else asking?.opens?.add(attr.ino)
           asking?.told(attr.ino)
         },
       }),
@@ -118,15 +122,18 @@ export function namespaceHandlers(parts: Parts): Handlers<NamespaceCalls> {
     },
 
     open: ({ session, ino }) => {
-      const asking = sessions.heard(session)
-      const attr = attrOf(state, ino)
-      if (attr.type === 'dir') throw new FsError('EISDIR', `inode ${ino}`)
-      if (asking.opens !== undefined && asking.opens.size >= OPENS_MAX) throw new FsError('ENFILE')
-      asking.opens?.add(ino)
-      asking.told(ino)
-      if (attr.used === 0) return { reply: { attr, extents: [], complete: true, chunks: [] } }
-      const { extents, complete } = state.extentsFrom(ino, 0, OPEN_EXTENTS)
-      return { reply: { attr, extents, complete, chunks: chunksOf(parts, extents) } }
+      const open = (): Answer<'open'> => {
+        const asking = sessions.heard(session)
+        const attr = attrOf(state, ino)
+        if (attr.type === 'dir') throw new FsError('EISDIR', `inode ${ino}`)
+        if (asking.opens !== undefined && asking.opens.size >= OPENS_MAX) throw new FsError('ENFILE')
+        asking.opens?.add(ino)
+        asking.told(ino)
+        if (attr.used === 0) return { reply: { attr, extents: [], complete: true, chunks: [] } }
+        const { extents, complete } = state.extentsFrom(ino, 0, OPEN_EXTENTS)
+        return { reply: { attr, extents, complete, chunks: chunksOf(parts, extents) } }
+      }
+      return sessions.recall(session, ino)?.then(open) ?? open()
     },
 
     release: ({ session, inos }) => {
@@ -134,7 +141,7 @@ export function namespaceHandlers(parts: Parts): Handlers<NamespaceCalls> {
       // One way: a session that is over has given up everything already.
       if (asking === undefined) return NOTHING
       const unlinked = inos.filter((ino) => {
-        asking.opens?.delete(ino)
+        sessions.released(asking, ino)
         return state.inode(ino)?.attr.nlink === 0 && state.sustainedBy(ino).includes(session)
       })
       if (unlinked.length > 0) giveUp(loop, session, unlinked)

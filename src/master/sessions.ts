@@ -7,7 +7,7 @@
  * The loss of a connection is not the end of a session; silence longer than the timeout is, whatever the connection says.
  */
 
-import { FsError } from '../base/fault.ts'
+import { errnoOf, FsError } from '../base/fault.ts'
 import type { Ino, SessionId } from '../base/ids.ts'
 import type { Clock } from '../base/world.ts'
 import type { Peer } from '../wire/peer.ts'
@@ -62,8 +62,13 @@ export class Session {
   }
 }
 
+/** How long a mount may take to commit what it holds of a file that another one opens. */
+const RECALL_MS = 10_000
+
 export class Sessions {
   readonly #byId = new Map<SessionId, Session>()
+  /** Who made a file and has not released it since: it may have closed it and not committed yet. */
+  readonly #makers = new Map<Ino, Session>()
   readonly #clock: Clock
 
   constructor(clock: Clock) {
@@ -111,6 +116,8 @@ export class Sessions {
   /** Back on a new connection with what it holds open. Its caches are empty, so nothing has been told. */
   resume(session: Session, opens: readonly Ino[], peer: Peer): void {
     session.opens = new Set(opens)
+    // A restarted master does not know which of them were made there and are not committed.
+    for (const ino of opens) if (!this.#makers.has(ino)) this.#makers.set(ino, session)
     this.#attach(session, peer)
   }
 
@@ -118,7 +125,37 @@ export class Sessions {
     const session = this.#byId.get(id)
     if (session === undefined) return
     this.#byId.delete(id)
+    for (const [ino, maker] of this.#makers) if (maker === session) this.#makers.delete(ino)
     session.interest.clear()
+  }
+
+  /** The session has made this file and holds it open. */
+  made(id: SessionId, ino: Ino): void {
+    const session = this.#byId.get(id)
+    if (session === undefined) return
+    session.opens?.add(ino)
+    this.#makers.set(ino, session)
+  }
+
+  released(session: Session, ino: Ino): void {
+    session.opens?.delete(ino)
+    if (this.#makers.get(ino) === session) this.#makers.delete(ino)
+  }
+
+  /**
+   * Before somebody else opens or changes a file: whoever made it commits what it has closed. Undefined when there is
+   * nothing to wait for. A mount that is away or does not answer in time is not waited for: what it holds becomes visible
+   * when it is back, as with any other change of a mount that is cut off.
+   */
+  recall(by: number, ino: Ino): Promise<void> | undefined {
+    const maker = this.#makers.get(ino)
+    if (maker === undefined || maker.info.session === by || !maker.connected) return undefined
+    return maker.peer!.call('recall', { ino }, { timeoutMs: RECALL_MS }).then(
+      () => undefined,
+      (error: unknown) => {
+        if (errnoOf(error) === undefined) throw error
+      },
+    )
   }
 
   /** Who may have this inode open, and so must keep it alive when its last name goes. */

@@ -552,6 +552,13 @@ export const calls = {
     { oneWay: true },
   ),
 
+  recall: call(
+    60,
+    'From the master to a mount: commit what you still hold of an inode that you made. Answered when that is done.',
+    struct({ ino }),
+    nothing,
+  ),
+
   // ---- what a master answers to the command line
   status: call(
     70,

@@ -200,8 +200,11 @@ export class VfsRunner implements Runner {
         const { dir, name } = await this.#parent(vfs, o.to)
         return (await vfs.link(ino, dir, name, caller)).nlink
       }
-      case 'chmod':
-        return told(await vfs.setattr((await this.#at(vfs, o.path)).ino, { mode: o.mode }, caller))
+      case 'chmod': {
+        const { ino, type } = await this.#at(vfs, o.path)
+        if (type === 'symlink') throw new FsError('EOPNOTSUPP')
+        return told(await vfs.setattr(ino, { mode: o.mode }, caller))
+      }
       case 'chown':
         return told(await vfs.setattr((await this.#at(vfs, o.path)).ino, { uid: o.uid, gid: o.gid }, caller))
       case 'utimens': {
@@ -210,8 +213,10 @@ export class VfsRunner implements Runner {
         return [attr.atime, attr.mtime]
       }
       case 'setxattr': {
+        const { ino, type } = await this.#at(vfs, o.path)
+        if (o.name.startsWith('user.') && type !== 'file' && type !== 'dir') throw new FsError('EPERM')
         const flags = { create: o.flags === 1, replace: o.flags === 2, killSgid: false }
-        return vfs.setxattr((await this.#at(vfs, o.path)).ino, o.name, bytesOf(o.data), flags, caller)
+        return vfs.setxattr(ino, o.name, bytesOf(o.data), flags, caller)
       }
       case 'getxattr':
         return digest(await vfs.getxattr((await this.#at(vfs, o.path)).ino, o.name, caller))

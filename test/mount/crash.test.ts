@@ -8,7 +8,7 @@
 
 import { mkdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { afterEach, describe, expect, test } from 'vitest'
+import { afterEach, describe, expect, test, vi } from 'vitest'
 import { mountsAt } from '../../src/fuse/mounts.ts'
 import { seedOf } from '../model/compare.ts'
 import { Writer } from '../support/crash-load.ts'
@@ -96,7 +96,11 @@ describe.skipIf(!canMount())('killed under load', () => {
       )
       expect(status).toMatchObject({ files: 0, sustained: 0, logicalBytes: 0 })
       expect((await cluster.check()).findings).toEqual([])
-      for (const [i] of cluster.chunkservers.entries()) expect(await cluster.chunkFiles(i)).toEqual([])
+      for (const [i] of cluster.chunkservers.entries())
+        await vi.waitFor(async () => expect(await cluster!.chunkFiles(i)).toEqual([]), {
+          timeout: 60_000,
+          interval: 500,
+        })
     })
 
   test("a chunkserver's directory can be deleted under load: nothing is lost, everything is copied again", {

@@ -168,6 +168,8 @@ export class MemoryVfs implements Vfs {
       return
     }
     if (victim !== undefined) {
+      // As Linux has it: a directory on the way to the source is not empty, and that is what is said of it.
+      if (victim.attr.type === 'dir' && this.#isWithin(from, victim)) throw new FsError('ENOTEMPTY')
       if (node.attr.type === 'dir' && victim.attr.type !== 'dir') throw new FsError('ENOTDIR')
       if (node.attr.type !== 'dir' && victim.attr.type === 'dir') throw new FsError('EISDIR')
       if (victim.children.size > 0) throw new FsError('ENOTEMPTY')
@@ -498,10 +500,13 @@ export class MemoryVfs implements Vfs {
   }
 
   #refuseLoop(node: Node, into: Node): void {
-    if (node.attr.type !== 'dir') return
-    for (let at = into; ; at = this.#node(at.parent)) {
-      if (at === node) throw new FsError('EINVAL')
-      if (at.attr.ino === ROOT_INO) return
+    if (node.attr.type === 'dir' && this.#isWithin(into, node)) throw new FsError('EINVAL')
+  }
+
+  #isWithin(inner: Node, outer: Node): boolean {
+    for (let at = inner; ; at = this.#node(at.parent)) {
+      if (at === outer) return true
+      if (at.attr.ino === ROOT_INO) return false
     }
   }
 
