@@ -8,6 +8,7 @@ import { errnoOf, FsError } from '../base/fault.ts'
 import { type ChunkId, chunkName } from '../base/ids.ts'
 import { BLOCK_BYTES, BULK_BYTES_MAX } from '../base/limits.ts'
 import type { World } from '../base/world.ts'
+import { RemoteError } from '../wire/link.ts'
 import type { ChunkPlaces, Place } from '../wire/protocol.ts'
 import type { BlockCache } from './block-cache.ts'
 import type { Chunkservers } from './chunkservers.ts'
@@ -19,6 +20,8 @@ const PLACES_MAX = 65_536
 /** A copy that failed is asked last for this long. */
 const SHUN_MS = 5_000
 const RETRY_MS = [50, 100, 200, 500, 1_000]
+/** When every copy has been refused (damaged, gone) this often, waiting longer brings nothing back. */
+const REFUSED_ROUNDS = 4
 /** What one read may take before the next copy is asked; a server that hangs must not hang the reader. */
 const READ_TIMEOUT_MS = 5_000
 
@@ -115,7 +118,9 @@ export class ChunkReader {
         round === 0
           ? (this.#places.get(chunk) ?? (await this.#locate(chunk, caller)))
           : await this.#locate(chunk, caller)
-      for (const place of this.#inOrder(known, chunk, offset)) {
+      const places = this.#inOrder(known, chunk, offset)
+      let refused = 0
+      for (const place of places) {
         try {
           const peer = await this.#chunkservers.peer(place.host, place.port)
           const { bulk } = await peer.call(
@@ -129,6 +134,7 @@ export class ChunkReader {
           if (caller.signal.aborted) throw new FsError('EINTR', undefined, { cause: error })
           if (errnoOf(error) === undefined) throw error
           lastError = error
+          if (error instanceof RemoteError && error.code !== 'ENODEV') refused++
         }
         this.#shunned.set(place.disk, this.#world.clock.monotonicMs() + SHUN_MS)
         this.#world.log.warn(
@@ -136,7 +142,10 @@ export class ChunkReader {
           'a copy could not be read; asking the next one',
         )
       }
-      if (this.#world.clock.monotonicMs() > deadline)
+      if (
+        this.#world.clock.monotonicMs() > deadline ||
+        (refused === places.length && refused > 0 && round >= REFUSED_ROUNDS)
+      )
         throw new FsError('EIO', `no copy of chunk ${chunkName(chunk)} could be read`, { cause: lastError })
       await this.#pause(RETRY_MS[Math.min(round, RETRY_MS.length - 1)]!, caller)
     }

@@ -44,30 +44,50 @@ export class Segment {
   /** Where it went; valid from `appended` on. */
   chunk: OpenChunk | undefined
   chunkOffset = 0
-  /** Every target has it. Rejects when no chunk could take it. */
-  readonly appended: Promise<void>
-  settled = false
+  /** Every target has it (`chunk` and `chunkOffset` are set). */
+  arrived = false
+  #promise!: Promise<void>
   #resolve!: () => void
   #reject!: (error: unknown) => void
 
-  constructor(parts: readonly Buffer[], length: number) {
+  /** Called (before `appended` rejects) when no chunk could take it, however often it was sent on its way. */
+  readonly #onFailed: (error: unknown) => void
+
+  constructor(parts: readonly Buffer[], length: number, onFailed: (error: unknown) => void) {
     this.parts = parts
     this.length = length
-    this.appended = new Promise((resolve, reject) => {
+    this.#onFailed = onFailed
+    this.#arm()
+  }
+
+  /** Resolves when every target has it. Rejects when no chunk could take it. After again() it is another promise. */
+  get appended(): Promise<void> {
+    return this.#promise
+  }
+
+  succeed(): void {
+    this.arrived = true
+    this.#resolve()
+  }
+  fail(error: unknown): void {
+    this.#onFailed(error)
+    this.#reject(error)
+  }
+  /** Where it went is no more; it is on its way to another chunk. */
+  again(): void {
+    this.chunk = undefined
+    if (!this.arrived) return
+    this.arrived = false
+    this.#arm()
+  }
+
+  #arm(): void {
+    this.#promise = new Promise((resolve, reject) => {
       this.#resolve = resolve
       this.#reject = reject
     })
     // Whoever waits for the segment hears of it; a failure before anyone waits must not end the process.
-    this.appended.catch(() => undefined)
-  }
-
-  succeed(): void {
-    this.settled = true
-    this.#resolve()
-  }
-  fail(error: unknown): void {
-    this.settled = true
-    this.#reject(error)
+    this.#promise.catch(() => undefined)
   }
 
   /** Bytes from … to of the segment, without copying. */
@@ -111,6 +131,8 @@ export interface OpenChunk {
   usedMs: number
   /** Since when `acked` has been ahead of `synced`. */
   unsyncedMs: number
+  /** Why the last target that failed did. */
+  refusal: 'ENOSPC' | 'EIO' | undefined
   /** Targets that were dropped. */
   readonly failed: Set<DiskId>
 }
@@ -192,8 +214,13 @@ export class ChunkWriter {
       const durable = await this.#onTargets(chunk, targets, (peer, disk) =>
         peer.call('syncChunk', { ...request, disk }),
       )
-      if (durable.length === 0)
-        throw new FsError('EIO', `no copy of chunk ${chunkName(chunk.id)} could be made durable`)
+      if (durable.length === 0) {
+        // What is still in memory is written elsewhere; what was committed before is on no disk for certain.
+        this.#drop(chunk, targets)
+        for (const segment of [...chunk.uncommitted]) this.#move(chunk, segment, true)
+        this.#pump(chunk)
+        throw new FsError(chunk.refusal ?? 'EIO', `no copy of chunk ${chunkName(chunk.id)} could be made durable`)
+      }
       if (durable.length === targets.length) chunk.synced = Math.max(chunk.synced, length)
       else {
         this.#drop(
@@ -221,7 +248,7 @@ export class ChunkWriter {
       this.#forget(chunk)
       chunk.queue.length = 0
       // Also what is in flight: a chunkserver may still take it, but this chunk can no longer be committed to.
-      for (const segment of chunk.uncommitted) this.#move(chunk, segment, false)
+      for (const segment of [...chunk.uncommitted]) this.#move(chunk, segment, false)
     }
   }
 
@@ -284,6 +311,7 @@ export class ChunkWriter {
       uncommitted: new Set(),
       usedMs: this.#world.clock.monotonicMs(),
       unsyncedMs: Number.POSITIVE_INFINITY,
+      refusal: undefined,
       failed: new Set(),
     }
     this.#open.add(chunk)
@@ -368,6 +396,7 @@ export class ChunkWriter {
         } catch (error) {
           const code = errnoOf(error)
           if (code === undefined) throw error
+          chunk.refusal = code === 'ENOSPC' ? code : 'EIO'
           const { disk, host, port } = target
           this.#world.log.warn(
             { chunk: chunk.id, disk, host, port, error: String(error) },
@@ -413,7 +442,7 @@ export class ChunkWriter {
 
   #move(from: OpenChunk, segment: Segment, sync: boolean): void {
     from.uncommitted.delete(segment)
-    segment.chunk = undefined
+    segment.again()
     if (from.kind === 'pack') void this.appendToPack(segment, sync)
     else void this.appendToStream(undefined, segment, sync).then((chunk) => chunk !== undefined && this.giveBack(chunk))
   }

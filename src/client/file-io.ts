@@ -183,7 +183,7 @@ export class FileIo {
 
   async #commitNow(file: FileState, sync: boolean): Promise<void> {
     const taken = [...file.pending]
-    await Promise.allSettled(taken.map(({ segment }) => segment.appended))
+    await this.#arrived(file, taken)
     if (sync) await this.#makeDurable(file)
     // Segments that failed were taken out of `pending` when they failed.
     const ready = taken.filter((entry) => file.pending.includes(entry))
@@ -227,15 +227,35 @@ export class FileIo {
       } catch (error) {
         // A new session began meanwhile: the segments are on their way to chunks of the new one.
         if (errnoOf(error) !== 'ESTALE' || session === this.#session.id) throw error
-        await Promise.allSettled(ready.map(({ segment }) => segment.appended))
+        await this.#arrived(file, ready)
+        if (sync) await this.#makeDurable(file)
       }
+    }
+  }
+
+  /** When all that can arrive has. A chunk that is lost meanwhile sends its segments on their way again. */
+  async #arrived(file: FileState, entries: readonly PendingSegment[]): Promise<void> {
+    const underWay = (): PendingSegment[] =>
+      entries.filter((entry) => !entry.segment.arrived && file.pending.includes(entry))
+    for (let left = underWay(); left.length > 0; left = underWay())
+      await Promise.allSettled(left.map(({ segment }) => segment.appended))
+    for (const { segment } of entries) {
+      const { chunk, chunkOffset, length } = segment
+      if (chunk === undefined || chunk.synced >= chunkOffset + length) continue
+      file.unsynced.set(chunk, Math.max(file.unsynced.get(chunk) ?? 0, chunkOffset + length))
     }
   }
 
   async #makeDurable(file: FileState): Promise<void> {
     await Promise.all(
       [...file.unsynced].map(async ([chunk, length]) => {
-        await this.#writer.sync(chunk, length)
+        try {
+          await this.#writer.sync(chunk, length)
+        } catch (error) {
+          // Told once: what was in memory is being written elsewhere, the rest would fail again for ever.
+          file.unsynced.delete(chunk)
+          throw error
+        }
         if ((file.unsynced.get(chunk) ?? 0) <= chunk.synced) file.unsynced.delete(chunk)
       }),
     )
@@ -244,7 +264,7 @@ export class FileIo {
   #submit(file: FileState, sync: boolean): void {
     const run = file.run!
     file.run = undefined
-    const segment = new Segment(run.parts, run.length)
+    const segment = new Segment(run.parts, run.length, (error) => this.#lost(file, entry, error))
     const entry: PendingSegment = { segment, offset: run.offset }
     file.overlay.put({ offset: run.offset, length: run.length, source: segment, sourceOffset: 0 })
     file.pending.push(entry)
@@ -256,21 +276,18 @@ export class FileIo {
     } else {
       void this.#writer.appendToPack(segment, sync)
     }
-    segment.appended.then(
-      () => {
-        const chunk = segment.chunk!
-        const end = segment.chunkOffset + segment.length
-        if (chunk.synced < end) file.unsynced.set(chunk, Math.max(file.unsynced.get(chunk) ?? 0, end))
-      },
-      (error: unknown) => {
-        this.#world.log.error(
-          { ino: file.ino, offset: run.offset, length: run.length, error: String(error) },
-          'written data could not be stored; the writer is told',
-        )
-        file.error ??= error instanceof FsError ? error : new FsError('EIO', undefined, { cause: error })
-        this.#discard(file, entry)
-      },
+  }
+
+  /** A segment that no chunk could take is given up, and the file's next user is told. */
+  #lost(file: FileState, entry: PendingSegment, error: unknown): void {
+    const { ino } = file
+    const { offset, segment } = entry
+    this.#world.log.error(
+      { ino, offset, length: segment.length, error: String(error) },
+      'written data could not be stored; the writer is told',
     )
+    file.error ??= error instanceof FsError ? error : new FsError('EIO', undefined, { cause: error })
+    this.#discard(file, entry)
   }
 
   /** The master has these: their bytes are found through the base from now on. */
@@ -355,7 +372,14 @@ export class FileIo {
       ahead = new Readahead((from, to) => this.#assemble(file, from, Math.min(to, file.attr.size), NEVER))
       this.#ahead.set(file.ino, ahead)
     }
-    return (await ahead.read(offset, end, file.attr.size)) ?? this.#assemble(file, offset, end, caller)
+    try {
+      const found = await ahead.read(offset, end, file.attr.size)
+      if (found !== undefined) return found
+    } catch (error) {
+      // Somewhere in a whole unit something cannot be read; what was asked for may still be.
+      if (!(error instanceof FsError)) throw error
+    }
+    return this.#assemble(file, offset, end, caller)
   }
 
   /** The bytes may have changed elsewhere. */

@@ -335,8 +335,9 @@ export class Filesystem implements Vfs {
     ino: Ino,
     flags: { write: boolean; truncate: boolean },
     caller: Caller,
-  ): Promise<{ attr: Attr; changed: boolean }> {
+  ): Promise<{ attr: Attr; changed: boolean; stale: boolean }> {
     this.#toRelease.delete(ino)
+    const shown = this.#view(ino)
     const { attr, extents, complete, chunks } = await this.#session.ask('open', { ino, write: flags.write }, caller)
     this.#tree.learn(attr)
     const file = this.#file(attr)
@@ -352,7 +353,7 @@ export class Filesystem implements Vfs {
       if (!file.ahead) file.attr = attr
     }
     if (flags.truncate && (attr.size > 0 || file.ahead)) await this.setattr(ino, { size: 0, mtime: 'now' }, caller)
-    return { attr: file.attr, changed }
+    return { attr: file.attr, changed, stale: !file.ahead && shown?.version !== attr.version }
   }
 
   release(ino: Ino): void {

@@ -284,8 +284,8 @@ export class MasterSession {
           this.#events.invalidate(change)
           return { reply: {} }
         },
-        recall: async ({ ino }) => {
-          await this.#events.recall(ino)
+        recall: async ({ inos }) => {
+          await Promise.all(inos.map((ino) => this.#events.recall(ino)))
           return { reply: {} }
         },
       },

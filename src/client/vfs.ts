@@ -106,12 +106,16 @@ export interface Vfs {
   /** Entries after `cookie` (0 = from the start), at most `limit`; "." and ".." are not among them; empty = the end. */
   readdir(ino: Ino, cookie: number, limit: number, caller: Caller): Promise<Entry[]>
 
-  /** Attributes as of now at the master (close-to-open). `changed`: data differs from what this client last saw. */
+  /**
+   * Attributes as of now at the master (close-to-open). `changed`: data differs from what this client last saw.
+   * `stale`: the attributes are (or may be) others than this client answered last, so what the door cached of them is
+   * not to be used for what is read through this open.
+   */
   open(
     ino: Ino,
     flags: { write: boolean; truncate: boolean },
     caller: Caller,
-  ): Promise<{ attr: Attr; changed: boolean }>
+  ): Promise<{ attr: Attr; changed: boolean; stale: boolean }>
   /** The last use of one open() or create(); never fails. */
   release(ino: Ino): void
   /** The bytes there are, fewer than `length` only at the end of the file. Holes read as zeros. Slices, in order. */

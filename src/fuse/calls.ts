@@ -101,8 +101,10 @@ export async function open(r: Request, door: Door, caller: FuseCaller): Promise<
   if (kill) await door.vfs.setattr(node, { killSuidGid: true }, caller)
   const before = door.plain.changes
   const wanted = { write: (flags & O_ACCMODE) !== 0, truncate: (flags & O_TRUNC) !== 0 }
-  const { attr, changed } = await door.vfs.open(node, wanted, caller)
+  const { attr, changed, stale } = await door.vfs.open(node, wanted, caller)
   door.plain.note(attr, before)
+  // The size that the kernel got from a lookup a moment ago would end the reads through this open too early.
+  if (stale) door.attributesMoved(node)
   return { flags, openFlags: changed ? 0 : FOPEN.KEEP_CACHE }
 }
 

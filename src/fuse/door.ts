@@ -162,8 +162,12 @@ export class Door {
   /** The kernel did not grant SETXATTR_EXT: its SETXATTR structure ends early. */
   shortSetxattr = false
 
-  constructor(vfs: Vfs, clock: Clock) {
+  /** Makes the kernel ask again for an inode's attributes; done when it returns. */
+  readonly attributesMoved: (ino: Ino) => void
+
+  constructor(vfs: Vfs, clock: Clock, attributesMoved: (ino: Ino) => void) {
     this.vfs = vfs
+    this.attributesMoved = attributesMoved
     this.plain = new PlainInodes(clock)
     this.dirs = new DirRests(clock)
   }

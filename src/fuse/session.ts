@@ -10,7 +10,7 @@ import { type Errno, errno } from '../base/errno.ts'
 import { errnoOf, FsError, Impossible } from '../base/fault.ts'
 import type { Clock, Log } from '../base/world.ts'
 import type { Vfs } from '../client/vfs.ts'
-import { putReplyHeader, Request } from './codec.ts'
+import { invalidateInode, putReplyHeader, Request } from './codec.ts'
 import { Door, FuseCaller } from './door.ts'
 import { decodeInit, type InitRequest, type Negotiated, negotiate, putInit } from './init.ts'
 import { LISTING_BYTES_MAX } from './list.ts'
@@ -61,7 +61,8 @@ export class FuseSession {
   #opLog: OpLog | undefined
 
   constructor(vfs: Vfs, sink: ReplySink, clock: Clock, log: Log, options: SessionOptions = {}) {
-    this.#door = new Door(vfs, clock)
+    // Attributes only: unlike an invalidation of data this waits for nothing, so it may be sent from here.
+    this.#door = new Door(vfs, clock, (ino) => sink.send(invalidateInode(ino, false), []))
     this.#sink = sink
     this.#clock = clock
     this.#log = log

@@ -83,12 +83,11 @@ export function dataHandlers(parts: Parts): Handlers<DataCalls> {
           },
           { tells: [wish.ino] },
         )
-      return sessions.recall(stamp.session, wish.ino)?.then(allocate) ?? allocate()
+      return sessions.recall(stamp.session, [wish.ino])?.then(allocate) ?? allocate()
     },
 
     copyRange: async ({ stamp, ...wish }) => {
-      const held = [sessions.recall(stamp.session, wish.source), sessions.recall(stamp.session, wish.target)]
-      if (held.some((waiting) => waiting !== undefined)) await Promise.all(held)
+      await sessions.recall(stamp.session, [wish.source, wish.target])
       return change<'copyRange'>(parts, stamp, () => ({ kind: 'copyRange', ...wish }), { tells: [wish.target] })
     },
 

@@ -3,7 +3,9 @@
  * the session has been told; changes go through the loop.
  */
 
+import type { Attr } from '../base/attr.ts'
 import { FsError } from '../base/fault.ts'
+import type { Ino, SessionId } from '../base/ids.ts'
 import type { Answer, Handlers } from '../wire/peer.ts'
 import { attrOf, change, chunksOf, directoryOf, inodeOf, NOTHING, type Parts } from './parts.ts'
 import { OPENS_MAX } from './sessions.ts'
@@ -32,6 +34,15 @@ const OPEN_EXTENTS = 256
 
 export function namespaceHandlers(parts: Parts): Handlers<NamespaceCalls> {
   const { state, sessions, loop } = parts
+  const answerAttr = (session: SessionId, ino: Ino): { reply: Attr } | Promise<{ reply: Attr }> => {
+    const answer = (): { reply: Attr } => {
+      const asking = sessions.heard(session)
+      const attr = attrOf(state, ino)
+      asking.told(ino)
+      return { reply: attr }
+    }
+    return sessions.recall(session, [ino])?.then(answer) ?? answer()
+  }
   return {
     lookup: ({ session, parent, name }) => {
       const asking = sessions.heard(session)
@@ -44,21 +55,15 @@ export function namespaceHandlers(parts: Parts): Handlers<NamespaceCalls> {
       }
       const entry = state.lookup(parent, name)
       if (entry === undefined) throw new FsError('ENOENT')
-      asking.told(entry.ino)
-      return { reply: attrOf(state, entry.ino) }
+      return answerAttr(session, entry.ino)
     },
 
-    getattr: ({ session, ino }) => {
-      const asking = sessions.heard(session)
-      const attr = attrOf(state, ino)
-      asking.told(ino)
-      return { reply: attr }
-    },
+    getattr: ({ session, ino }) => answerAttr(session, ino),
 
     setattr: ({ stamp, ino, change: wish }) => {
       const set = () =>
         change<'setattr'>(parts, stamp, () => ({ kind: 'setattr', ino, change: wish }), { tells: [ino] })
-      return sessions.recall(stamp.session, ino)?.then(set) ?? set()
+      return sessions.recall(stamp.session, [ino])?.then(set) ?? set()
     },
 
     make: ({ stamp, ...wish }) =>
@@ -110,15 +115,20 @@ export function namespaceHandlers(parts: Parts): Handlers<NamespaceCalls> {
     },
 
     readdir: ({ session, ino, cookie, limit }) => {
-      const asking = sessions.heard(session)
-      const dir = directoryOf(state, ino)
-      asking.told(ino)
-      const page = state.readdirPage(ino, cookie, limit)
-      const entries = page.entries.map((entry) => {
-        asking.told(entry.ino)
-        return { name: entry.name, cookie: entry.cookie, attr: attrOf(state, entry.ino) }
-      })
-      return { reply: { entries, end: page.end, version: dir.attr.version } }
+      const list = (): Answer<'readdir'> => {
+        const asking = sessions.heard(session)
+        const dir = directoryOf(state, ino)
+        asking.told(ino)
+        const page = state.readdirPage(ino, cookie, limit)
+        const entries = page.entries.map((entry) => {
+          asking.told(entry.ino)
+          return { name: entry.name, cookie: entry.cookie, attr: attrOf(state, entry.ino) }
+        })
+        return { reply: { entries, end: page.end, version: dir.attr.version } }
+      }
+      if (!sessions.anyMakerBut(session)) return list()
+      const inos = state.readdirPage(ino, cookie, limit).entries.map((entry) => entry.ino)
+      return sessions.recall(session, inos)?.then(list) ?? list()
     },
 
     open: ({ session, ino }) => {
@@ -133,7 +143,7 @@ export function namespaceHandlers(parts: Parts): Handlers<NamespaceCalls> {
         const { extents, complete } = state.extentsFrom(ino, 0, OPEN_EXTENTS)
         return { reply: { attr, extents, complete, chunks: chunksOf(parts, extents) } }
       }
-      return sessions.recall(session, ino)?.then(open) ?? open()
+      return sessions.recall(session, [ino])?.then(open) ?? open()
     },
 
     release: ({ session, inos }) => {

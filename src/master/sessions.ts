@@ -142,20 +142,35 @@ export class Sessions {
     if (this.#makers.get(ino) === session) this.#makers.delete(ino)
   }
 
+  /** Whether a listing may hold files that somebody else has still to commit; one mount alone never asks further. */
+  anyMakerBut(id: number): boolean {
+    return this.#makers.size > 0 && (this.#byId.size > 1 || !this.#byId.has(id as SessionId))
+  }
+
   /**
-   * Before somebody else opens or changes a file: whoever made it commits what it has closed. Undefined when there is
-   * nothing to wait for. A mount that is away or does not answer in time is not waited for: what it holds becomes visible
-   * when it is back, as with any other change of a mount that is cut off.
+   * Before somebody else looks at files, opens or changes them: whoever made them commits what it has closed. Undefined
+   * when there is nothing to wait for. A mount that is away or does not answer in time is not waited for: what it holds
+   * becomes visible when it is back, as with any other change of a mount that is cut off.
    */
-  recall(by: number, ino: Ino): Promise<void> | undefined {
-    const maker = this.#makers.get(ino)
-    if (maker === undefined || maker.info.session === by || !maker.connected) return undefined
-    return maker.peer!.call('recall', { ino }, { timeoutMs: RECALL_MS }).then(
-      () => undefined,
-      (error: unknown) => {
+  recall(by: number, inos: readonly Ino[]): Promise<void> | undefined {
+    if (this.#makers.size === 0) return undefined
+    const wanted = new Map<Session, Ino[]>()
+    for (const ino of inos) {
+      const maker = this.#makers.get(ino)
+      if (maker === undefined || maker.info.session === by || !maker.connected) continue
+      const theirs = wanted.get(maker)
+      if (theirs === undefined) wanted.set(maker, [ino])
+      else theirs.push(ino)
+    }
+    if (wanted.size === 0) return undefined
+    const answers = [...wanted].map(async ([maker, theirs]) => {
+      try {
+        await maker.peer!.call('recall', { inos: theirs }, { timeoutMs: RECALL_MS })
+      } catch (error) {
         if (errnoOf(error) === undefined) throw error
-      },
-    )
+      }
+    })
+    return Promise.all(answers).then(() => undefined)
   }
 
   /** Who may have this inode open, and so must keep it alive when its last name goes. */

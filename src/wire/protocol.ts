@@ -554,8 +554,8 @@ export const calls = {
 
   recall: call(
     60,
-    'From the master to a mount: commit what you still hold of an inode that you made. Answered when that is done.',
-    struct({ ino }),
+    'From the master to a mount: commit what you still hold of inodes that you made. Answered when that is done.',
+    struct({ inos: list(ino, 4096) }),
     nothing,
   ),
 

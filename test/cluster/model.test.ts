@@ -53,7 +53,7 @@ describe('random operations on a cluster in memory', () => {
     }
     const profile = { ways: 1, slots: true, setId: true } as const
     const subject = new VfsRunner([clients[0]!], accident)
-    await compareRunners(model(1), subject, { seed, operations: operationsOf(1500), profile })
+    await compareRunners(model(1), subject, { seed, operations: operationsOf(800), profile })
     await cluster.until('every chunk is safe', (status) => status.chunks.lost === 0 && status.chunks.under === 0)
     expect(await cluster.findings()).toEqual([])
   })

@@ -266,7 +266,7 @@ describe('damage', () => {
 describe('disks', () => {
   test('a drained disk is emptied copy by copy, with progress, and can be removed then', async () => {
     const { master, mount, servers, admin } = await cluster(3)
-    const files = []
+    const files: Awaited<ReturnType<typeof writeFile>>[] = []
     for (let i = 0; i < 10; i++) files.push(await writeFile(master, mount, servers, `f${i}`, 1000))
     await master.clock.pass(1_000)
     const victim = servers.find((s) => s.disk === files[0]!.disks[0])!

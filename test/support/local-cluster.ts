@@ -45,7 +45,7 @@ export interface LocalClusterOptions {
   readonly chunkserver?: Settings<'chunkserver'>
   readonly mount?: Settings<'mount'>
   /** Where a chunkserver keeps its chunks, and its space rule; default: a directory beside the others. */
-  readonly diskOf?: (index: number) => string
+  readonly diskOf?: (index: number, own: string) => string
   readonly masterDataDir?: string
 }
 
@@ -121,7 +121,11 @@ export class LocalCluster {
   }
   /** The directory of a chunkserver's only disk. */
   diskDir(index: number): string {
-    return (this.#options.diskOf?.(index) ?? join(this.dir, `chunkserver-${index + 1}`, 'disk')).split(' ')[0]!
+    return this.#disk(index).split(' ')[0]!
+  }
+  #disk(index: number): string {
+    const own = `${join(this.dir, `chunkserver-${index + 1}`, 'disk')} =-64MiB`
+    return this.#options.diskOf?.(index, own) ?? own
   }
   get masterDir(): string {
     return this.#options.masterDataDir ?? join(this.dir, 'master')
@@ -137,7 +141,7 @@ export class LocalCluster {
     await this.#write('master', configToml('master', own, common))
     for (const [i, name] of this.chunkservers.entries()) {
       await mkdir(this.diskDir(i), { recursive: true })
-      const disks = [this.#options.diskOf?.(i) ?? `${this.diskDir(i)} =-64MiB`]
+      const disks = [this.#disk(i)]
       const dataDir = join(this.dir, name)
       const listenPort = this.chunkserverPort(i)
       const values = { name, dataDir, disks, listenPort, ...master, ...this.#options.chunkserver }

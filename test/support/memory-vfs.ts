@@ -215,11 +215,11 @@ export class MemoryVfs implements Vfs {
     target: Ino,
     flags: { write: boolean; truncate: boolean },
     _caller: Caller,
-  ): Promise<{ attr: Attr; changed: boolean }> {
+  ): Promise<{ attr: Attr; changed: boolean; stale: boolean }> {
     const node = this.#node(target)
     if (flags.truncate && node.attr.type === 'file') this.#truncate(node, 0, this.#clock.now())
     node.opens++
-    return { attr: node.attr, changed: false }
+    return { attr: node.attr, changed: false, stale: false }
   }
 
   release(target: Ino): void {
