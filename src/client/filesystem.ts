@@ -29,6 +29,7 @@ import type { Caller, Entry, FallocateMode, FileLock, Invalidation, NewNode, Ren
 const CLOSED_FILES_MAX = 4096
 /** Listings being put together from pages at a time. */
 const LISTINGS_MAX = 16
+const REMOVED_MAX = 1024
 const STATFS_MS = 1_000
 const RELEASE_MS = 50
 
@@ -57,6 +58,8 @@ export class Filesystem implements Vfs {
   readonly #files = new Map<Ino, FileState>()
   readonly #closedFiles = new Generations<Ino, FileState>(CLOSED_FILES_MAX)
   readonly #listings = new Map<Ino, { version: number; next: number; entries: Listed[] }>()
+  /** Directories removed here, as they were: those who stand in them may go on looking. */
+  readonly #removed = new Generations<Ino, Attr>(REMOVED_MAX)
   /** Owners of locks taken through this client, so that a close without locks costs no round trip. */
   readonly #lockOwners = new Map<Ino, Set<string>>()
   readonly #toRelease = new Set<Ino>()
@@ -99,6 +102,7 @@ export class Filesystem implements Vfs {
   async lookup(parent: Ino, name: string, caller: Caller): Promise<Attr> {
     if (name === '.') return this.getattr(parent, caller)
     checkName(name)
+    if (name !== '..') this.#refuseRemoved(parent)
     if (name !== '..' && this.#session.fresh()) {
       const known = this.#tree.name(parent, name)
       if (known === 0) throw new FsError('ENOENT')
@@ -119,6 +123,7 @@ export class Filesystem implements Vfs {
   }
 
   async readdir(ino: Ino, cookie: number, limit: number, caller: Caller): Promise<Entry[]> {
+    if (this.#removed.get(ino) !== undefined) return []
     if (this.#session.fresh()) {
       const page = this.#listed(ino, cookie, limit)
       if (page !== undefined) return page
@@ -147,6 +152,7 @@ export class Filesystem implements Vfs {
 
   async make(parent: Ino, name: string, node: NewNode, caller: Caller): Promise<Attr> {
     checkName(name)
+    this.#refuseRemoved(parent)
     const attr = await this.#session.change(
       'make',
       {
@@ -220,8 +226,7 @@ export class Filesystem implements Vfs {
     checkName(name)
     const { ino, parent: directory } = await this.#session.change('rmdir', { parent, name }, caller)
     this.#gone(parent, name, directory)
-    this.#tree.forget(ino)
-    this.#tree.forgetDirectory(ino)
+    this.#directoryGone(ino)
   }
 
   async rename(
@@ -246,7 +251,6 @@ export class Filesystem implements Vfs {
     this.#tree.forget(newParent)
     this.#tree.forget(ino)
     for (const directory of parents ?? []) this.#tree.learn(directory)
-    if (replaced !== undefined) this.#tree.forget(replaced)
     const lost = replaced === undefined || flags.exchange || replaced === ino ? undefined : this.#files.get(replaced)
     if (lost !== undefined) this.#relinked(lost.ino, lost.attr.nlink - 1)
     if (flags.exchange) {
@@ -258,7 +262,7 @@ export class Filesystem implements Vfs {
       else this.#tree.setName(parent, name, 0)
       this.#tree.setName(newParent, newName, ino)
     }
-    if (replaced !== undefined) this.#tree.forgetDirectory(replaced)
+    if (replaced !== undefined) this.#directoryGone(replaced)
   }
 
   async link(ino: Ino, newParent: Ino, newName: string, caller: Caller): Promise<Attr> {
@@ -280,7 +284,11 @@ export class Filesystem implements Vfs {
       const known = this.#view(ino)
       if (known !== undefined) return known
     }
+    const gone = this.#removed.get(ino)
+    if (gone !== undefined) return gone
     const attr = await this.#session.ask('getattr', { ino }, caller)
+    // The master may not have heard yet that the last user of a deleted file has closed it.
+    if (attr.nlink === 0 && (this.#files.get(ino)?.opens ?? 0) === 0) throw new FsError('ESTALE', `inode ${ino}`)
     this.#tree.learn(attr)
     return this.#view(ino) ?? attr
   }
@@ -550,6 +558,18 @@ export class Filesystem implements Vfs {
     if (data) this.#io.changedElsewhere(file)
     else if (file.version !== -1) file.version = attr.version
     if (!file.ahead) file.attr = attr
+  }
+
+  /** A removed directory may still be somebody's working directory or open: it is empty then, and takes nothing new. */
+  #directoryGone(ino: Ino): void {
+    const attr = this.#tree.attr(ino)
+    if (attr?.type === 'dir') this.#removed.set(ino, { ...attr, nlink: 0 })
+    this.#tree.forget(ino)
+    this.#tree.forgetDirectory(ino)
+  }
+
+  #refuseRemoved(parent: Ino): void {
+    if (this.#removed.get(parent) !== undefined) throw new FsError('ENOENT', 'the directory has been removed')
   }
 
   /** `directory`: the parent as it is now, if the master has said so. */

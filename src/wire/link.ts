@@ -25,6 +25,12 @@ const IN_FLIGHT_MAX = 1024
 const BACKLOG_BYTES_MAX = 64 * 1024 * 1024
 /** How often deadlines and silence are looked at; a deadline may be late by this much. */
 const SWEEP_MS = 250
+/**
+ * Answers that carry bulk, at work at a time, and the unsent bytes above which no further one is begun: a peer that asks
+ * for gigabytes and reads slowly costs some 100 MB at worst, and an honest one still has enough on the way for any link.
+ */
+const BULK_ANSWERS_MAX = 32
+const BULK_BACKLOG_BYTES = 16 * 1024 * 1024
 /** A connection that carried nothing for this long is pinged. */
 const PING_AFTER_MS = 1_000
 
@@ -41,6 +47,11 @@ export interface LinkOptions {
 }
 
 const failureBody = struct({ number: int, detail: text(64 * 1024) })
+function isBulkRead(callId: number): boolean {
+  const name = callById.get(callId)
+  return name !== undefined && calls[name].bulk === 'reply'
+}
+
 const EMPTY = Buffer.alloc(0)
 const NOTHING: readonly Uint8Array[] = []
 
@@ -60,6 +71,9 @@ export class Link implements Peer {
   readonly #splitter = new FrameSplitter()
   readonly #waiting = new Map<number, Waiting>()
   readonly #answering = new Map<number, Context>()
+  #bulkAnswers = 0
+  /** Requests whose answers would carry bulk, in order, while there is enough of it. With `#answering` at most IN_FLIGHT_MAX. */
+  readonly #parked = new Map<number, Frame>()
   readonly #closers: ((error?: Error) => void)[] = []
   readonly #accepting: boolean
   readonly #onHello: (link: Link) => void
@@ -81,7 +95,10 @@ export class Link implements Peer {
     this.#heardAt = options.clock.monotonicMs()
     transport.onData((data) => this.#receive(data))
     transport.onClose((error) => this.#ended(error))
-    transport.onDrain(() => this.#maybeResume())
+    transport.onDrain(() => {
+      this.#unpark()
+      this.#maybeResume()
+    })
     this.#sweepLater()
   }
 
@@ -195,6 +212,12 @@ export class Link implements Peer {
   #frame(frame: Frame): void {
     switch (frame.kind) {
       case 'request':
+        if (isBulkRead(frame.callId) && (this.#parked.size > 0 || this.#bulkIsEnough())) {
+          // The body is a view of memory that is only lent.
+          this.#parked.set(frame.requestId, { ...frame, body: Buffer.from(frame.body) })
+          this.#maybePause()
+        } else this.#request(frame)
+        return
       case 'tell':
         this.#request(frame)
         return
@@ -213,7 +236,8 @@ export class Link implements Peer {
         return
       }
       case 'cancel':
-        this.#answering.get(frame.requestId)?.abort(new FsError('EINTR'))
+        if (this.#parked.delete(frame.requestId)) this.#fail(frame, 'EINTR', '')
+        else this.#answering.get(frame.requestId)?.abort(new FsError('EINTR'))
         return
       case 'ping':
         this.#send('pong', 0, 0, 0, EMPTY, NOTHING)
@@ -275,18 +299,37 @@ export class Link implements Peer {
     }
     this.#answering.set(frame.requestId, context)
     this.#maybePause()
+    const bulk = calls[name].bulk === 'reply' ? 1 : 0
+    this.#bulkAnswers += bulk
+    const settled = (): void => {
+      this.#bulkAnswers -= bulk
+      this.#unpark()
+      this.#maybeResume()
+    }
     answer.then(
       (value) => {
         this.#answering.delete(frame.requestId)
         this.#answer(frame, name, value)
-        this.#maybeResume()
+        settled()
       },
       (error) => {
         this.#answering.delete(frame.requestId)
         this.#refuse(frame, name, error)
-        this.#maybeResume()
+        settled()
       },
     )
+  }
+
+  #bulkIsEnough(): boolean {
+    return this.#bulkAnswers >= BULK_ANSWERS_MAX || this.#transport.backlogBytes() >= BULK_BACKLOG_BYTES
+  }
+
+  #unpark(): void {
+    for (const [requestId, frame] of this.#parked) {
+      if (this.#closed || this.#bulkIsEnough()) return
+      this.#parked.delete(requestId)
+      this.#request(frame)
+    }
   }
 
   #greeted(frame: Frame, hello: Hello): void {
@@ -331,14 +374,19 @@ export class Link implements Peer {
 
   #maybePause(): void {
     if (this.#paused || this.#closed) return
-    if (this.#answering.size < IN_FLIGHT_MAX && this.#transport.backlogBytes() < BACKLOG_BYTES_MAX) return
+    const inFlight = this.#answering.size + this.#parked.size
+    if (inFlight < IN_FLIGHT_MAX && this.#transport.backlogBytes() < BACKLOG_BYTES_MAX) return
     this.#paused = true
     this.#transport.pause()
   }
 
   #maybeResume(): void {
     if (!this.#paused || this.#closed) return
-    if (this.#answering.size >= IN_FLIGHT_MAX / 2 || this.#transport.backlogBytes() >= BACKLOG_BYTES_MAX / 2) return
+    if (
+      this.#answering.size + this.#parked.size >= IN_FLIGHT_MAX / 2 ||
+      this.#transport.backlogBytes() >= BACKLOG_BYTES_MAX / 2
+    )
+      return
     this.#paused = false
     this.#transport.resume()
   }
@@ -382,6 +430,7 @@ export class Link implements Peer {
     this.#waiting.clear()
     for (const context of this.#answering.values()) context.abort(this.#closeError)
     this.#answering.clear()
+    this.#parked.clear()
     for (const callback of this.#closers) callback(error)
   }
 }

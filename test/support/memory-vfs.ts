@@ -341,6 +341,7 @@ export class MemoryVfs implements Vfs {
     _caller: Caller,
   ): Promise<void> {
     const node = this.#node(target)
+    this.#mayHoldUserXattr(node, name)
     if (flags.create && node.xattrs.has(name)) throw new FsError('EEXIST')
     if (flags.replace && !node.xattrs.has(name)) throw new FsError('ENODATA')
     const names = [...node.xattrs.keys()].reduce((sum, each) => sum + each.length + 1, name.length + 1)
@@ -364,8 +365,14 @@ export class MemoryVfs implements Vfs {
 
   async removexattr(target: Ino, name: string, _caller: Caller): Promise<void> {
     const node = this.#node(target)
+    this.#mayHoldUserXattr(node, name)
     if (!node.xattrs.delete(name)) throw new FsError('ENODATA')
     this.#change(node, { hasXattr: node.xattrs.size > 0 }, false)
+  }
+
+  /** xattr(7): user.* exists on files and directories only. */
+  #mayHoldUserXattr(node: { attr: Attr }, name: string): void {
+    if (name.startsWith('user.') && node.attr.type !== 'file' && node.attr.type !== 'dir') throw new FsError('EPERM')
   }
 
   async getLock(target: Ino, lock: FileLock, _caller: Caller): Promise<FileLock | undefined> {
