@@ -96,7 +96,8 @@ describe('faults', () => {
       expect(kept.length).toBeGreaterThan(5)
       for (const { ino, data } of kept) same(await coldRead(it, ino, data.length), data)
       expect((await it.status()).chunks.lost).toBe(0)
-      for (const { name } of kept.splice(0, 8)) await p.unlink(name)
+      // Whole chunks die; half-dead ones could not be rewritten where there is no room.
+      for (const { name } of kept.splice(0)) await p.unlink(name)
       await it.until('there is room again', ({ availableBytes }) => availableBytes > 16 * MiB)
       const late = pattern(2 * MiB, 1000)
       const deadline = realClock.monotonicMs() + 30_000
