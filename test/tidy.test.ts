@@ -47,6 +47,7 @@ const packageHomes: Readonly<Record<string, readonly string[]>> = {
   'fuse-native': ['src/fuse/fuse-native-door.ts'],
   lmdb: ['src/master/lmdb-store.ts'],
   msgpackr: ['src/wire/codec.ts', 'src/master/core/records.ts'],
+  '@node-rs/crc32': ['src/base/checksum.ts'],
   'p-queue': ['src/master/orders.ts', 'src/chunk/copier.ts'],
   pino: ['src/host/log.ts'],
   'smol-toml': ['src/config/'],

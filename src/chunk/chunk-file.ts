@@ -55,11 +55,13 @@ import {
   tailSeed,
 } from './core/chunk-format.ts'
 import type { DiskFile } from './disk-io.ts'
+import { QUICK_READ_BYTES_MAX, type QuickReads } from './quick-reads.ts'
 import { QUICK_BYTES_MAX, type QuickWrites } from './quick-writes.ts'
 
 /** What a chunk file needs of its disk. */
 export interface ChunkHome {
   readonly quick: QuickWrites
+  readonly quickReads: QuickReads
   /** What this error means for the disk, and the error to answer with. */
   failure(error: unknown, doing: string): FsError
   /** Runs a sync when it is its turn: the disk bounds how many run at once. */
@@ -611,6 +613,8 @@ export class ChunkFile {
 
 async function readAll(file: DiskFile, into: Buffer, at: number, home: ChunkHome, chunk: ChunkId): Promise<number> {
   try {
+    const { quickReads } = home
+    if (into.length <= QUICK_READ_BYTES_MAX && quickReads.allowed()) return quickReads.run(() => file.readNow(into, at))
     return await file.read(into, at)
   } catch (error) {
     throw home.failure(error, `reading chunk ${chunkName(chunk)}`)

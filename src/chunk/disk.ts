@@ -30,6 +30,7 @@ import {
 import type { DiskIo, Space } from './disk-io.ts'
 import { DiskSyncs } from './disk-syncs.ts'
 import { Inventory } from './inventory.ts'
+import { QuickReads } from './quick-reads.ts'
 import { QuickWrites } from './quick-writes.ts'
 
 export interface DiskWorld {
@@ -74,6 +75,7 @@ const FULL_HYSTERESIS_BYTES = 16 * 1024 * 1024
 export class Disk implements ChunkHome {
   readonly spec: DiskSpec
   readonly quick: QuickWrites
+  readonly quickReads: QuickReads
   readonly health: DiskHealth
   readonly #io: DiskIo
   readonly #world: DiskWorld
@@ -107,6 +109,7 @@ export class Disk implements ChunkHome {
     this.#world = world
     this.#events = events
     this.quick = new QuickWrites(world.clock)
+    this.quickReads = new QuickReads(world.clock)
     this.#syncs = new DiskSyncs(io)
     this.health = new DiskHealth(spec.path, world.clock, world.log, () => events.changed(this))
   }

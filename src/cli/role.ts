@@ -10,6 +10,7 @@ import { errnoOf, FsError } from '../base/fault.ts'
 import { loadConfig } from '../config/load.ts'
 import { type MountConfig, ROLES, type RoleConfigs } from '../config/tables.ts'
 import { hostLog } from '../host/log.ts'
+import { optimiseSoon } from '../host/warm-up.ts'
 import { exitOnImpossible, hostWorld } from '../host/world.ts'
 import { stopSignal } from './stop-signal.ts'
 
@@ -26,6 +27,7 @@ export async function runRole(word: string, configFile: string): Promise<void> {
       ...(config.log.file === '' ? {} : { file: config.log.file }),
     })
     exitOnImpossible(log)
+    optimiseSoon()
     const signal = stopSignal()
     const world = hostWorld(log)
     switch (role) {

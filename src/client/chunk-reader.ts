@@ -19,6 +19,8 @@ import type { Interruptible, MasterSession } from './session.ts'
 const PLACES_MAX = 65_536
 /** A copy that failed is asked last for this long. */
 const SHUN_MS = 5_000
+/** Copies take turns in pieces of this size. */
+const TURN_BYTES = 1024 * 1024
 const RETRY_MS = [50, 100, 200, 500, 1_000]
 /** When every copy has been refused (damaged, gone) this often, waiting longer brings nothing back. */
 const REFUSED_ROUNDS = 4
@@ -167,16 +169,19 @@ export class ChunkReader {
   }
 
   /** This machine's copies first, shunned ones last; equals take turns by position, so a long read uses all of them. */
-  #inOrder(known: ChunkPlaces | undefined, chunk: ChunkId, offset: number): Place[] {
-    if (known === undefined) return []
+  #inOrder(known: ChunkPlaces | undefined, chunk: ChunkId, offset: number): readonly Place[] {
+    if (known === undefined || known.places.length === 0) return []
+    const { places } = known
+    const n = places.length
+    const turn = (chunk + Math.floor(offset / TURN_BYTES)) % n
+    // Nearly always all copies are alike, and then no list needs to be made or sorted.
+    if (n <= 2 && this.#shunned.size === 0 && places.every((place) => place.host === places[0]!.host))
+      return turn === 0 || n === 1 ? places : [places[1]!, places[0]!]
     const now = this.#world.clock.monotonicMs()
-    const n = known.places.length
-    const turn = (chunk + Math.floor(offset / (1024 * 1024))) % Math.max(1, n)
+    for (const [disk, until] of this.#shunned) if (until <= now) this.#shunned.delete(disk)
     const cost = (place: Place, index: number): number =>
-      ((this.#shunned.get(place.disk) ?? 0) > now ? 4096 : 0) +
-      (place.host === this.#ownHost ? 0 : 1024) +
-      ((index + n - turn) % n)
-    return known.places
+      (this.#shunned.has(place.disk) ? 4096 : 0) + (place.host === this.#ownHost ? 0 : 1024) + ((index + n - turn) % n)
+    return places
       .map((place, index) => ({ place, cost: cost(place, index) }))
       .sort((a, b) => a.cost - b.cost)
       .map(({ place }) => place)

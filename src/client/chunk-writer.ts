@@ -14,6 +14,7 @@ import { errnoOf, FsError } from '../base/fault.ts'
 import { type ChunkId, chunkName, type DiskId } from '../base/ids.ts'
 import { CHUNK_BYTES_MAX } from '../base/limits.ts'
 import type { World } from '../base/world.ts'
+import { bulkCrc } from '../wire/frame.ts'
 import type { Peer } from '../wire/peer.ts'
 import type { ChunkPlaces, Place } from '../wire/protocol.ts'
 import { type Chunkservers, isTransportFailure } from './chunkservers.ts'
@@ -358,11 +359,12 @@ export class ChunkWriter {
 
   async #append(chunk: OpenChunk, append: Append): Promise<void> {
     const bulk = append.segments.flatMap((segment) => segment.parts)
+    const crc = bulkCrc(bulk)
     const targets = [...chunk.targets]
     const create = append.offset === 0
     const request = { chunk: chunk.id, offset: append.offset, create, sync: append.sync }
     const written = await this.#onTargets(chunk, targets, (peer, disk) =>
-      peer.call('append', { ...request, disk }, { bulk }),
+      peer.call('append', { ...request, disk }, { bulk, bulkCrc: crc }),
     )
     chunk.inFlight--
     if (written.length < targets.length)

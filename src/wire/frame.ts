@@ -4,7 +4,7 @@
  * A frame is a 32-byte header, a msgpack body and raw bulk bytes. All integers little endian:
  *
  *   0  u32 magic "HFw1"          16 u32 deadline, ms from now (0 = none)
- *   4  u32 body length           20 u32 CRC-32 of body and bulk
+ *   4  u32 body length           20 u32 CRC-32 of bulk, then body
  *   8  u32 bulk length           24 u16 call id
  *  12  u32 request id            26 u8  kind      27 u8 reserved, 0
  *                                28 u32 CRC-32 of bytes 0 … 27
@@ -41,15 +41,20 @@ export interface Frame extends FrameHead {
 
 const EMPTY = Buffer.alloc(0)
 
+/** The CRC of bulk parts, for those who send the same bytes several times. */
+export const bulkCrc = (bulk: readonly Uint8Array[]): number => bulk.reduce((crc, part) => crc32(part, crc), 0)
+
 /** Header and body in one buffer, to be followed by the bulk parts as they are. */
-export function encodeFrame(head: FrameHead, body: Uint8Array, bulk: readonly Uint8Array[]): Buffer {
+export function encodeFrame(
+  head: FrameHead,
+  body: Uint8Array,
+  bulk: readonly Uint8Array[],
+  crcOfBulk: number = bulkCrc(bulk),
+): Buffer {
   const out = Buffer.allocUnsafe(HEADER_BYTES + body.length)
   let bulkLength = 0
-  let crc = body.length === 0 ? 0 : crc32(body)
-  for (const part of bulk) {
-    bulkLength += part.length
-    crc = crc32(part, crc)
-  }
+  for (const part of bulk) bulkLength += part.length
+  const crc = crc32(body, crcOfBulk)
   out.writeUInt32LE(MAGIC, 0)
   out.writeUInt32LE(body.length, 4)
   out.writeUInt32LE(bulkLength, 8)
@@ -109,9 +114,8 @@ export class FrameSplitter {
       }
       if (pending.bodyFilled < pending.body.length || pending.bulkFilled < pending.bulk.length) return
       this.#pending = undefined
-      const bodyCrc = pending.body.length === 0 ? 0 : crc32(pending.body)
-      const crc = pending.bulk.length === 0 ? bodyCrc : crc32(pending.bulk, bodyCrc)
-      if (crc !== pending.payloadCrc) throw new FsError('EBADMSG', 'a frame arrived damaged')
+      if (crc32(pending.body, crc32(pending.bulk)) !== pending.payloadCrc)
+        throw new FsError('EBADMSG', 'a frame arrived damaged')
       emit(pending)
     }
   }

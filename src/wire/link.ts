@@ -150,7 +150,7 @@ export class Link implements Peer {
         reject,
         forget: () => onAbort !== undefined && signal?.removeEventListener('abort', onAbort),
       })
-      this.#send('request', row.id, requestId, timeoutMs, body, options.bulk ?? NOTHING)
+      this.#send('request', row.id, requestId, timeoutMs, body, options.bulk ?? NOTHING, options.bulkCrc)
     })
   }
 
@@ -186,9 +186,10 @@ export class Link implements Peer {
     deadlineMs: number,
     body: Uint8Array,
     bulk: readonly Uint8Array[],
+    crcOfBulk?: number,
   ): void {
     if (this.#closed) return
-    const head = encodeFrame({ kind, callId, requestId, deadlineMs }, body, bulk)
+    const head = encodeFrame({ kind, callId, requestId, deadlineMs }, body, bulk, crcOfBulk)
     this.#transport.send(bulk.length === 0 ? [head] : [head, ...bulk])
   }
 

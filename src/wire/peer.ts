@@ -7,6 +7,8 @@ import type { CallName, Hello, Reply, Request } from './protocol.ts'
 export interface CallOptions {
   /** Raw bytes beside the body; the link takes them over until the call has ended. */
   readonly bulk?: readonly Uint8Array[]
+  /** frame.bulkCrc of `bulk`, if it is known: the same bytes may go to several peers. */
+  readonly bulkCrc?: number
   /** Aborting sends a cancel frame and rejects with the signal's reason. */
   readonly signal?: AbortSignal
   /** Travels in the frame; both sides give up after it. Default: the link's. 0 = none (a lock that waits). */

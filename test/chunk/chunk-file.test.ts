@@ -9,6 +9,7 @@ import { chunkId } from '../../src/base/ids.ts'
 import { BLOCK_BYTES } from '../../src/base/limits.ts'
 import { ChunkFile, type ChunkHome, DamagedBlocks } from '../../src/chunk/chunk-file.ts'
 import { DATA_OFFSET, PAGE_BYTES, TABLE_OFFSET } from '../../src/chunk/core/chunk-format.ts'
+import { QuickReads } from '../../src/chunk/quick-reads.ts'
 import { QuickWrites } from '../../src/chunk/quick-writes.ts'
 import { MemoryDisk, SystemError } from '../support/memory-disk.ts'
 
@@ -28,6 +29,7 @@ function homeOn(disk: MemoryDisk, quick = true): ChunkHome {
   if (!quick) writes.allowed = () => false
   return {
     quick: writes,
+    quickReads: new QuickReads(clock),
     failure: (error) =>
       error instanceof FsError ? error : new FsError(errnoOf(error) ?? 'EIO', String(error), { cause: error }),
     syncGate: (work) => work(),

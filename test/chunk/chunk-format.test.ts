@@ -7,6 +7,7 @@ import { chunkId } from '../../src/base/ids.ts'
 import { BLOCK_BYTES } from '../../src/base/limits.ts'
 import { ChunkFile } from '../../src/chunk/chunk-file.ts'
 import { encodeEntry, encodeFloor } from '../../src/chunk/core/inventory-log.ts'
+import { QuickReads } from '../../src/chunk/quick-reads.ts'
 import { QuickWrites } from '../../src/chunk/quick-writes.ts'
 import { ManualClock } from '../support/manual-clock.ts'
 import { MemoryDisk } from '../support/memory-disk.ts'
@@ -30,6 +31,7 @@ test('header, tail records, slots and seal of a chunk are these bytes', async ()
   const disk = new MemoryDisk()
   const home = {
     quick: new QuickWrites(new ManualClock()),
+    quickReads: new QuickReads(new ManualClock()),
     failure: (error: unknown) => {
       throw error
     },

@@ -45,6 +45,9 @@ export function diskConformance(name: string, make: () => Promise<DiskFixture>):
       expect(into.toString('latin1', 0, 7)).toBe('World!!')
       expect(await file.read(into, 13)).toBe(0)
       expect(await file.read(into, 1000)).toBe(0)
+      expect(file.readNow(into, 6)).toBe(7)
+      expect(into.toString('latin1', 0, 7)).toBe('World!!')
+      expect(file.readNow(into, 1000)).toBe(0)
       await file.close()
     })
 

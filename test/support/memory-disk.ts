@@ -242,6 +242,10 @@ class MemoryFile implements DiskFile {
   }
 
   async read(into: Buffer, position: number): Promise<number> {
+    return this.readNow(into, position)
+  }
+
+  readNow(into: Buffer, position: number): number {
     this.#check('read')
     return this.#node.live.copy(into, 0, Math.min(position, this.#node.live.length))
   }
