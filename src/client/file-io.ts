@@ -153,6 +153,13 @@ export class FileIo {
     if (this.#lagging.size >= LAG_FILES) this.#commitLagging()
   }
 
+  /** When everything that was closed and not committed is committed; errors stay with their files. */
+  async settleLagging(): Promise<void> {
+    const files = [...this.#lagging.keys()]
+    this.#commitLagging()
+    await Promise.all(files.map((file) => file.committing))
+  }
+
   #commitLagging(): void {
     const files = [...this.#lagging]
     this.#lagging.clear()

@@ -19,19 +19,18 @@ import { ChunkWriter } from './chunk-writer.ts'
 import { Chunkservers } from './chunkservers.ts'
 import { Committer } from './committer.ts'
 import { Generations } from './core/generations.ts'
-import { type Listed, TreeCache } from './core/tree-cache.ts'
+import { TreeCache } from './core/tree-cache.ts'
 import { FileIo } from './file-io.ts'
 import { FileState } from './file-state.ts'
+import { Listings } from './listings.ts'
+import { Releases } from './releases.ts'
 import { MasterSession } from './session.ts'
 import type { Caller, Entry, FallocateMode, FileLock, Invalidation, NewNode, RenameFlags, StatFs, Vfs } from './vfs.ts'
 
 /** Files whose extents are remembered after the last close; about a kilobyte each. */
 const CLOSED_FILES_MAX = 4096
-/** Listings being put together from pages at a time. */
-const LISTINGS_MAX = 16
 const REMOVED_MAX = 1024
 const STATFS_MS = 1_000
-const RELEASE_MS = 50
 
 export interface FilesystemOptions {
   readonly master: { readonly host: string; readonly port: number }
@@ -57,12 +56,12 @@ export class Filesystem implements Vfs {
   /** Files that are open or dirty. */
   readonly #files = new Map<Ino, FileState>()
   readonly #closedFiles = new Generations<Ino, FileState>(CLOSED_FILES_MAX)
-  readonly #listings = new Map<Ino, { version: number; next: number; entries: Listed[] }>()
+  readonly #listings = new Listings(this.#tree, (ino) => this.#view(ino))
   /** Directories removed here, as they were: those who stand in them may go on looking. */
   readonly #removed = new Generations<Ino, Attr>(REMOVED_MAX)
   /** Owners of locks taken through this client, so that a close without locks costs no round trip. */
   readonly #lockOwners = new Map<Ino, Set<string>>()
-  readonly #toRelease = new Set<Ino>()
+  readonly #releases: Releases
   #statfs: { at: number; answer: StatFs } | undefined
   #listener: (change: Invalidation) => void = () => undefined
 
@@ -81,6 +80,8 @@ export class Filesystem implements Vfs {
       { ...options.master, ...options, client: world.random.hex(16) },
     )
     this.#chunkservers = new Chunkservers(world, options.cluster, options.hostName)
+    const isOpen = (ino: Ino): boolean => (this.#files.get(ino)?.opens ?? 0) > 0
+    this.#releases = new Releases(world.clock, isOpen, (inos) => this.#session.tell(inos))
     const cache = new BlockCache({ limitBytes: options.cacheBytes })
     const reader = new ChunkReader(world, this.#session, this.#chunkservers, cache, { ownHost, onDisconnectMs })
     this.#writer = new ChunkWriter(world, this.#session, this.#chunkservers, (places) => reader.learn(places), {
@@ -125,7 +126,7 @@ export class Filesystem implements Vfs {
   async readdir(ino: Ino, cookie: number, limit: number, caller: Caller): Promise<Entry[]> {
     if (this.#removed.get(ino) !== undefined) return []
     if (this.#session.fresh()) {
-      const page = this.#listed(ino, cookie, limit)
+      const page = this.#listings.page(ino, cookie, limit)
       if (page !== undefined) return page
     }
     const { entries, end, version } = await this.#session.ask(
@@ -137,7 +138,7 @@ export class Filesystem implements Vfs {
       this.#tree.learn(entry.attr)
       this.#tree.setName(ino, entry.name, entry.attr.ino)
     }
-    this.#collect(
+    this.#listings.collect(
       ino,
       cookie,
       entries.map(({ name, cookie, attr }) => ({ name, cookie, ino: attr.ino })),
@@ -199,7 +200,6 @@ export class Filesystem implements Vfs {
       caller,
     )
     this.#born(parent, name, attr, directory)
-    this.#toRelease.delete(attr.ino)
     const file = this.#file(attr)
     file.opens++
     if (created) {
@@ -241,7 +241,8 @@ export class Filesystem implements Vfs {
     checkName(newName)
     // Write, close, rename over the old one: the new name must never stand for less than what was written.
     const known = this.#tree.name(parent, name)
-    if (known !== undefined && known !== 0) await this.#settle(toIno(known))
+    if (known === undefined) await this.#io.settleLagging()
+    else if (known !== 0) await this.#settle(toIno(known))
     const { ino, replaced, parents } = await this.#session.change(
       'rename',
       { parent, name, newParent, newName, ...flags },
@@ -262,11 +263,15 @@ export class Filesystem implements Vfs {
       else this.#tree.setName(parent, name, 0)
       this.#tree.setName(newParent, newName, ino)
     }
-    if (replaced !== undefined) this.#directoryGone(replaced)
+    if (replaced !== undefined) {
+      this.#tree.forget(replaced)
+      this.#tree.forgetDirectory(replaced)
+    }
   }
 
   async link(ino: Ino, newParent: Ino, newName: string, caller: Caller): Promise<Attr> {
     checkName(newName)
+    await this.#settle(ino)
     const attr = await this.#session.change('link', { ino, newParent, newName }, caller)
     this.#born(newParent, newName, attr)
     this.#relinked(ino, attr.nlink)
@@ -344,9 +349,10 @@ export class Filesystem implements Vfs {
     flags: { write: boolean; truncate: boolean },
     caller: Caller,
   ): Promise<{ attr: Attr; changed: boolean; stale: boolean }> {
-    this.#toRelease.delete(ino)
     const shown = this.#view(ino)
-    const { attr, extents, complete, chunks } = await this.#session.ask('open', { ino, write: flags.write }, caller)
+    const { attr, extents, complete, chunks } = await this.#releases.whileOpening(ino, () =>
+      this.#session.ask('open', { ino, write: flags.write }, caller),
+    )
     this.#tree.learn(attr)
     const file = this.#file(attr)
     file.opens++
@@ -592,46 +598,6 @@ export class Filesystem implements Vfs {
     else this.#tree.learn(directory)
   }
 
-  #listed(ino: Ino, cookie: number, limit: number): Entry[] | undefined {
-    const listing = this.#tree.listing(ino)
-    if (listing === undefined) return undefined
-    let low = 0
-    let high = listing.length
-    while (low < high) {
-      const middle = (low + high) >> 1
-      if (listing[middle]!.cookie <= cookie) low = middle + 1
-      else high = middle
-    }
-    const out: Entry[] = []
-    for (let i = low; i < listing.length && out.length < limit; i++) {
-      const { name, cookie, ino } = listing[i]!
-      const attr = this.#view(ino)
-      if (attr === undefined) return undefined
-      out.push({ name, cookie, ino, type: attr.type, attr })
-    }
-    return out
-  }
-
-  /** Puts pages of one version of a directory together; a complete listing answers later questions. */
-  #collect(ino: Ino, cookie: number, page: Listed[], end: boolean, version: number): void {
-    let collecting = cookie === 0 ? { version, next: 0, entries: [] as Listed[] } : this.#listings.get(ino)
-    if (collecting === undefined || collecting.version !== version || collecting.next !== cookie) {
-      this.#listings.delete(ino)
-      return
-    }
-    collecting = { version, next: page[page.length - 1]?.cookie ?? cookie, entries: collecting.entries.concat(page) }
-    this.#listings.delete(ino)
-    if (end) {
-      this.#tree.learnListing(ino, collecting.entries)
-      return
-    }
-    this.#listings.set(ino, collecting)
-    for (const oldest of this.#listings.keys()) {
-      if (this.#listings.size <= LISTINGS_MAX) break
-      this.#listings.delete(oldest)
-    }
-  }
-
   /** A file that nobody has open is kept only for what is known of its bytes, once it is clean. */
   #retire(file: FileState): void {
     this.#io.closed(file)
@@ -649,19 +615,12 @@ export class Filesystem implements Vfs {
       return
     }
     // Only now: while the master counts the file as open here, it recalls what is not committed.
-    if (this.#toRelease.size === 0) this.#world.clock.timer(RELEASE_MS, () => this.#sendReleases())
-    this.#toRelease.add(file.ino)
+    this.#releases.add(file.ino)
     if (this.#files.get(file.ino) === file) {
       this.#files.delete(file.ino)
       this.#closedFiles.set(file.ino, file)
       this.#tree.learn(file.attr)
     }
-  }
-
-  #sendReleases(): void {
-    const inos = [...this.#toRelease].filter((ino) => (this.#files.get(ino)?.opens ?? 0) === 0)
-    this.#toRelease.clear()
-    if (inos.length > 0) this.#session.tell(inos)
   }
 
   // ---- what happens elsewhere
@@ -691,7 +650,7 @@ export class Filesystem implements Vfs {
     for (const { parent, name, child } of change.entries) {
       this.#tree.forgetName(parent, name)
       this.#tree.forget(parent)
-      this.#listings.delete(parent)
+      this.#listings.forget(parent)
       this.#listener(child === undefined ? { kind: 'entry', parent, name } : { kind: 'entry', parent, name, child })
     }
   }

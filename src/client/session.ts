@@ -193,7 +193,7 @@ export class MasterSession {
       try {
         const { reply } = await peer.call(name, request(), {
           // Only what may wait for ever is cancelled; the rest is answered, or times out, soon enough.
-          ...(timeoutMs === 0 && caller !== undefined ? { signal: caller.signal } : {}),
+          ...(timeoutMs === 0 && caller !== undefined ? { signal: caller.signal, answersCancel: true } : {}),
           ...(timeoutMs === undefined ? {} : { timeoutMs }),
         })
         this.#heardMs = this.#world.clock.monotonicMs()

@@ -207,12 +207,12 @@ const mount = {
     64 * MiB,
     { min: 8 * MiB },
     {
-      means: 'Memory for data written and not yet durable on every copy; writers wait when it is full.',
-      danger: 'This much unsynced data is lost with the machine.',
+      means: 'Memory for data written and not yet committed; writers wait when it is full.',
+      danger: 'At most this much is lost when the mount process is killed.',
     },
   ),
   opLog: path('', {
-    means: 'Append one JSON line per operation to this file; empty: none.',
+    means: 'Append one line per operation (name, inode, arguments, outcome, µs) to this file; empty: none.',
     danger: 'Grows fast and slows the mount; for diagnosis only.',
   }),
 } as const

@@ -25,12 +25,16 @@ const IN_FLIGHT_MAX = 1024
 const BACKLOG_BYTES_MAX = 64 * 1024 * 1024
 /** How often deadlines and silence are looked at; a deadline may be late by this much. */
 const SWEEP_MS = 250
+/** The same for a link on which nothing is under way: an idle role should not wake the machine for nothing. */
+const IDLE_SWEEP_MS = 1_000
 /**
  * Answers that carry bulk, at work at a time, and the unsent bytes above which no further one is begun: a peer that asks
  * for gigabytes and reads slowly costs some 100 MB at worst, and an honest one still has enough on the way for any link.
  */
 const BULK_ANSWERS_MAX = 32
 const BULK_BACKLOG_BYTES = 16 * 1024 * 1024
+/** How long the other side may take to answer a cancel; one that does not is as good as gone. */
+const CANCEL_ANSWER_MS = 5_000
 /** A connection that carried nothing for this long is pinged. */
 const PING_AFTER_MS = 1_000
 
@@ -58,7 +62,7 @@ const NOTHING: readonly Uint8Array[] = []
 interface Waiting {
   readonly name: CallName
   /** Monotonic ms; Infinity = none. */
-  readonly deadline: number
+  deadline: number
   resolve(answered: { reply: unknown; bulk: Buffer }): void
   reject(error: unknown): void
   forget(): void
@@ -137,8 +141,12 @@ export class Link implements Peer {
         onAbort = () => {
           const waiting = this.#waiting.get(requestId)
           if (waiting === undefined) return
-          this.#waiting.delete(requestId)
           this.#send('cancel', row.id, requestId, 0, EMPTY, NOTHING)
+          if (options.answersCancel) {
+            waiting.deadline = Math.min(waiting.deadline, this.#options.clock.monotonicMs() + CANCEL_ANSWER_MS)
+            return
+          }
+          this.#waiting.delete(requestId)
           waiting.reject(signal.reason)
         }
         signal.addEventListener('abort', onAbort, { once: true })
@@ -393,7 +401,8 @@ export class Link implements Peer {
   }
 
   #sweepLater(): void {
-    this.#stopSweep = this.#options.clock.timer(SWEEP_MS, () => {
+    const idle = this.#waiting.size === 0 && this.#answering.size === 0
+    this.#stopSweep = this.#options.clock.timer(idle ? IDLE_SWEEP_MS : SWEEP_MS, () => {
       this.#sweep(this.#options.clock.monotonicMs())
       if (!this.#closed) this.#sweepLater()
     })

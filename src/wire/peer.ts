@@ -11,6 +11,11 @@ export interface CallOptions {
   readonly bulkCrc?: number
   /** Aborting sends a cancel frame and rejects with the signal's reason. */
   readonly signal?: AbortSignal
+  /**
+   * With `signal`: a cancelled call is not given up at once but answered by the other side, which knows whether it was
+   * carried out before the cancel came (a lock just granted).
+   */
+  readonly answersCancel?: boolean
   /** Travels in the frame; both sides give up after it. Default: the link's. 0 = none (a lock that waits). */
   readonly timeoutMs?: number
 }

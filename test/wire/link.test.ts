@@ -109,6 +109,32 @@ describe('a link', () => {
     expect(seen).toMatchObject({ code: 'EINTR' })
   })
 
+  it('lets the other side say what became of a cancelled call, when asked to', async () => {
+    let grant: () => void = () => undefined
+    const { peer } = await pair({
+      setLock: (request, _bulk, context) =>
+        new Promise((resolve, reject) => {
+          if (request.ino === 1) context.signal.addEventListener('abort', () => reject(context.signal.reason))
+          else grant = () => resolve({ reply: {} })
+        }),
+    })
+    const abort = new AbortController()
+    const lock = { family: 'posix', kind: 'write', owner: '1', start: 0, end: 1, pid: 1 } as const
+    const ask = (ino: number) =>
+      peer.call(
+        'setLock',
+        { stamp: { session: s1, seq: ino, acked: 1 }, ino: ino as Ino, lock, wait: true },
+        { signal: abort.signal, answersCancel: true, timeoutMs: 0 },
+      )
+    const refused = ask(1)
+    const granted = ask(2)
+    await hostClock.sleep(20)
+    abort.abort()
+    grant()
+    await expect(refused).rejects.toMatchObject({ code: 'EINTR' })
+    expect((await granted).reply).toEqual({})
+  })
+
   it('gives up a call after its deadline and tells the other side', async () => {
     let aborted = false
     const { peer } = await pair({
