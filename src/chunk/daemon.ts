@@ -16,6 +16,7 @@ import type { DiskId } from '../base/ids.ts'
 import { Worker } from '../base/worker.ts'
 import type { World } from '../base/world.ts'
 import type { ChunkserverConfig } from '../config/tables.ts'
+import { version } from '../host/version.ts'
 import { connectLink, serveLinks } from '../wire/connect.ts'
 import type { Peer } from '../wire/peer.ts'
 import { type Hello, PROTOCOL_VERSION } from '../wire/protocol.ts'
@@ -31,7 +32,6 @@ import { dataHandlers, orderHandlers } from './service.ts'
 
 /** How often every disk is looked at: a full, vanished or read-only disk is known within this. */
 const PROBE_MS = 1_000
-const VERSION = '0.1.0'
 
 interface NodeFile {
   uuid: string
@@ -203,7 +203,7 @@ export async function run(config: ChunkserverConfig, world: World, signal: Abort
   master = new MasterLink(
     store,
     connect,
-    { uuid: node.uuid, name, host, port: listener.port, version: VERSION },
+    { uuid: node.uuid, name, host, port: listener.port, version },
     clock,
     random,
     log,

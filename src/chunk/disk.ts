@@ -689,13 +689,13 @@ export class Disk implements ChunkHome {
     }
   }
 
-  /** Reads the chunk; `all` when the file cannot be read as this chunk or only a new copy helps. */
+  /** Reads the chunk; `all` when the file cannot be read as this chunk, was never sealed, or only a new copy helps. */
   async damagedBlocks(chunk: ChunkId): Promise<number[] | 'all'> {
     this.#assertHeld(chunk)
     try {
       return await this.#use(chunk, async (file) => {
         const bad = await file.verify()
-        return bad.length === 0 && !file.digestFits() ? 'all' : bad
+        return !file.sealed || (bad.length === 0 && !file.digestFits()) ? 'all' : bad
       })
     } catch (error) {
       if (error instanceof FsError && error.code === 'EBADMSG') return 'all'
@@ -806,6 +806,14 @@ export class Disk implements ChunkHome {
 
   changedSince(seq: number): boolean {
     return this.#inventory !== undefined && this.#inventory.table.seq !== seq
+  }
+
+  /** Copies known to be damaged; without blocks when an earlier process found out. */
+  damagedCopies(): { chunk: ChunkId; blocks: number[] }[] {
+    if (this.#inventory === undefined) return []
+    return [...this.#inventory.table.heldEntries()]
+      .filter((entry) => entry.state === 'damaged')
+      .map(({ chunk }) => ({ chunk, blocks: [...(this.#damage.get(chunk) ?? [])] }))
   }
 
   holds(chunk: ChunkId): boolean {

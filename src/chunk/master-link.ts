@@ -3,7 +3,8 @@
  * and again from the beginning whenever the connection is lost. Orders come in over the same connection (service.ts).
  *
  * Order matters: disks are numbered by the register call before anything is said about them; an inventory is durable on the
- * disk before it is told. What could not be told stays noted and is told after the next register.
+ * disk before it is told. What could not be told stays noted and is told after the next register. ESTALE as an answer means
+ * that the master does not know us (any more) or wants to be told everything: registered again on the same connection.
  */
 
 import { FsError } from '../base/fault.ts'
@@ -18,6 +19,8 @@ const PAGE_ENTRIES = 16_384
 /** First pause before connecting again; doubled, with dice, up to the maximum: many servers do not come back at once. */
 const BACKOFF_MS = 200
 const BACKOFF_MS_MAX = 5_000
+/** Registrations in a row that the next call answers with ESTALE; then a new connection is tried, after a pause. */
+const REGISTER_TRIES = 3
 /** Damage reports that wait for a connection; above that the inventory's own "damaged" entries have to do. */
 const DAMAGE_MAX = 10_000
 
@@ -112,13 +115,22 @@ export class MasterLink {
     let { heartbeatMs, node } = await this.#register(peer)
     registered()
     this.#log.info({ master: peer.address, node }, 'registered with the master')
+    let stale = 0
     while (!peer.closed && !signal.aborted) {
       const pokes = this.#pokes
-      if (this.#known().some((disk) => this.#store.idOf(disk) === undefined))
+      if (stale > 0 || this.#known().some((disk) => this.#store.idOf(disk) === undefined))
         ({ heartbeatMs, node } = await this.#register(peer))
-      await peer.call('nodeHeartbeat', { node, disks: this.#known().map((disk) => disk.report()) })
-      for (const disk of this.#known()) await this.#tellInventory(peer, node, disk)
-      await this.#tellDamage(peer, node)
+      try {
+        await peer.call('nodeHeartbeat', { node, disks: this.#known().map((disk) => disk.report()) })
+        // Damage first: it names the blocks, which the inventory does not.
+        await this.#tellDamage(peer, node)
+        for (const disk of this.#known()) await this.#tellInventory(peer, node, disk)
+        stale = 0
+      } catch (error) {
+        if (!(error instanceof FsError) || error.code !== 'ESTALE' || ++stale > REGISTER_TRIES) throw error
+        this.#log.info({ master: peer.address, error: error.message }, 'registering with the master again')
+        continue
+      }
       if (pokes === this.#pokes) await this.#rest(heartbeatMs, signal, true)
     }
     if (!signal.aborted) throw new FsError('ECONNRESET', 'the connection to the master is lost')
@@ -144,8 +156,17 @@ export class MasterLink {
       if (disk === undefined) continue
       this.#store.number(disk, id)
       this.#told.set(disk, knownSeq)
+      this.#recallDamage(disk)
     }
     return { heartbeatMs: reply.heartbeatMs, node: this.#node }
+  }
+
+  /** The master keeps in memory only what is damaged: a new one would not know. */
+  #recallDamage(disk: Disk): void {
+    const waiting = new Set(this.#damage.filter((one) => one.disk === disk).map((one) => one.chunk))
+    for (const { chunk, blocks } of disk.damagedCopies())
+      if (!waiting.has(chunk) && this.#damage.length < DAMAGE_MAX)
+        this.#damage.push({ disk, chunk, blocks, detail: 'found before' })
   }
 
   async #tellInventory(peer: Peer, node: NodeId, disk: Disk): Promise<void> {

@@ -196,6 +196,7 @@ export class Filesystem implements Vfs {
         uid: caller.uid,
         gid: caller.gid,
         ...flags,
+        killSuidGid: caller.uid !== 0,
       },
       caller,
     )
@@ -421,7 +422,8 @@ export class Filesystem implements Vfs {
   async fallocate(ino: Ino, mode: FallocateMode, offset: number, length: number, caller: Caller): Promise<void> {
     if (offset + length > FILE_BYTES_MAX) throw new FsError('EFBIG')
     await this.#settle(ino)
-    this.#learnOwn(await this.#session.change('fallocate', { ino, ...mode, offset, length }, caller), true)
+    const request = { ino, ...mode, offset, length, killSuidGid: caller.uid !== 0 }
+    this.#learnOwn(await this.#session.change('fallocate', request, caller), true)
   }
 
   async copyRange(
@@ -433,7 +435,7 @@ export class Filesystem implements Vfs {
     caller: Caller,
   ): Promise<number> {
     await Promise.all([this.#settle(source), this.#settle(target)])
-    const request = { source, sourceOffset, target, targetOffset, length }
+    const request = { source, sourceOffset, target, targetOffset, length, killSuidGid: caller.uid !== 0 }
     const { copied, attr } = await this.#session.change('copyRange', request, caller)
     this.#learnOwn(attr, true)
     return copied

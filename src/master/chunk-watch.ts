@@ -82,6 +82,19 @@ export class ChunkWatch implements Work {
     this.touched([chunk])
   }
 
+  /** It could be mended after all. */
+  mended(chunk: ChunkId, disk: DiskId): void {
+    const disks = this.#bad.get(chunk)?.filter((other) => other !== disk)
+    if (disks === undefined) return
+    if (disks.length === 0) this.#bad.delete(chunk)
+    else this.#bad.set(chunk, disks)
+    this.touched([chunk])
+  }
+
+  isBeyondRepair(chunk: ChunkId, disk: DiskId): boolean {
+    return this.#bad.get(chunk)?.includes(disk) === true
+  }
+
   view(chunk: ChunkId, record: ChunkRecord): RepairChunk {
     const bad = this.#bad.get(chunk)?.filter((disk) => record.disks.includes(disk)) ?? []
     if (bad.length === 0) this.#bad.delete(chunk)

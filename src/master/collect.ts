@@ -11,6 +11,7 @@ import type { State } from './core/state.ts'
 import type { Loop } from './loop.ts'
 import type { Nodes } from './nodes.ts'
 import { isAbsence, type Orders } from './orders.ts'
+import type { Spare } from './spare.ts'
 
 /** Deletions remembered for disks that are away or slow, about 60 bytes each. */
 const DELETES_MAX = 200_000
@@ -20,13 +21,15 @@ const IDLE_MS = 60_000
 const AGAIN_MS = 1_000
 
 /**
- * Files on disks that nobody counts. Remembered in memory only: a disk for which something was forgotten (too many, or
- * it was away) is asked for all it holds when it comes back, and is told then what is not wanted.
+ * Files on disks that nobody counts. Remembered in memory only: a disk for which something was forgotten (too many, it was
+ * away, or the master was restarted: see held-watch.ts) is asked for all it holds, and is told then what is not wanted.
+ * A file whose chunk has no other copy that can be read now waits until there is one.
  */
 export class Deletions implements Work {
   readonly #state: State
   readonly #nodes: Nodes
   readonly #orders: Orders
+  readonly #spare: Spare
   readonly #log: Log
   readonly #byDisk = new Map<DiskId, Set<ChunkId>>()
   readonly #sent = new Map<DiskId, Set<ChunkId>>()
@@ -35,14 +38,20 @@ export class Deletions implements Work {
   #deleted = 0
   onWork: () => void = () => undefined
 
-  constructor(state: State, nodes: Nodes, orders: Orders, log: Log) {
+  constructor(state: State, nodes: Nodes, orders: Orders, spare: Spare, log: Log) {
     this.#state = state
     this.#nodes = nodes
     this.#orders = orders
+    this.#spare = spare
     this.#log = log
   }
 
   add(unwanted: readonly { readonly disk: DiskId; readonly chunk: ChunkId }[]): void {
+    this.#remember(unwanted)
+    this.onWork()
+  }
+
+  #remember(unwanted: readonly { readonly disk: DiskId; readonly chunk: ChunkId }[]): void {
     for (const { disk, chunk } of unwanted) {
       if (this.#size >= DELETES_MAX) {
         this.#incomplete.add(disk)
@@ -54,12 +63,21 @@ export class Deletions implements Work {
       this.#byDisk.set(disk, chunks)
       this.#size++
     }
-    this.onWork()
   }
 
   /** A new copy must not be made where the old one's file is still to be deleted. */
   pending(disk: DiskId, chunk: ChunkId): boolean {
     return this.#byDisk.get(disk)?.has(chunk) === true || this.#sent.get(disk)?.has(chunk) === true
+  }
+
+  /** Files of this disk that are still to be deleted. */
+  pendingOn(disk: DiskId): number {
+    return (this.#byDisk.get(disk)?.size ?? 0) + (this.#sent.get(disk)?.size ?? 0)
+  }
+
+  /** The disk has to say all it holds when it registers next. */
+  askForAll(disk: DiskId): void {
+    this.#incomplete.add(disk)
   }
 
   /** Whether the disk has to say all it holds; asked once, when it registers. */
@@ -75,14 +93,16 @@ export class Deletions implements Work {
   }
 
   async step(signal: AbortSignal): Promise<WorkStep> {
-    const turns: Promise<void>[] = []
-    for (const [disk, chunks] of this.#byDisk) {
+    const turns: Promise<boolean>[] = []
+    for (const [disk, chunks] of [...this.#byDisk]) {
       if (this.#state.disk(disk) === undefined) this.#take(disk, chunks, chunks.size)
-      else if (this.#nodes.isLive(disk) && this.#nodes.peerOf(disk) !== undefined)
-        turns.push(this.#delete(disk, this.#take(disk, chunks, PER_ORDER_MAX), signal))
+      else if (this.#nodes.isLive(disk) && this.#nodes.peerOf(disk) !== undefined) {
+        const due = this.#due(disk, this.#take(disk, chunks, PER_ORDER_MAX))
+        if (due.length > 0) turns.push(this.#delete(disk, due, signal))
+      }
     }
-    await Promise.all(turns)
-    return { restMs: turns.length > 0 ? 0 : this.#size > 0 ? AGAIN_MS : IDLE_MS, resting: 'idle' }
+    const done = (await Promise.all(turns)).some((deleted) => deleted)
+    return { restMs: done ? 0 : this.#size > 0 ? AGAIN_MS : IDLE_MS, resting: 'idle' }
   }
 
   #take(disk: DiskId, chunks: Set<ChunkId>, limit: number): ChunkId[] {
@@ -97,20 +117,34 @@ export class Deletions implements Work {
     return taken
   }
 
-  async #delete(disk: DiskId, taken: ChunkId[], signal: AbortSignal): Promise<void> {
-    // What counts (again) stays.
-    const chunks = taken.filter((chunk) => this.#state.chunk(chunk)?.disks.includes(disk) !== true)
-    if (chunks.length === 0) return
+  /** What counts (again) stays; what may be needed goes to the end of the queue, so that the others are looked at. */
+  #due(disk: DiskId, taken: ChunkId[]): ChunkId[] {
+    const uncounted = taken.filter((chunk) => this.#state.chunk(chunk)?.disks.includes(disk) !== true)
+    const due = uncounted.filter((chunk) => this.#spare.mayDelete(chunk, disk))
+    if (due.length === uncounted.length) return due
+    const waiting = this.#byDisk.get(disk) ?? new Set()
+    this.#byDisk.set(disk, waiting)
+    for (const chunk of uncounted) {
+      if (this.#spare.mayDelete(chunk, disk)) continue
+      waiting.add(chunk)
+      this.#size++
+    }
+    return due
+  }
+
+  async #delete(disk: DiskId, chunks: ChunkId[], signal: AbortSignal): Promise<boolean> {
     this.#sent.set(disk, new Set(chunks))
     try {
       await this.#orders.give(disk, 'orderDelete', { disk, chunks }, signal)
       this.#deleted += chunks.length
+      return true
     } catch (error) {
       if (signal.aborted) throw error
       if (!(error instanceof FsError)) throw error
       this.#log.warn({ disk, chunks: chunks.length, error: error.message }, 'unneeded copies could not be deleted')
-      if (isAbsence(error)) this.add(chunks.map((chunk) => ({ disk, chunk })))
+      if (isAbsence(error)) this.#remember(chunks.map((chunk) => ({ disk, chunk })))
       else this.#incomplete.add(disk)
+      return false
     } finally {
       this.#sent.delete(disk)
     }

@@ -1,6 +1,9 @@
 /*
- * Damaged copies: blocks are rewritten from another copy by the chunkserver that has them; a copy that cannot be mended in
- * place is handed to repair, which makes a new one elsewhere before this one is given up.
+ * Damaged copies: the chunkserver that has one rewrites what is bad, or all of it, from another copy. While no other copy
+ * can be read the damaged one stays as it is and counts: what it still holds may be all there is. A copy that cannot be
+ * mended in place is handed to repair, which makes a new one elsewhere before this one is given up.
+ *
+ * Only memory: chunkservers tell what is damaged again when they register.
  */
 
 import { FsError } from '../base/fault.ts'
@@ -27,6 +30,8 @@ interface Damaged {
   /** The whole copy cannot be read. */
   whole: boolean
   notBeforeMs: number
+  /** Whether people have been told that it cannot be mended now. */
+  told: boolean
 }
 
 export class Damage implements Work {
@@ -37,6 +42,7 @@ export class Damage implements Work {
   readonly #clock: Clock
   readonly #log: Log
   readonly #waiting = new Map<string, Damaged>()
+  readonly #mending = new Set<string>()
   #mended = 0
   onWork: () => void = () => undefined
 
@@ -49,11 +55,22 @@ export class Damage implements Work {
     this.#log = log
   }
 
+  /** The copy is known to be damaged: it waits to be mended or is being mended. */
+  knows(disk: DiskId, chunk: ChunkId): boolean {
+    const at = `${disk}/${chunk}`
+    return this.#waiting.has(at) || this.#mending.has(at)
+  }
+
+  /** Disks came or went: what could not be mended for want of another copy may be now. */
+  livenessChanged(): void {
+    for (const damaged of this.#waiting.values()) damaged.notBeforeMs = 0
+  }
+
   add({ disk, chunk, blocks }: DamageReport): void {
     const at = `${disk}/${chunk}`
     const known = this.#waiting.get(at)
     if (known === undefined && this.#waiting.size >= WAITING_MAX) return
-    const damaged = known ?? { disk, chunk, blocks: new Set(), whole: false, notBeforeMs: 0 }
+    const damaged = known ?? { disk, chunk, blocks: new Set(), whole: false, notBeforeMs: 0, told: false }
     for (const block of blocks) damaged.blocks.add(block)
     if (blocks.length === 0) damaged.whole = true
     damaged.notBeforeMs = 0
@@ -73,9 +90,18 @@ export class Damage implements Work {
     const due: [string, Damaged][] = []
     for (const entry of this.#waiting) {
       if (due.length === AT_ONCE) break
-      if (entry[1].notBeforeMs <= nowMs) due.push(entry)
+      if (entry[1].notBeforeMs <= nowMs && !this.#mending.has(entry[0])) due.push(entry)
     }
-    await Promise.all(due.map(([at, damaged]) => this.#mend(at, damaged, signal)))
+    await Promise.all(
+      due.map(async ([at, damaged]) => {
+        this.#mending.add(at)
+        try {
+          await this.#mend(at, damaged, signal)
+        } finally {
+          this.#mending.delete(at)
+        }
+      }),
+    )
     if (due.length > 0) return { restMs: 0, resting: 'idle' }
     return { restMs: this.#waiting.size > 0 ? AGAIN_MS : IDLE_MS, resting: 'idle' }
   }
@@ -85,38 +111,41 @@ export class Damage implements Work {
     const record = this.#state.chunk(chunk)
     const counts = record?.disks.includes(disk) === true
     // Copies of an open chunk are the writer's business: it drops a target that fails.
-    if (record === undefined || !counts || record.state === 'open') {
+    const dead = record?.state === 'sealed' && record.live === 0
+    if (record === undefined || !counts || dead || record.state === 'open') {
       this.#waiting.delete(at)
       return
     }
     const others = record.disks.filter((d) => d !== disk && this.#nodes.isLive(d) && !record.unsealed.includes(d))
-    if (others.length === 0) {
+    if (others.length === 0 || !this.#nodes.isLive(disk)) {
       damaged.notBeforeMs = this.#clock.monotonicMs() + AGAIN_MS
-      this.#log.error({ chunk, disk }, 'a damaged copy cannot be mended: no other copy can be read now')
+      if (!damaged.told && others.length === 0)
+        this.#log.error(
+          { chunk, disk },
+          'a damaged copy is kept as it is until another copy can be read; bring the disks back that are away',
+        )
+      damaged.told ||= others.length === 0
       return
     }
     this.#waiting.delete(at)
-    if (!damaged.whole) {
-      const blocks = [...damaged.blocks].sort((a, b) => a - b)
-      const sources = this.#orders.places(others)
-      try {
-        await this.#orders.give(disk, 'orderRepair', { disk, chunk, blocks, sources }, signal, {
-          reads: others.slice(0, 1),
-          writes: [disk],
-        })
-        this.#mended++
-        this.#log.info({ chunk, disk, blocks: blocks.length }, 'damaged copy mended')
-        return
-      } catch (error) {
-        if (signal.aborted) throw error
-        if (!(error instanceof FsError)) throw error
-        this.#log.warn({ chunk, disk, error: error.message }, 'a damaged copy could not be mended in place')
-        if (isAbsence(error)) {
-          this.#waiting.set(at, { ...damaged, notBeforeMs: this.#clock.monotonicMs() + AGAIN_MS })
-          return
-        }
-      }
+    // Without named blocks the chunkserver reads the copy and finds what is bad, or replaces all of it.
+    const blocks = damaged.whole ? [] : [...damaged.blocks].sort((a, b) => a - b)
+    const sources = this.#orders.places(others)
+    try {
+      await this.#orders.give(disk, 'orderRepair', { disk, chunk, blocks, sources }, signal, {
+        reads: others.slice(0, 1),
+        writes: [disk],
+      })
+      this.#mended++
+      this.#watch.mended(chunk, disk)
+      this.#log.info({ chunk, disk, blocks: blocks.length }, 'damaged copy mended')
+    } catch (error) {
+      if (signal.aborted) throw error
+      if (!(error instanceof FsError)) throw error
+      this.#log.warn({ chunk, disk, error: error.message }, 'a damaged copy could not be mended in place')
+      const later = isAbsence(error) || error.code === 'EAGAIN' || others.some((d) => !this.#nodes.isLive(d))
+      if (later) this.#waiting.set(at, { ...damaged, notBeforeMs: this.#clock.monotonicMs() + AGAIN_MS })
+      else this.#watch.beyondRepair(chunk, disk)
     }
-    this.#watch.beyondRepair(chunk, disk)
   }
 }

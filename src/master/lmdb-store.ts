@@ -343,7 +343,11 @@ export class LmdbStore implements StateStore {
     try {
       await this.#log?.sync()
     } catch (error) {
-      this.#broken = new FsError(errnoIn(error), 'the metadata disk refused a flush', { cause: error })
+      this.#broken = new FsError(
+        errnoIn(error),
+        'the metadata disk refused a flush; look at the disk, then restart the master',
+        { cause: error },
+      )
       throw this.#broken
     }
   }

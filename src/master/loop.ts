@@ -73,6 +73,8 @@ export interface LoopStatus {
   readonly commands: number
   /** Why nothing can be changed now, or undefined. */
   readonly refusing: Errno | undefined
+  /** What the disk said, in words, when it is refusing. */
+  readonly reason: string
 }
 
 export class Loop {
@@ -155,6 +157,7 @@ export class Loop {
       batches: this.#batches,
       commands: this.#commands,
       refusing: this.#refusing?.code,
+      reason: this.#refusing?.error.message ?? '',
     }
   }
 
@@ -315,7 +318,7 @@ export class Loop {
     if (!first) return
     this.#log.error(
       { error: error.message },
-      'the metadata disk takes no writes: refusing all changes until it does; free space on it or replace it',
+      'the metadata disk takes no writes: refusing all changes; free space on it, or repair it and restart the master',
     )
     this.#probeLater()
   }

@@ -7,7 +7,7 @@
 import type { DiskId, NodeId } from '../base/ids.ts'
 import type { Clock, Random } from '../base/world.ts'
 import { storableBytes } from '../topology/capacity.ts'
-import { type Location, type Placement, place } from '../topology/place.ts'
+import { FULL_BELOW_BYTES, type Location, type Placement, place } from '../topology/place.ts'
 import type { Peer } from '../wire/peer.ts'
 import type { DiskState, Place } from '../wire/protocol.ts'
 import type { RepairDisk } from './core/repair.ts'
@@ -83,7 +83,8 @@ export class Nodes {
 
   /** A registered chunkserver speaks on this connection. */
   joined(node: NodeId, peer: Peer, reports: readonly { disk: DiskId; report: DiskState }[]): void {
-    const live: LiveNode = this.#nodes.get(node) ?? { node, peer, awaySinceMs: undefined }
+    const live: LiveNode = this.#nodes.get(node) ?? { node, peer: undefined, awaySinceMs: undefined }
+    const again = live.peer === peer
     this.#nodes.set(node, live)
     live.peer = peer
     live.awaySinceMs = undefined
@@ -97,15 +98,19 @@ export class Nodes {
     const present = new Set(reports.map((r) => r.disk))
     for (const known of this.#disks.values())
       if (known.node === node && !present.has(known.disk)) known.awaySinceMs ??= this.#clock.monotonicMs()
+    if (!again) this.#watchEnd(live, peer)
+    this.#onChange()
+  }
+
+  #watchEnd(live: LiveNode, peer: Peer): void {
     peer.onClose(() => {
       if (live.peer !== peer) return
       live.peer = undefined
       const nowMs = this.#clock.monotonicMs()
       live.awaySinceMs = nowMs
-      for (const known of this.#disks.values()) if (known.node === node) known.awaySinceMs ??= nowMs
+      for (const known of this.#disks.values()) if (known.node === live.node) known.awaySinceMs ??= nowMs
       this.#onChange()
     })
-    this.#onChange()
   }
 
   /** Answers false when a disk is unknown or the node did not register on this connection: it has to register again. */
@@ -155,6 +160,28 @@ export class Nodes {
     return place([...this.map().values()], { copies, bytes, near, avoidDisks: new Set(avoid) }, (n) =>
       this.#random.below(n),
     )
+  }
+
+  /**
+   * Whether a writer who finds no room is served by waiting: a disk that may have some is away and still expected, or no
+   * disk is there at all. Those that are there and full, read-only or to be emptied are not going to take anything, and
+   * failed ones are not expected back.
+   */
+  waitingHelps(graceMs: number): boolean {
+    const nowMs = this.#clock.monotonicMs()
+    let there = 0
+    for (const live of this.#disks.values()) {
+      if (this.#state.disk(live.disk) === undefined) continue
+      if (live.awaySinceMs === undefined) {
+        there++
+        continue
+      }
+      const away = this.peer(live.node) === undefined && nowMs - live.awaySinceMs < graceMs
+      const wasFull = live.report !== undefined && live.report.availableBytes < FULL_BELOW_BYTES
+      const wasBroken = live.report !== undefined && !READABLE.has(live.report.state)
+      if (away && !wasFull && !wasBroken) return true
+    }
+    return there === 0
   }
 
   /** Where copies can be read now. */

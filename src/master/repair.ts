@@ -16,6 +16,7 @@ import type { State } from './core/state.ts'
 import type { Loop } from './loop.ts'
 import type { Nodes } from './nodes.ts'
 import { ORDERS_MAX, type Orders } from './orders.ts'
+import type { Spare } from './spare.ts'
 
 /** Chunks considered for one plan; more than can be ordered at once, so that busy disks do not hide idle ones. */
 const CONSIDERED = 256
@@ -32,6 +33,7 @@ export class Repair implements Work {
   readonly #orders: Orders
   readonly #watch: ChunkWatch
   readonly #deletions: Deletions
+  readonly #spare: Spare
   readonly #clock: Clock
   readonly #random: Random
   readonly #log: Log
@@ -51,6 +53,7 @@ export class Repair implements Work {
     orders: Orders,
     watch: ChunkWatch,
     deletions: Deletions,
+    spare: Spare,
     clock: Clock,
     random: Random,
     log: Log,
@@ -63,6 +66,7 @@ export class Repair implements Work {
     this.#orders = orders
     this.#watch = watch
     this.#deletions = deletions
+    this.#spare = spare
     this.#clock = clock
     this.#random = random
     this.#log = log
@@ -141,7 +145,8 @@ export class Repair implements Work {
       const held = await this.#orders.give(
         survivor,
         'orderVerify',
-        { disk: survivor, chunks: [chunk], deep: false },
+        // What is left of a damaged copy goes only for one of which every byte was read.
+        { disk: survivor, chunks: [chunk], deep: reason === 'damaged' },
         signal,
       )
       const copy = held.chunks.find((entry) => entry.chunk === chunk)
@@ -156,7 +161,7 @@ export class Repair implements Work {
       const now = this.#state.chunk(chunk)
       const need = now && judge(this.#watch.view(chunk, now), this.#nodes.map(), this.#rules()).need
       const still = need?.kind === 'drop' && need.disk === disk
-      return still || reason === 'damaged'
+      return (still || reason === 'damaged') && this.#spare.hasOther(chunk, disk)
         ? { ok: { kind: 'copyDropped', chunk, disk, reason } }
         : { errno: 'EAGAIN', detail: 'the copy is needed again' }
     })

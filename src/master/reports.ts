@@ -40,14 +40,14 @@ export function statusReport(parts: ReportParts): StatusReport {
   const counters = state.counters()
   const settings = state.settings()
   const { rawTotal, rawUsed } = nodes.capacity(settings.copies)
-  const { refusing, queued } = loop.status()
+  const { refusing, reason, queued } = loop.status()
   const work: WorkReport[] = parts.workers.map(workReport)
   work.unshift({
     name: 'changes',
     state: refusing === undefined ? 'idle' : 'failed',
     progress: `${counters.index} commands`,
     queued,
-    lastError: refusing === undefined ? '' : `read-only: the metadata disk takes no writes (${refusing})`,
+    lastError: refusing === undefined ? '' : `read-only: the metadata disk takes no writes: ${reason}`,
   })
   return {
     cluster: parts.cluster,

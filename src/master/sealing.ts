@@ -12,6 +12,7 @@ import type { State } from './core/state.ts'
 import type { Loop } from './loop.ts'
 import type { Nodes } from './nodes.ts'
 import { isAbsence, ORDERS_MAX, type Orders } from './orders.ts'
+import type { Spare } from './spare.ts'
 
 const PENALTY_MS = 10_000
 const PENALTIES_MAX = 10_000
@@ -25,6 +26,7 @@ export class Sealing implements Work {
   readonly #nodes: Nodes
   readonly #orders: Orders
   readonly #watch: ChunkWatch
+  readonly #spare: Spare
   readonly #clock: Clock
   readonly #log: Log
   readonly #running = new Set<ChunkId>()
@@ -32,12 +34,22 @@ export class Sealing implements Work {
   #done = 0
   onDone: () => void = () => undefined
 
-  constructor(state: State, loop: Loop, nodes: Nodes, orders: Orders, watch: ChunkWatch, clock: Clock, log: Log) {
+  constructor(
+    state: State,
+    loop: Loop,
+    nodes: Nodes,
+    orders: Orders,
+    watch: ChunkWatch,
+    spare: Spare,
+    clock: Clock,
+    log: Log,
+  ) {
     this.#state = state
     this.#loop = loop
     this.#nodes = nodes
     this.#orders = orders
     this.#watch = watch
+    this.#spare = spare
     this.#clock = clock
     this.#log = log
   }
@@ -113,12 +125,18 @@ export class Sealing implements Work {
     if (confirmed.length > 0) {
       await this.#loop.command(() => ({ ok: { kind: 'chunkSealed', chunk, disks: confirmed } }))
     }
-    // A copy that does not hold what was committed is none. The last one is kept: part of the data is better than nothing.
-    const left = this.#state.chunk(chunk)
-    const others = left?.disks.some((disk) => !short.includes(disk) && !left.unsealed.includes(disk)) ?? false
-    if (left?.state === 'sealed' && others)
-      for (const disk of present.filter((d) => short.includes(d)))
-        await this.#loop.command(() => ({ ok: { kind: 'copyDropped', chunk, disk, reason: 'damaged' } }))
-    return absent === 0 && confirmed.length > 0
+    // A copy that does not hold what was committed is none. Without one that does and can be read now it is kept all the
+    // same: part of the data is better than nothing.
+    let kept = 0
+    for (const disk of present.filter((d) => short.includes(d))) {
+      if (this.#state.chunk(chunk)?.state === 'sealed' && this.#spare.hasOther(chunk, disk))
+        await this.#loop.command(() =>
+          this.#spare.hasOther(chunk, disk)
+            ? { ok: { kind: 'copyDropped', chunk, disk, reason: 'damaged' } }
+            : { errno: 'EAGAIN', detail: 'the copy may be needed' },
+        )
+      else kept++
+    }
+    return absent === 0 && kept === 0 && (confirmed.length > 0 || short.length > 0)
   }
 }

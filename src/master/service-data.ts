@@ -23,10 +23,6 @@ const LOCATE_EXTENTS = 4096
 /** Inodes cost about 200 bytes of the metadata disk each; this says "no limit worth naming" to df -i. */
 const FILES_FREE = 2 ** 40
 
-/** Where disks are there and take nothing because they are full, waiting for others is no answer to a writer. */
-const someAreFull = (nodes: Parts['nodes']): boolean =>
-  [...nodes.disks()].some((disk) => disk.awaySinceMs === undefined && disk.report?.state === 'full')
-
 export function dataHandlers(parts: Parts): Handlers<DataCalls> {
   const { state, sessions, nodes, loop } = parts
   return {
@@ -57,9 +53,9 @@ export function dataHandlers(parts: Parts): Handlers<DataCalls> {
           // Disks that failed a moment ago are better than none.
           if (placement.disks.length === 0) placement = nodes.choose(copies, CHUNK_BYTES_MAX, near, [])
           if (placement.disks.length === 0)
-            return placement.shortOf === 'space' || someAreFull(nodes)
-              ? refuse('ENOSPC', 'every disk is full')
-              : refuse('EAGAIN', 'no chunkserver that takes new data is connected')
+            return nodes.waitingHelps(state.settings().graceMs)
+              ? refuse('EAGAIN', 'no chunkserver that takes new data is connected')
+              : refuse('ENOSPC', 'no disk takes new data, and none is expected back')
           for (const disk of placement.disks) nodes.disk(disk)!.opened++
           chunks.push({ chunk: (first + i) as ChunkId, disks: [...placement.disks] })
         }

@@ -7,7 +7,11 @@ import type { ChunkId, DiskId, NodeId } from '../base/ids.ts'
 import type { Handlers } from '../wire/peer.ts'
 import type { DiskState } from '../wire/protocol.ts'
 import type { Deletions } from './collect.ts'
+import { needsMending } from './core/chunks.ts'
+import type { Damage } from './damage.ts'
+import { HeldWatch } from './held-watch.ts'
 import { NOTHING, type Parts } from './parts.ts'
+import type { Spare } from './spare.ts'
 
 type NodeCalls = 'nodeRegister' | 'nodeHeartbeat' | 'inventory' | 'damaged'
 
@@ -25,10 +29,29 @@ export interface DamageReport {
 export function nodeHandlers(
   parts: Parts,
   deletions: Deletions,
-  onDamage: (report: DamageReport) => void,
+  damage: Damage,
+  spare: Spare,
   { heartbeatMs }: NodeOptions,
 ): Handlers<NodeCalls> {
-  const { state, nodes, loop, log } = parts
+  const { state, nodes, loop, clock, log } = parts
+  const held = new HeldWatch(clock)
+  /** Whether what the disk holds has differed for long from what is counted there. */
+  const differs = (disk: DiskId, report: DiskState): boolean => {
+    const record = state.disk(disk)
+    const live = nodes.disk(disk)
+    if (record === undefined || live === undefined) {
+      held.forget(disk)
+      return false
+    }
+    if (live.awaySinceMs !== undefined) return false
+    const { open, dead } = state.counters()
+    return held.heard(disk, {
+      held: report.chunks,
+      counted: record.chunks,
+      mayBeMore: deletions.pendingOn(disk) + live.writes,
+      mayBeLess: open + dead,
+    })
+  }
   return {
     nodeRegister: async ({ uuid, name, host, port, version, disks }, _bulk, { peer }) => {
       let node = 0 as NodeId
@@ -50,13 +73,16 @@ export function nodeHandlers(
           return { ok: { kind: 'nodeJoined', node, uuid, name, host, port, version, disks: numbered } }
         },
       })
+      const again = nodes.peer(node) === peer
       const reports = numbered.map(({ disk }, i) => ({ disk, report: disks[i]! }))
       nodes.joined(node, peer, reports)
       for (const { disk, report } of reports) followMark(parts, disk, undefined, report)
-      log.info({ node, name, host, port, version, disks: disks.length }, 'chunkserver connected')
-      peer.onClose((error) =>
-        log.warn({ node, name, error: error?.message }, 'chunkserver disconnected; its copies are waited for'),
-      )
+      const fields = { node, name, host, port, version, disks: disks.length }
+      log.info(fields, again ? 'chunkserver registered again' : 'chunkserver connected')
+      if (!again)
+        peer.onClose((error) =>
+          log.warn({ node, name, error: error?.message }, 'chunkserver disconnected; its copies are waited for'),
+        )
       return {
         reply: {
           node,
@@ -76,19 +102,32 @@ export function nodeHandlers(
       for (const live of nodes.disks()) if (live.node === node) before.set(live.disk, live.report)
       if (!nodes.heartbeat(node, peer, disks)) throw new FsError('ESTALE', 'register again')
       for (const [disk, old] of before) followMark(parts, disk, old, nodes.disk(disk)?.report)
-      return NOTHING
+      const asked: DiskId[] = []
+      for (const live of nodes.disks())
+        if (live.node === node && live.report !== undefined && differs(live.disk, live.report)) asked.push(live.disk)
+      if (asked.length === 0) return NOTHING
+      for (const disk of asked) deletions.askForAll(disk)
+      log.info({ node, disks: asked }, 'disks hold other chunks than are counted there; asking for all that they hold')
+      throw new FsError('ESTALE', 'register again, and say all that your disks hold')
     },
 
     inventory: async ({ node, ...what }) => {
       if (nodes.disk(what.disk)?.node !== node) throw new FsError('ESTALE', `disk ${what.disk} is not of node ${node}`)
-      const reply = await loop.command<{ unwanted: never[] }>(() => ({ ok: { kind: 'inventory', ...what } }))
-      return { reply }
+      const { unwanted } = await loop.command<{ unwanted: ChunkId[] }>(() => ({ ok: { kind: 'inventory', ...what } }))
+      for (const entry of what.entries) {
+        const { chunk } = entry
+        const record = state.chunk(chunk)
+        if (record === undefined || !needsMending(record, entry, what.disk) || damage.knows(what.disk, chunk)) continue
+        damage.add({ disk: what.disk, chunk, blocks: [], detail: `${entry.state}, ${entry.length} bytes` })
+      }
+      // Told again with the next full list, or counted and over then: held-watch.ts sees that it is there.
+      return { reply: { unwanted: unwanted.filter((chunk) => spare.mayDelete(chunk, what.disk)) } }
     },
 
     damaged: ({ node, disk, chunk, blocks, detail }) => {
       if (nodes.disk(disk)?.node !== node) throw new FsError('ESTALE', `disk ${disk} is not of node ${node}`)
       log.warn({ disk, chunk, blocks: blocks.length, detail }, 'damaged copy reported; repairing it from another one')
-      onDamage({ disk, chunk, blocks, detail })
+      damage.add({ disk, chunk, blocks, detail })
       return NOTHING
     },
   }

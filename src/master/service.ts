@@ -32,6 +32,7 @@ import { namespaceHandlers } from './service-namespace.ts'
 import { nodeHandlers } from './service-nodes.ts'
 import { restoreSessions, sessionHandlers } from './service-sessions.ts'
 import { Sessions } from './sessions.ts'
+import { Spare } from './spare.ts'
 import { WaitingLocks } from './waiting-locks.ts'
 
 export interface MasterOptions {
@@ -58,7 +59,7 @@ function handlersOf(parts: ReportParts, rest: HandlerParts) {
     ...dataHandlers(parts),
     ...lockHandlers(parts, rest.locks),
     ...adminHandlers(parts, rest.orders),
-    ...nodeHandlers(parts, rest.deletions, (report) => rest.damage.add(report), rest.options),
+    ...nodeHandlers(parts, rest.deletions, rest.damage, rest.spare, rest.options),
   }
 }
 
@@ -67,6 +68,7 @@ interface HandlerParts {
   readonly orders: Orders
   readonly deletions: Deletions
   readonly damage: Damage
+  readonly spare: Spare
   readonly options: MasterOptions
 }
 
@@ -96,6 +98,7 @@ export class Master {
     })
     const nodes: Nodes = new Nodes(state, clock, random, () => {
       watch.livenessChanged()
+      damage.livenessChanged()
       wakeAll()
     })
     const watch = new ChunkWatch(state, nodes, clock, rules)
@@ -104,15 +107,20 @@ export class Master {
     )
     const parts: Parts = { state, loop, sessions, nodes, clock, log }
     const orders = new Orders(state, nodes)
-    const deletions = new Deletions(state, nodes, orders, log)
-    const damage = new Damage(state, nodes, orders, watch, clock, log)
+    const spare = new Spare(
+      state,
+      nodes,
+      (chunk, disk) => damage.knows(disk, chunk) || watch.isBeyondRepair(chunk, disk),
+    )
+    const deletions = new Deletions(state, nodes, orders, spare, log)
+    const damage: Damage = new Damage(state, nodes, orders, watch, clock, log)
     const compaction = new Compaction(state, loop, nodes, orders, clock, log, {
       belowPercent: options.compactBelowPercent,
     })
-    const repair = new Repair(state, loop, nodes, orders, watch, deletions, clock, random, log, rules, {
+    const repair = new Repair(state, loop, nodes, orders, watch, deletions, spare, clock, random, log, rules, {
       bytesPerSecond: options.repairBytesPerSecond,
     })
-    const sealing = new Sealing(state, loop, nodes, orders, watch, clock, log)
+    const sealing = new Sealing(state, loop, nodes, orders, watch, spare, clock, log)
     const worker = (name: string, work: ConstructorParameters<typeof Worker>[1]): Worker =>
       new Worker(name, work, clock, log)
     const watching = worker('chunk watch', watch)
@@ -174,7 +182,7 @@ export class Master {
       version: options.version,
       startedMs: clock.monotonicMs(),
     }
-    this.handlers = handlersOf(reports, { locks, orders, deletions, damage, options })
+    this.handlers = handlersOf(reports, { locks, orders, deletions, damage, spare, options })
     this.loop = loop
     this.sessions = sessions
     this.nodes = nodes

@@ -157,6 +157,9 @@ export const attrChange = struct({
   killSuidGid: optional(bool),
 }) as unknown as Schema<AttrChange>
 
+/** The caller may not keep the set-id bits of a file that it changes (no CAP_FSETID): they are cleared. */
+const killSuidGid = optional(bool)
+
 /** Names one state-changing request of one session. `acked`: every reply of a seq below it has been received. */
 export const stamp = struct({ session, seq: uint(), acked: uint() })
 export type Stamp = Infer<typeof stamp>
@@ -360,7 +363,7 @@ export const calls = {
   create: call(
     24,
     'Makes a regular file and opens it; an existing one is opened (EEXIST with `exclusive`).',
-    struct({ stamp, ...inDir, mode, umask: mode, uid, gid: uid, exclusive: bool, truncate: bool }),
+    struct({ stamp, ...inDir, mode, umask: mode, uid, gid: uid, exclusive: bool, truncate: bool, killSuidGid }),
     struct({ attr, created: bool, parent: optional(attr) }),
     { failures: ['EEXIST', 'ENOENT', 'ENOTDIR', 'EISDIR', 'ESTALE', 'ENAMETOOLONG', 'EDQUOT', 'EINVAL'] },
   ),
@@ -471,6 +474,7 @@ export const calls = {
       keepSize: bool,
       offset: fileOffset,
       length: uint(FILE_BYTES_MAX),
+      killSuidGid,
     }),
     attr,
     { failures: ['ESTALE', 'EFBIG', 'ENOSPC', 'EDQUOT', 'EINVAL'] },
@@ -478,7 +482,15 @@ export const calls = {
   copyRange: call(
     46,
     'Shares extents of the source with the target: no data moves. Both must have been committed before.',
-    struct({ stamp, source: ino, sourceOffset: fileOffset, target: ino, targetOffset: fileOffset, length: uint() }),
+    struct({
+      stamp,
+      source: ino,
+      sourceOffset: fileOffset,
+      target: ino,
+      targetOffset: fileOffset,
+      length: uint(),
+      killSuidGid,
+    }),
     struct({ copied: uint(), attr }),
     { failures: ['ESTALE', 'EINVAL', 'EFBIG', 'EDQUOT', 'EISDIR'] },
   ),

@@ -1,9 +1,10 @@
 /* The chunkserver as it runs, over real sockets and directories, against a master that only takes notes. */
 
-import { mkdtemp, readdir, rename, rm } from 'node:fs/promises'
+import { mkdtemp, readdir, rename, rm, stat, truncate } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { FsError } from '../../src/base/fault.ts'
 import { chunkId, diskId, nodeId } from '../../src/base/ids.ts'
 import type { Listener, World } from '../../src/base/world.ts'
 import { run } from '../../src/chunk/daemon.ts'
@@ -30,6 +31,8 @@ class NoteTaker {
   node: Peer | undefined
   registered: Request<'nodeRegister'>[] = []
   heartbeats = 0
+  /** Heartbeats to answer with ESTALE. */
+  stale = 0
   disks = new Map<string, DiskState>()
   pages: Request<'inventory'>[] = []
   damaged: Request<'damaged'>[] = []
@@ -50,6 +53,10 @@ class NoteTaker {
         return { reply: { node: nodeId(1), disks, heartbeatMs: 100 } }
       },
       nodeHeartbeat: ({ disks }) => {
+        if (this.stale > 0) {
+          this.stale--
+          throw new FsError('ESTALE', 'register again')
+        }
         this.heartbeats++
         for (const disk of disks) this.disks.set(disk.path, disk)
         return { reply: {} }
@@ -249,6 +256,54 @@ describe('a chunkserver', () => {
 
   test('is refused a second time on the same data directory', async () => {
     await expect(run(config(), world, new AbortController().signal)).rejects.toMatchObject({ code: 'EBUSY' })
+  })
+
+  test('registers again on the same connection when the master does not know it, and says all it holds when asked', async () => {
+    const peer = await data()
+    await peer.call('append', { disk: D1, chunk: A, offset: 0, create: true, sync: true }, { bulk: [bytes] })
+    await until('the inventory', () => master.entries().some((entry) => entry.chunk === A))
+    const connection = master.node
+    master.registered = []
+    master.pages = []
+    master.knownSeq.clear()
+    master.stale = 1
+    await until('the registration', () => master.registered.length > 0)
+    await until('the full inventory', () =>
+      master.pages.some((page) => page.full && page.entries.some((entry) => entry.chunk === A)),
+    )
+    expect(master.registered).toHaveLength(1)
+    expect(master.node).toBe(connection)
+    // A master that goes on refusing gets a new connection, after a pause.
+    master.stale = 10
+    await until('a new connection', () => master.node !== connection && master.stale === 0)
+    const before = master.heartbeats
+    await until('a heartbeat', () => master.heartbeats > before)
+    peer.close()
+  })
+
+  test('tells a new master of the damage that it knows of, and mends a copy without being told the blocks', async () => {
+    const peer = await data()
+    await peer.call('append', { disk: D1, chunk: A, offset: 0, create: true, sync: true }, { bulk: [bytes] })
+    await peer.call('append', { disk: D2, chunk: A, offset: 0, create: true, sync: true }, { bulk: [bytes] })
+    const seal = { chunk: A, length: bytes.length }
+    await master.node!.call('orderSeal', { disk: D1, ...seal })
+    await master.node!.call('orderSeal', { disk: D2, ...seal })
+    const dir = join(root, 'd1', 'chunks', (A % 256).toString(16).padStart(2, '0'))
+    const [name] = (await readdir(dir)).filter((one) => one.endsWith('.chunk'))
+    const path = join(dir, name!)
+    const { size } = await stat(path)
+    await truncate(path, Math.floor(size / 2))
+    await master.node!.call('orderVerify', { disk: D1, chunks: [A], deep: true })
+    await until('the report', () => master.damaged.length > 0)
+    master.damaged = []
+    await end()
+    start()
+    await until('the report again', () => master.damaged.some((report) => report.chunk === A))
+    const source = { disk: D2, node: nodeId(1), host: '127.0.0.1', port: master.registered.at(-1)!.port }
+    await master.node!.call('orderRepair', { disk: D1, chunk: A, blocks: [], sources: [source] })
+    const { reply } = await master.node!.call('orderVerify', { disk: D1, chunks: [A], deep: true })
+    expect(reply.chunks[0]).toMatchObject({ state: 'sealed', length: bytes.length })
+    peer.close()
   })
 
   test('comes back to a master that was restarted', async () => {

@@ -1,6 +1,7 @@
 import { afterEach, describe, expect, test } from 'vitest'
 import { FsError } from '../../src/base/fault.ts'
 import type { ChunkId } from '../../src/base/ids.ts'
+import { LASTING_BEATS } from '../../src/master/held-watch.ts'
 import type { Settings } from '../../src/wire/protocol.ts'
 import { diskReport, TestChunkserver, TestMaster, TestMount, TestPeer, writeFile } from './harness.ts'
 
@@ -52,6 +53,26 @@ describe('new chunks', () => {
     await expect(ask()).rejects.toMatchObject({ code: 'ENOSPC' })
     servers[0]!.peer.close()
     await expect(ask()).rejects.toMatchObject({ code: 'EAGAIN' })
+  })
+
+  test('are not refused for good while a disk that may have room is away and expected back', async () => {
+    const { master, mount, servers } = await cluster(2)
+    const ask = () => master.call(mount.peer, 'chunkOpen', { stamp: mount.stamp(), count: 1, kind: 'pack', avoid: [] })
+    const [here, away] = servers
+    const full = diskReport('disk-s1', { state: 'full', availableBytes: 0 })
+    away!.peer.close()
+    await master.call(here!.peer, 'nodeHeartbeat', { node: here!.node, disks: [full] })
+    await expect(ask()).rejects.toMatchObject({ code: 'EAGAIN' })
+    await master.clock.pass(11 * MINUTE)
+    await expect(ask()).rejects.toMatchObject({ code: 'ENOSPC' })
+    await away!.join(master)
+    expect((await ask()).chunks[0]!.places).toHaveLength(1)
+    const failed = diskReport('disk-s2', { state: 'failed' })
+    await master.call(away!.peer, 'nodeHeartbeat', { node: away!.node, disks: [failed] })
+    await expect(ask()).rejects.toMatchObject({ code: 'ENOSPC' })
+    const readonly = diskReport('disk-s1', { state: 'readonly' })
+    await master.call(here!.peer, 'nodeHeartbeat', { node: here!.node, disks: [readonly] })
+    await expect(ask()).rejects.toMatchObject({ code: 'ENOSPC' })
   })
 
   test('avoid the disks that the client names, unless there are no others', async () => {
@@ -244,11 +265,86 @@ describe('damage', () => {
     const { chunk } = await writeFile(master, mount, servers, 'f', 1000)
     await master.clock.pass(1_000)
     const bad = servers[0]!
+    bad.peer.answers.orderRepair = () => {
+      throw new FsError('EIO')
+    }
     const report = { node: bad.node, disk: bad.disk, chunk, blocks: [], detail: 'unreadable' }
     await master.call(bad.peer, 'damaged', report)
     await master.clock.pass(2 * MINUTE)
     expect(bad.count('orderCopy')).toBe(1)
     expect(disksOf(master, chunk)).toEqual([1, 2])
+  })
+
+  for (const state of ['damaged', 'short'] as const)
+    test(`of a copy (${state}) is waited with while the only other one is away, and mended when it is back`, async () => {
+      const { master, mount, servers } = await cluster(3)
+      const { chunk, disks } = await writeFile(master, mount, servers, 'f', 1000)
+      await master.clock.pass(1_000)
+      const bad = servers.find((s) => s.disk === disks[0])!
+      const other = servers.find((s) => s.disk === disks[1])!
+      other.peer.close()
+      const entry =
+        state === 'damaged' ? { chunk, state, length: 1000 } : { chunk, state: 'sealed' as const, length: 400 }
+      const page = { node: bad.node, disk: bad.disk, full: false, first: true, last: true, seq: 5, entries: [entry] }
+      const told = master.call(bad.peer, 'inventory', page)
+      await master.clock.pass(10)
+      expect((await told).unwanted).toEqual([])
+      // Repair may have tried to copy what is damaged; that fails at a real source.
+      for (const server of servers)
+        server.peer.answers.orderCopy = () => {
+          throw new FsError('EBADMSG')
+        }
+      await master.clock.pass(30 * MINUTE)
+      expect(disksOf(master, chunk)).toContain(bad.disk)
+      expect(bad.held.has(chunk)).toBe(true)
+      expect(orders(servers, 'orderDelete')).toBe(0)
+      const before = bad.count('orderRepair')
+      await other.join(master)
+      await master.clock.pass(1_000)
+      expect(bad.count('orderRepair')).toBe(before + 1)
+      const order = bad.peer.asked.find((call) => call.name === 'orderRepair')!.request
+      expect(order).toMatchObject({ chunk, blocks: [], sources: [{ disk: other.disk }] })
+    })
+
+  test('of a copy that does not count any more: it stays until another copy can be read', async () => {
+    const { master, mount, servers } = await cluster(3)
+    const { chunk, disks } = await writeFile(master, mount, servers, 'f', 1000)
+    await master.clock.pass(1_000)
+    const third = servers.find((s) => !disks.includes(s.disk))!
+    const holders = servers.filter((s) => disks.includes(s.disk))
+    for (const holder of holders) holder.peer.close()
+    third.held.set(chunk, { length: 1000, sealed: true })
+    const tell = async () => {
+      const entries = [{ chunk, state: 'damaged' as const, length: 1000 }]
+      const page = { node: third.node, disk: third.disk, full: true, first: true, last: true, seq: 9, entries }
+      const told = master.call(third.peer, 'inventory', page)
+      await master.clock.pass(10)
+      return (await told).unwanted
+    }
+    expect(await tell()).toEqual([])
+    await holders[0]!.join(master)
+    expect(await tell()).toEqual([chunk])
+  })
+
+  test('a file that is to be deleted waits for that as well', async () => {
+    const { master, mount, servers } = await cluster(3, { copies: 2 })
+    const { chunk, disks } = await writeFile(master, mount, servers, 'f', 1000)
+    await master.clock.pass(1_000)
+    const [first, second] = disks.map((disk) => servers.find((s) => s.disk === disk)!)
+    // Dropped while the other one was there; before the order goes out it is away.
+    await Promise.all([
+      master.master.loop.command(() => {
+        second!.peer.close()
+        return { ok: { kind: 'copyDropped', chunk, disk: first!.disk, reason: 'over' } }
+      }),
+      master.clock.pass(10),
+    ])
+    await master.clock.pass(MINUTE)
+    expect(first!.held.has(chunk)).toBe(true)
+    await second!.join(master)
+    await master.clock.pass(MINUTE)
+    expect(disksOf(master, chunk)).toHaveLength(2)
+    expect(first!.held.has(chunk)).toBe(disksOf(master, chunk).includes(first!.disk))
   })
 
   test('of the only copy is left as it is', async () => {
@@ -374,6 +470,55 @@ describe('what is not needed any more', () => {
     await servers[1]!.join(master)
     await master.clock.pass(MINUTE)
     expect(servers[1]!.held.has(chunk)).toBe(false)
+  })
+
+  test('a file that a killed master was to delete is found by the number of chunks, and goes', async () => {
+    const { master, mount, servers } = await cluster(2)
+    const kept = await writeFile(master, mount, servers, 'kept', 1000)
+    const { chunk, ino } = await writeFile(master, mount, servers, 'f', 1000)
+    await master.clock.pass(1_000)
+    for (const server of servers)
+      server.peer.answers.orderDelete = () => {
+        throw new FsError('ENOTCONN')
+      }
+    await master.call(mount.peer, 'release', { session: mount.session, inos: [ino] })
+    await mount.unlink('f')
+    await master.clock.pass(2 * MINUTE)
+    expect(master.state.chunk(chunk)).toBeUndefined()
+    running = await master.restarted()
+    running.work()
+    for (const server of servers) await server.join(running)
+    const [server] = servers
+    const beat = (chunks: number) =>
+      running!.call(server!.peer, 'nodeHeartbeat', { node: server!.node, disks: [diskReport('disk-s1', { chunks })] })
+    // A moment's difference means nothing.
+    for (let i = 1; i < LASTING_BEATS; i++) await beat(2)
+    await beat(1)
+    for (let i = 1; i < LASTING_BEATS; i++) await beat(2)
+    await expect(beat(2)).rejects.toMatchObject({ code: 'ESTALE' })
+    expect(await server!.register(running)).toBe(0)
+    const entries = [...server!.held].map(([id, { length }]) => ({
+      chunk: id as ChunkId,
+      state: 'sealed' as const,
+      length,
+    }))
+    const told = running.call(server!.peer, 'inventory', {
+      node: server!.node,
+      disk: server!.disk,
+      full: true,
+      first: true,
+      last: true,
+      seq: 50,
+      entries,
+    })
+    await running.clock.pass(10)
+    expect((await told).unwanted).toEqual([chunk])
+    expect(disksOf(running, kept.chunk)).toEqual([1, 2])
+    // Asked once: what goes on differing is asked again later, and the next registration is an ordinary one.
+    for (let i = 0; i < 3 * LASTING_BEATS; i++) await beat(2)
+    expect(await server!.register(running)).toBe(50)
+    await running.clock.pass(11 * MINUTE)
+    await expect(beat(2)).rejects.toMatchObject({ code: 'ESTALE' })
   })
 
   test('the trash is emptied when its time is over, and can be listed, restored and purged before', async () => {

@@ -251,6 +251,7 @@ export class TestMount {
       gid: 0,
       exclusive: false,
       truncate: false,
+      killSuidGid: undefined,
     })
   }
   unlink(name: string, parent = 1 as never): Promise<Reply<'unlink'>> {
@@ -321,6 +322,12 @@ export class TestChunkserver {
       orderRepair: ({ blocks }) => ({ repaired: blocks.length }),
       orderDiskRemove: () => ({}),
     }
+    await this.register(master)
+  }
+
+  /** Answers up to where the master knows the disk. */
+  async register(master: TestMaster): Promise<number> {
+    const port = 5000 + this.name.charCodeAt(this.name.length - 1)
     const reply = await master.call(this.peer, 'nodeRegister', {
       uuid: `node-${this.name}`,
       name: this.name,
@@ -331,6 +338,7 @@ export class TestChunkserver {
     })
     this.node = reply.node
     this.disk = reply.disks[0]!.disk
+    return reply.disks[0]!.knownSeq
   }
 
   count(name: CallName): number {

@@ -61,7 +61,7 @@ describe('the loop', () => {
     const mount = await TestMount.open(master, 'a')
     const stamp = mount.stamp()
     const request = { stamp, parent: 1 as never, name: 'once', mode: 0o644, umask: 0, uid: 0, gid: 0 }
-    const exclusive = { ...request, exclusive: true, truncate: false }
+    const exclusive = { ...request, exclusive: true, truncate: false, killSuidGid: undefined }
     const [first, second] = await Promise.all([
       master.call(mount.peer, 'create', exclusive),
       master.call(mount.peer, 'create', exclusive),

@@ -282,7 +282,7 @@ export class MemoryVfs implements Vfs {
   async fsync(_target: Ino, _caller: Caller): Promise<void> {}
   async syncfs(_caller: Caller): Promise<void> {}
 
-  async fallocate(target: Ino, mode: FallocateMode, offset: number, length: number, _caller: Caller): Promise<void> {
+  async fallocate(target: Ino, mode: FallocateMode, offset: number, length: number, caller: Caller): Promise<void> {
     const node = this.#file(target)
     const end = offset + length
     if (length <= 0) throw new FsError('EINVAL')
@@ -290,8 +290,7 @@ export class MemoryVfs implements Vfs {
     if (mode.kind !== 'reserve') zero(node, offset, Math.min(end, node.attr.size))
     const now = this.#clock.now()
     const size = mode.keepSize ? node.attr.size : Math.max(node.attr.size, end)
-    // Who asked does not matter: the kernel does not say whether set-id bits must fall here, so they do.
-    const bits = withoutSetId(node.attr.mode)
+    const bits = caller.uid === 0 ? node.attr.mode : withoutSetId(node.attr.mode)
     const used = node.pages.size * PAGE
     node.attr = this.#newer({ ...node.attr, mode: bits, size, used, mtime: now, ctime: now })
   }
@@ -306,7 +305,7 @@ export class MemoryVfs implements Vfs {
   ): Promise<number> {
     const data = Buffer.concat(await this.read(source, sourceOffset, length, caller))
     if (data.length === 0) return 0
-    await this.write(target, targetOffset, data, { append: false, killSuidGid: true }, caller)
+    await this.write(target, targetOffset, data, { append: false, killSuidGid: caller.uid !== 0 }, caller)
     return data.length
   }
 

@@ -6,6 +6,7 @@
 
 import { ok, type Result, refuse } from '../../base/fault.ts'
 import type { ChunkId, DiskId } from '../../base/ids.ts'
+import type { InventoryEntry } from '../../wire/protocol.ts'
 import type { CommandOf } from './commands.ts'
 import type { ChunkRecord, Counters } from './records.ts'
 import { EMPTY } from './records.ts'
@@ -229,10 +230,27 @@ export function addCopy(work: Work, chunk: ChunkId, record: ChunkRecord, disk: D
   work.touchChunk(chunk)
 }
 
+/**
+ * Whether a copy that counts is not what the chunk is, so that it has to be mended. Copies that have not confirmed the
+ * seal are not meant: sealing finds out about those.
+ */
+export const needsMending = (record: ChunkRecord, entry: InventoryEntry, disk: DiskId): boolean =>
+  record.state !== 'open' &&
+  record.disks.includes(disk) &&
+  (entry.state === 'damaged' ||
+    (record.state === 'sealed' &&
+      entry.state !== 'gone' &&
+      !record.unsealed.includes(disk) &&
+      entry.length < record.length))
+
+/**
+ * Drops a copy. Which of the others can be read now is for the shell to find out before it asks for this; here only the
+ * last one is safe from everything.
+ */
 export function copyDropped(work: Work, command: CommandOf<'copyDropped'>): Result<unknown> {
   const record = work.state.chunk(command.chunk)
   if (record === undefined || !record.disks.includes(command.disk)) return refuse('ENOENT')
-  if (command.reason !== 'lost' && !hasOther(record, command.disk) && record.live > 0)
+  if (!hasOther(record, command.disk) && (record.live > 0 || record.state !== 'sealed'))
     return refuse('EBUSY', 'it is the last copy')
   without(work, command.chunk, record, command.disk)
   work.unwanted(command.disk, command.chunk)

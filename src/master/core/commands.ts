@@ -103,6 +103,7 @@ export const commands = {
       gid: uid,
       exclusive: bool,
       truncate: bool,
+      killSuidGid: optional(bool),
     }),
   ),
   unlink: command(
@@ -171,6 +172,7 @@ export const commands = {
       keepSize: bool,
       offset: fileOffset,
       length: fileOffset,
+      killSuidGid: optional(bool),
     }),
   ),
   copyRange: command(
@@ -183,6 +185,7 @@ export const commands = {
       target: ino,
       targetOffset: fileOffset,
       length: uint(),
+      killSuidGid: optional(bool),
     }),
   ),
   // ---- attributes and locks

@@ -90,7 +90,11 @@ export function inventory(work: Work, command: CommandOf<'inventory'>): Result<u
   return ok({ unwanted })
 }
 
-/** Takes one entry in; false: nobody needs what the disk has there. */
+/**
+ * Takes one entry in; false: nobody counts what the disk has there. A copy that counts goes on counting however damaged or
+ * short it is: which others can be read now is not known here, and as long as none can, this one is all there is. The
+ * shell has it mended, or dropped when others are live.
+ */
 function counts(work: Work, disk: DiskId, entry: InventoryEntry): boolean {
   const { chunk, state: found } = entry
   const record = work.state.chunk(chunk)
@@ -100,22 +104,10 @@ function counts(work: Work, disk: DiskId, entry: InventoryEntry): boolean {
     copyGone(work, chunk, record, disk)
     return true
   }
-  if (found === 'damaged') {
-    // The last copy stays: what can still be read of it is all there is.
-    if (!counted) return false
-    if (!hasOther(record, disk)) return true
-    copyGone(work, chunk, record, disk)
-    return false
-  }
-  if (record.state === 'open') return counted
+  if (found === 'damaged' || record.state === 'open') return counted
   const whole = entry.length >= record.length
   if (record.state === 'sealing') return counted || (found === 'sealed' && whole)
-  if (!whole) {
-    if (!counted || record.live === 0) return false
-    if (!hasOther(record, disk)) return true
-    copyGone(work, chunk, record, disk)
-    return false
-  }
+  if (!whole) return counted
   if (found === 'sealed') {
     if (record.live > 0 || counted) addCopy(work, chunk, record, disk)
     return counted || record.live > 0

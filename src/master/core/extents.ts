@@ -4,7 +4,7 @@
  * and the reverse index change together with them, here and nowhere else.
  */
 
-import { type AttrChange, changedAttr } from '../../base/attr.ts'
+import { withoutSetId } from '../../base/attr.ts'
 import { errno } from '../../base/errno.ts'
 import { ok, type Result, refuse } from '../../base/fault.ts'
 import type { Ino } from '../../base/ids.ts'
@@ -171,8 +171,6 @@ export function commit(work: Work, command: CommandOf<'commit'>): Result<unknown
   return ok({ files })
 }
 
-const killed: AttrChange = { killSuidGid: true }
-
 export function fallocate(work: Work, command: CommandOf<'fallocate'>): Result<unknown> {
   const found = work.inode(command.ino)
   if ('errno' in found) return found
@@ -187,7 +185,7 @@ export function fallocate(work: Work, command: CommandOf<'fallocate'>): Result<u
   countBytes(work, -freed)
   const size = command.keepSize ? attr.size : Math.max(attr.size, end)
   const data = command.what !== 'reserve' || size !== attr.size
-  const { mode } = changedAttr(attr, killed, work.now)
+  const mode = command.killSuidGid ? withoutSetId(attr.mode) : attr.mode
   const next = work.put(withoutCapabilities(work, record), {
     mode,
     size,
@@ -239,7 +237,7 @@ export function copyRange(work: Work, command: CommandOf<'copyRange'>): Result<u
   }
   countBytes(work, used - attr.used)
   const next = work.put(withoutCapabilities(work, to.ok), {
-    mode: changedAttr(attr, killed, work.now).mode,
+    mode: command.killSuidGid ? withoutSetId(attr.mode) : attr.mode,
     size: Math.max(attr.size, targetOffset + length),
     used,
     mtime: work.now,

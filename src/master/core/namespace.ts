@@ -123,7 +123,7 @@ export function create(work: Work, command: CommandOf<'create'>): Result<unknown
   const record = work.state.inode(entry.ino)
   if (record === undefined) return refuse('EIO', `the name leads to inode ${entry.ino}, which does not exist`)
   if (!command.truncate || entry.type !== 'file') return ok({ attr: record.attr, created: false })
-  const cut = changeAttributes(work, record, { size: 0, killSuidGid: true })
+  const cut = changeAttributes(work, record, { size: 0, killSuidGid: command.killSuidGid })
   return 'errno' in cut ? cut : ok({ attr: cut.ok.attr, created: false })
 }
 

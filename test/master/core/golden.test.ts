@@ -169,6 +169,12 @@ describe('changelog records', () => {
     expect(decodeChangelog(Buffer.from(GOLDEN.changelog, 'hex'))).toEqual({ envelope, command, errno: 'EEXIST' })
   })
 
+  it('that lack the fields of a later version are read all the same', () => {
+    const command = create(5 as Ino, 1 as Ino, 'a')
+    const older = '949609ce6553f100010304020b9901a16105cd01a4000708c2c211'
+    expect(decodeChangelog(Buffer.from(older, 'hex'))).toEqual({ envelope, command, errno: 'EEXIST' })
+  })
+
   it('of every command are read as they were written', () => {
     const seed = Date.now() % 1_000_000
     const below = chance(seed)
@@ -193,5 +199,5 @@ const GOLDEN = {
   file: 'dc00100104cd01a401cd03e8cd03e8cd1000cd1000ce6553f101ce075bcd15ce6553f10005c0c00202',
   bucket: '9400a5636166c3a90504',
   chunk: '9a010203645a020192010290c0',
-  changelog: '949609ce6553f100010304020b9901a16105cd01a4000708c2c211',
+  changelog: '949609ce6553f100010304020b9a01a16105cd01a4000708c2c2c011',
 }

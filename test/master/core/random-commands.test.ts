@@ -279,7 +279,7 @@ class Trial {
     const size = file.bytes.length
     if (what !== 'reserve') for (let i = offset; i < Math.min(offset + length, size); i++) file.bytes[i] = undefined
     if (!keepSize) file.bytes.length = Math.max(size, offset + length)
-    this.do({ kind: 'fallocate', ino: file.ino as Ino, what, keepSize, offset, length }, undefined)
+    this.do({ kind: 'fallocate', ino: file.ino as Ino, what, keepSize, offset, length, killSuidGid: true }, undefined)
   }
   share(): void {
     const source = this.file()
@@ -303,6 +303,7 @@ class Trial {
         target: target.ino as Ino,
         targetOffset,
         length: wanted,
+        killSuidGid: true,
       },
       overlaps ? 'EINVAL' : undefined,
     )

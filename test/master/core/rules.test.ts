@@ -18,7 +18,7 @@ import {
 } from '../../../src/master/core/acl.ts'
 import { REPLIES_MAX } from '../../../src/master/core/apply.ts'
 import { check } from '../../../src/master/core/check.ts'
-import type { Command } from '../../../src/master/core/commands.ts'
+import type { Command, CommandOf } from '../../../src/master/core/commands.ts'
 import { conflict, deadlocks, granted, type LockWish } from '../../../src/master/core/locks.ts'
 import type { HeldLock } from '../../../src/master/core/records.ts'
 import { Bench, create, DAY_MS, make, rename, SETTINGS, unlink } from './support.ts'
@@ -119,6 +119,15 @@ describe('attributes', () => {
     const dir = b.dir('d', b.root, 0o2775)
     b.ok({ kind: 'setattr', ino: file, change: { mode: 0o6755 } })
     expect(b.ok({ kind: 'setattr', ino: file, change: { uid: 5, killSuidGid: true } }).mode).toBe(0o755)
+    const grow = (killSuidGid: boolean | undefined) =>
+      b.ok({ kind: 'fallocate', ino: file, what: 'reserve', keepSize: false, offset: 0, length: 10, killSuidGid }).mode
+    const empty = (killSuidGid: boolean | undefined) =>
+      b.ok({ ...(create(999 as Ino, 1 as Ino, 'f') as CommandOf<'create'>), truncate: true, killSuidGid }).attr.mode
+    for (const change of [grow, empty]) {
+      b.ok({ kind: 'setattr', ino: file, change: { mode: 0o6755 } })
+      expect(change(undefined)).toBe(0o6755)
+      expect(change(true)).toBe(0o755)
+    }
     expect(b.ok({ kind: 'setattr', ino: dir, change: { uid: 5, killSuidGid: true } }).mode).toBe(0o2775)
   })
 
@@ -386,6 +395,13 @@ describe('chunks', () => {
     // The last copy is kept even when it is damaged, but known to be gone when it is gone.
     b.ok(report(1, 'damaged', 0))
     expect(b.state.counters().endangered).toBe(1)
+    expect(b.errno({ kind: 'copyDropped', chunk, disk: 1 as DiskId, reason: 'lost' })).toBe('EBUSY')
+    // Nor does another one that counts make a damaged or short one superfluous: it may be away.
+    b.ok({ kind: 'copyAdded', chunk, disk: 2 as DiskId })
+    expect(b.ok(report(1, 'damaged', 0))).toEqual({ unwanted: [] })
+    expect(b.ok(report(1, 'sealed', 50))).toEqual({ unwanted: [] })
+    expect(b.state.counters().safe).toBe(1)
+    b.ok(report(2, 'gone', 0))
     b.ok(report(1, '', 0, { full: true, first: true, last: true, entries: [] }))
     expect(b.state.counters()).toMatchObject({ lost: 1, endangered: 0 })
   })
