@@ -20,6 +20,7 @@ import {
   statusReport,
   trashReport,
 } from './reports.ts'
+import type { Spare } from './spare.ts'
 
 type AdminCalls =
   | 'status'
@@ -44,7 +45,7 @@ const DISK_JOINS_LOOK_MS = 100
 /** Steps of a removal by force: each takes some thousand chunks off the disk. */
 const REMOVE_STEPS_MAX = 100_000
 
-export function adminHandlers(parts: ReportParts, orders: Orders): Handlers<AdminCalls> {
+export function adminHandlers(parts: ReportParts, orders: Orders, spare: Spare): Handlers<AdminCalls> {
   const { state, nodes, loop, clock, log } = parts
   return {
     status: () => ({ reply: statusReport(parts) }),
@@ -62,7 +63,7 @@ export function adminHandlers(parts: ReportParts, orders: Orders): Handlers<Admi
     diskRemove: async ({ stamp, disk, force }, _bulk, context) => {
       allow(stamp, context)
       if (state.disk(disk) === undefined) throw new FsError('ENOENT', `disk ${disk}`)
-      if (!force) await refuseIfOnly(parts, disk)
+      if (!force) await refuseIfOnly(parts, spare, disk)
       for (let i = 0; i < REMOVE_STEPS_MAX; i++) {
         try {
           await loop.command(() => ({ ok: { kind: 'diskRemove', disk, force } }))
@@ -152,15 +153,15 @@ function drainProblem({ state, nodes }: ReportParts, disk: DiskId): string | und
   return used > room ? 'the other disks have not enough room; add some or use --force' : undefined
 }
 
-/** EBUSY when the disk holds the only copy that can be read of anything. In slices: the disk may hold a million chunks. */
-async function refuseIfOnly({ state, nodes, clock }: ReportParts, disk: DiskId): Promise<void> {
+/** EBUSY when the disk holds the only good copy that can be read of anything. In slices: the disk may hold a million chunks. */
+async function refuseIfOnly({ state, clock }: ReportParts, spare: Spare, disk: DiskId): Promise<void> {
   for (let after: ChunkId | 0 = 0; ; ) {
     const page: ChunkId[] = state.chunksOfDisk(disk, after, SLICE)
     for (const chunk of page) {
       const record = state.chunk(chunk)
       if (record === undefined || (record.state === 'sealed' && record.live === 0)) continue
-      const other = record.disks.some((d) => d !== disk && nodes.isLive(d) && !record.unsealed.includes(d))
-      if (!other) throw new FsError('EBUSY', 'it holds the only copy of something that can be read; drain it first')
+      if (!spare.hasOther(chunk, disk))
+        throw new FsError('EBUSY', 'it holds the only copy of something that can be read; drain it first')
     }
     const last = page.at(-1)
     if (last === undefined) return

@@ -58,7 +58,7 @@ function handlersOf(parts: ReportParts, rest: HandlerParts) {
     ...namespaceHandlers(parts),
     ...dataHandlers(parts),
     ...lockHandlers(parts, rest.locks),
-    ...adminHandlers(parts, rest.orders),
+    ...adminHandlers(parts, rest.orders, rest.spare),
     ...nodeHandlers(parts, rest.deletions, rest.damage, rest.spare, rest.options),
   }
 }

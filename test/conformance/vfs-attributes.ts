@@ -121,6 +121,27 @@ export function attributeTests(started: () => Started): void {
       expect((await p.attr(file)).mode).toBe(0o2745)
     })
 
+    test('set-id bits stay when root allocates, shares or truncates, and fall when another does', async () => {
+      const p = await fresh('set-id of root')
+      const root = p.as({ uid: 0, gid: 0 })
+      const source = await p.put('source', 'some bytes')
+      const file = await p.put('f', 'x', 0o777)
+      await p.open(file)
+      await p.open(source)
+      const allocate = async (by: Probe) =>
+        by.vfs.fallocate(file, { kind: 'reserve', keepSize: false }, 0, 100, by.caller)
+      const share = async (by: Probe) => by.vfs.copyRange(source, 0, file, 0, 5, by.caller)
+      for (const change of [allocate, share]) {
+        await p.set(file, { mode: 0o6755 })
+        await change(root)
+        expect((await p.attr(file)).mode).toBe(0o6755)
+        await change(p)
+        expect((await p.attr(file)).mode).toBe(0o755)
+      }
+      await p.close(file)
+      await p.close(source)
+    })
+
     test('a set-gid directory hands its group down, and the bit to directories', async () => {
       const p = await fresh('set-gid directory')
       await p.set(p.dir, { gid: 77, mode: 0o2775 })

@@ -182,6 +182,9 @@ describe('the loop', () => {
     ).rejects.toMatchObject({ code: 'EIO' })
     await expect(master.call(mount.peer, 'sync', { session: mount.session })).rejects.toMatchObject({ code: 'EIO' })
     await expect(mount.create('x')).rejects.toMatchObject({ code: 'EIO' })
+    const { work } = await master.call(mount.peer, 'status', {})
+    expect(work[0]).toMatchObject({ name: 'changes', state: 'failed' })
+    expect(work[0]!.lastError).toMatch(/read-only: .*metadata disk/)
   })
 
   test('an exception in a transaction is not an answer: it gets out', async () => {

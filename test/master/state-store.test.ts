@@ -20,10 +20,11 @@ import {
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { FsError } from '../../src/base/fault.ts'
 import { LmdbStore } from '../../src/master/lmdb-store.ts'
 import { MemoryStore } from '../../src/master/memory-store.ts'
+import { RedoLog } from '../../src/master/redo-log.ts'
 import { describeStateStore } from '../conformance/state-store.ts'
 import { chance } from './core/support.ts'
 
@@ -208,6 +209,25 @@ describe('the store on disk', () => {
       rmSync(copy, { recursive: true, force: true })
     }
   }, 60_000)
+
+  it('is done for when a flush fails, and says what to do', async () => {
+    const store = LmdbStore.open(path)
+    const sync = vi.spyOn(RedoLog.prototype, 'sync')
+    try {
+      put(store, 'x', 'v')
+      sync.mockRejectedValueOnce(Object.assign(new Error('EIO: i/o error, fdatasync'), { code: 'EIO' }))
+      await expect(store.flushed()).rejects.toThrow(/restart the master/)
+      // A disk that lost what it was given once may say yes the next time; that must not be believed.
+      await expect(store.flushed()).rejects.toMatchObject({ code: 'EIO' })
+      expect(() => put(store, 'x', 'w')).toThrow(/restart the master/)
+      await expect(store.close()).rejects.toThrow(/restart the master/)
+    } finally {
+      sync.mockRestore()
+    }
+    const again = LmdbStore.open(path)
+    expect(again.get('x')?.toString()).toBe('v')
+    await again.close()
+  })
 
   const isRoot = process.getuid?.() === 0
   const small = isRoot && spawnSync('mount', ['--version']).status === 0
