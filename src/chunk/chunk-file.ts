@@ -27,6 +27,7 @@
  */
 
 import { createHash } from 'node:crypto'
+import { sliceParts } from '../base/bytes.ts'
 import { crc32 } from '../base/checksum.ts'
 import { FsError } from '../base/fault.ts'
 import { type ChunkId, chunkName } from '../base/ids.ts'
@@ -275,7 +276,7 @@ export class ChunkFile {
     if (offset > this.#queuedEnd)
       throw new FsError('ERANGE', `chunk ${chunkName(this.chunk)} has length ${this.#queuedEnd}, not ${offset}`)
     const skip = Math.min(this.#queuedEnd - offset, bytes)
-    const fresh = skip === 0 ? parts : without(parts, skip)
+    const fresh = skip === 0 ? parts : sliceParts(parts, skip)
     const freshBytes = bytes - skip
     if (!this.#writing) {
       if (freshBytes === 0) return this.#length
@@ -619,17 +620,4 @@ async function readAll(file: DiskFile, into: Buffer, at: number, home: ChunkHome
   } catch (error) {
     throw home.failure(error, `reading chunk ${chunkName(chunk)}`)
   }
-}
-
-function without(parts: readonly Uint8Array[], skip: number): Uint8Array[] {
-  const out: Uint8Array[] = []
-  let left = skip
-  for (const part of parts) {
-    if (left >= part.length) left -= part.length
-    else {
-      out.push(left > 0 ? part.subarray(left) : part)
-      left = 0
-    }
-  }
-  return out
 }

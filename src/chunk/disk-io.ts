@@ -13,6 +13,7 @@ import * as fs from 'node:fs'
 import * as fsp from 'node:fs/promises'
 import * as net from 'node:net'
 import { join } from 'node:path'
+import { sliceParts } from '../base/bytes.ts'
 import { FsError } from '../base/fault.ts'
 
 export interface DiskFile {
@@ -67,19 +68,6 @@ export interface DiskIo {
 /** Linux's IOV_MAX: more parts in one call is EINVAL. */
 const PARTS_MAX = 1024
 
-function after(parts: readonly Uint8Array[], written: number): Uint8Array[] {
-  const rest: Uint8Array[] = []
-  let skip = written
-  for (const part of parts) {
-    if (skip >= part.length) skip -= part.length
-    else {
-      rest.push(skip > 0 ? part.subarray(skip) : part)
-      skip = 0
-    }
-  }
-  return rest
-}
-
 const sum = (parts: readonly Uint8Array[]): number => parts.reduce((bytes, part) => bytes + part.length, 0)
 
 class RealFile implements DiskFile {
@@ -122,7 +110,7 @@ class RealFile implements DiskFile {
       })
       left -= n
       at += n
-      if (left > 0) rest = after(rest, n)
+      if (left > 0) rest = sliceParts(rest, n)
     }
   }
 
@@ -140,7 +128,7 @@ class RealFile implements DiskFile {
       const n = fs.writevSync(this.#fd, rest.slice(0, PARTS_MAX), at)
       left -= n
       at += n
-      if (left > 0) rest = after(rest, n)
+      if (left > 0) rest = sliceParts(rest, n)
     }
   }
 

@@ -10,6 +10,7 @@
  * chunk. Nothing is recovered in place.
  */
 
+import { sliceParts } from '../base/bytes.ts'
 import { errnoOf, FsError } from '../base/fault.ts'
 import { type ChunkId, chunkName, type DiskId } from '../base/ids.ts'
 import { CHUNK_BYTES_MAX } from '../base/limits.ts'
@@ -93,16 +94,7 @@ export class Segment {
 
   /** Bytes from … to of the segment, without copying. */
   slice(from: number, to: number): Buffer[] {
-    const out: Buffer[] = []
-    let at = 0
-    for (const part of this.parts) {
-      const start = Math.max(from - at, 0)
-      const end = Math.min(to - at, part.length)
-      if (end > start) out.push(part.subarray(start, end))
-      at += part.length
-      if (at >= to) break
-    }
-    return out
+    return sliceParts(this.parts, from, to)
   }
 }
 

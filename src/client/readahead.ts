@@ -4,6 +4,8 @@
  * every unit the reader moves on, so a reader that stops early has cost little.
  */
 
+import { sliceParts } from '../base/bytes.ts'
+
 export const UNIT_BYTES = 1024 * 1024
 /** 8 MiB ahead keep 100 Mbit/s × 600 ms busy, and both copies' disks. */
 const WINDOW_MAX = 8
@@ -51,7 +53,8 @@ export class Readahead {
     const out: Buffer[] = []
     for (let u = unit; u * UNIT_BYTES < end; u++) {
       const parts = await (this.#units.get(u) ?? this.#start(u))
-      slice(parts, Math.max(offset - u * UNIT_BYTES, 0), Math.min(end - u * UNIT_BYTES, UNIT_BYTES), out)
+      const from = Math.max(offset - u * UNIT_BYTES, 0)
+      out.push(...sliceParts(parts, from, Math.min(end - u * UNIT_BYTES, UNIT_BYTES)))
       if (end >= (u + 1) * UNIT_BYTES) this.#units.delete(u - 1)
     }
     return out
@@ -66,16 +69,5 @@ export class Readahead {
       fetching.catch(() => this.#units.delete(unit))
     }
     return fetching
-  }
-}
-
-function slice(parts: readonly Buffer[], from: number, to: number, out: Buffer[]): void {
-  let at = 0
-  for (const part of parts) {
-    const start = Math.max(from - at, 0)
-    const end = Math.min(to - at, part.length)
-    if (end > start) out.push(part.subarray(start, end))
-    at += part.length
-    if (at >= to) return
   }
 }
