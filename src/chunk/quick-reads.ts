@@ -1,7 +1,7 @@
 /*
  * Whether a small read from a disk may be made synchronously just now. Most reads of small pieces are answered by the page
  * cache in some 15 µs; through the thread pool they cost two changes of thread more (measured: a random 4 KiB read over the
- * mount 320 µs so, 240 µs synchronously). A read that had to go to the disk is better made by a thread, where
+ * mount after eight thousand of them: 289 µs so, 228 µs synchronously). A read that had to go to the disk is better made by a thread, where
  * others can run beside it: so one that took longer than memory takes sends the disk's reads to the pool for a multiple of
  * its time. What slow disks can take from the process is a fixed small share of its time.
  */

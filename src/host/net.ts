@@ -1,6 +1,6 @@
 /*
  * Streams to other processes: TCP, and between processes of one machine a Unix socket beside it, which carries bulk bytes
- * at two to three times the rate for a third of the processor time (bench/micro/wire.ts). Whoever listens on an address
+ * at two to three times the rate (docs/adr/0007-unix-sockets.md). Whoever listens on an address
  * of this machine also listens on an abstract socket named after address and port; whoever connects to such an address
  * tries that name first. Abstract names live and die with the process and are local to the network namespace, exactly
  * like loopback ports.
@@ -161,7 +161,7 @@ function isThisMachine(host: string): boolean {
 
 /**
  * An accepted socket that reads into one buffer of ours. Node offers that for dialled sockets only; an accepted one reads
- * 64 KiB at a time into memory made for each read, which costs a chunkserver a third of what an append of 1 MiB takes. So
+ * 64 KiB at a time into memory made for each read, sixteen times for an append of 1 MiB. So
  * the connection's handle is given to a socket made with the option. Where Node does not have the handle in that place,
  * the accepted socket is used as it is.
  */
