@@ -85,3 +85,55 @@ export function changedAttr(attr: Attr, change: AttrChange, now: Time): Attr {
     ctime: now,
   }
 }
+
+/** Bytes that a directory shows per entry, so that an empty one and a full one differ. */
+export const DIRECTORY_ENTRY_BYTES = 32
+
+export interface NewInode {
+  readonly ino: Ino
+  readonly type: FileType
+  /** Without the umask's bits. */
+  readonly mode: number
+  readonly uid: number
+  readonly gid: number
+  readonly rdev: number
+  /** Of a symlink. */
+  readonly target: string
+}
+
+/** A new inode in a directory without a default ACL: a set-gid directory passes on its group, and to directories the bit. */
+export function newAttr(directory: Attr, wanted: NewInode, now: Time): Attr {
+  const { ino, type, uid, rdev, target } = wanted
+  const inherits = (directory.mode & 0o2000) !== 0
+  const mode = type === 'symlink' ? 0o777 : wanted.mode
+  return {
+    ino,
+    type,
+    mode: inherits && type === 'dir' ? mode | 0o2000 : mode,
+    nlink: type === 'dir' ? 2 : 1,
+    uid,
+    gid: inherits ? directory.gid : wanted.gid,
+    rdev: type === 'char' || type === 'block' ? rdev : 0,
+    size: type === 'symlink' ? target.length : 0,
+    used: 0,
+    atime: now,
+    mtime: now,
+    ctime: now,
+    hasXattr: false,
+    version: 1,
+  }
+}
+
+/** A directory after entries came (or, negative, went), so many of them directories. */
+export function directoryWith(attr: Attr, entries: number, subdirectories: number, now: Time): Attr {
+  return {
+    ...attr,
+    nlink: attr.nlink + subdirectories,
+    size: attr.size + entries * DIRECTORY_ENTRY_BYTES,
+    mtime: now,
+    ctime: now,
+    version: attr.version + 1,
+  }
+}
+
+export const later = (a: Time, b: Time): Time => (timeCompare(a, b) < 0 ? b : a)

@@ -19,6 +19,7 @@ import type { ChunkReader } from './chunk-reader.ts'
 import { type ChunkWriter, Segment } from './chunk-writer.ts'
 import type { Committer } from './committer.ts'
 import type { FileState, PendingSegment } from './file-state.ts'
+import type { NameJournal } from './name-journal.ts'
 import { Readahead } from './readahead.ts'
 import type { Interruptible, MasterSession } from './session.ts'
 
@@ -46,6 +47,7 @@ export class FileIo {
   readonly #writer: ChunkWriter
   readonly #reader: ChunkReader
   readonly #committer: Committer
+  readonly #journal: NameJournal
   readonly #onCommitted: (attr: Attr) => void
   readonly #dirtyLimitBytes: number
   readonly #dirty = new Set<FileState>()
@@ -62,6 +64,7 @@ export class FileIo {
     writer: ChunkWriter,
     reader: ChunkReader,
     committer: Committer,
+    journal: NameJournal,
     onCommitted: (attr: Attr) => void,
     options: { dirtyLimitBytes: number },
   ) {
@@ -70,6 +73,7 @@ export class FileIo {
     this.#writer = writer
     this.#reader = reader
     this.#committer = committer
+    this.#journal = journal
     this.#onCommitted = onCommitted
     this.#dirtyLimitBytes = options.dirtyLimitBytes
   }
@@ -190,6 +194,9 @@ export class FileIo {
 
   async #commitNow(file: FileState, sync: boolean): Promise<void> {
     const taken = [...file.pending]
+    // The master must know the file before it is told what is in it; meanwhile the bytes travel.
+    const told = this.#journal.settleIf(file.ino)
+    told?.catch(() => undefined)
     await this.#arrived(file, taken)
     if (sync) await this.#makeDurable(file)
     // Segments that failed were taken out of `pending` when they failed.
@@ -197,12 +204,16 @@ export class FileIo {
     const change = file.change
     file.change = undefined
     if (ready.length === 0 && change === undefined) {
-      if (sync) await this.#session.ask('sync', {})
+      if (sync) {
+        await told
+        await this.#session.ask('sync', {})
+      }
       this.#maybeClean(file)
       return
     }
     file.sending = true
     try {
+      await told
       const attr = await this.#sendCommit(file, ready, change, sync)
       this.#committed(file, ready)
       this.#onCommitted(attr)
@@ -433,6 +444,7 @@ export class FileIo {
   }
 
   async #locate(file: FileState, start: number, end: number, caller: Interruptible): Promise<void> {
+    await this.#journal.settleIf(file.ino)
     for (let at = start; at < end; ) {
       const { extents, upTo, chunks } = await this.#session.ask(
         'locate',

@@ -12,14 +12,17 @@ const RELEASE_MS = 50
 export class Releases {
   readonly #clock: Clock
   readonly #isOpen: (ino: Ino) => boolean
+  readonly #mayGo: (ino: Ino) => boolean
   readonly #tell: (inos: Ino[]) => void
   readonly #waiting = new Set<Ino>()
   /** Opens under way. */
   readonly #opening = new Map<Ino, number>()
 
-  constructor(clock: Clock, isOpen: (ino: Ino) => boolean, tell: (inos: Ino[]) => void) {
+  /** `mayGo`: nothing is on its way to the master that must be there first. */
+  constructor(clock: Clock, isOpen: (ino: Ino) => boolean, mayGo: (ino: Ino) => boolean, tell: (inos: Ino[]) => void) {
     this.#clock = clock
     this.#isOpen = isOpen
+    this.#mayGo = mayGo
     this.#tell = tell
   }
 
@@ -42,7 +45,7 @@ export class Releases {
   #send(): void {
     const over: Ino[] = []
     for (const ino of this.#waiting) {
-      if (this.#opening.has(ino)) continue
+      if (this.#opening.has(ino) || !this.#mayGo(ino)) continue
       this.#waiting.delete(ino)
       if (!this.#isOpen(ino)) over.push(ino)
     }

@@ -21,6 +21,8 @@ import { type CallName, PROTOCOL_VERSION, type Request, type Settings, type Stam
 
 /** With the kernel's own cache (door) on top, nothing shown is more than a second behind. */
 const FRESH_MS = 500
+/** For how long after a request the master keeps for this session what it holds (master/holdings.ts, LEASE_OVER_MS). */
+const LEASE_MS = 500
 const HEARTBEAT_MS = 200
 /** After this long without use of any cache the heartbeat slows down to what keeps the session alive. */
 const IDLE_AFTER_MS = 2_000
@@ -43,14 +45,18 @@ export interface SessionOptions {
 export interface SessionEvents {
   /** Pushed by the master. */
   invalidate(change: Request<'invalidate'>): void
-  /** Somebody else opens a file that was made here: what is held of it is to be committed. Must not throw. */
-  recall(ino: Ino): Promise<void>
+  /** Somebody else is about to look at what is held back here. Must not throw. */
+  recall(wanted: Request<'recall'>): Promise<void>
   /** The connection is gone: nothing is known to be true any more. */
   disconnected(): void
   /** The old session was over; a new one has begun. */
   lost(): void
   /** Inodes that are open here, for the master to know them again. */
   opens(): Ino[]
+  /** Directories in which names were changed that the master has not been told of. */
+  directories(): Ino[]
+  /** Numbers that were reserved and may be given to new inodes, or were a moment ago. */
+  numbers(): Request<'sessionResume'>['numbers']
 }
 
 /** Who may lose patience. The signal is asked for only when there is something to wait for: making one costs. */
@@ -75,6 +81,8 @@ export class MasterSession {
   readonly #outstanding = new Set<number>()
   #waiters: (() => void)[] = []
   #heardMs = Number.NEGATIVE_INFINITY
+  /** When the latest request was sent that has been answered: the master has heard from us since. */
+  #leaseMs = Number.NEGATIVE_INFINITY
   #usedMs = 0
   #closed = false
   #connecting = false
@@ -99,6 +107,9 @@ export class MasterSession {
   get connected(): boolean {
     return this.#peer !== undefined
   }
+  get closed(): boolean {
+    return this.#closed
+  }
   get id(): SessionId {
     return this.#session ?? sessionId(0)
   }
@@ -111,6 +122,11 @@ export class MasterSession {
     const now = this.#world.clock.monotonicMs()
     this.#usedMs = now
     return this.#peer !== undefined && now - this.#heardMs < FRESH_MS
+  }
+
+  /** Whether the master cannot have given away yet what this session holds. */
+  leased(): boolean {
+    return this.#peer !== undefined && this.#world.clock.monotonicMs() - this.#leaseMs < LEASE_MS
   }
 
   /** A request that changes nothing. */
@@ -153,8 +169,13 @@ export class MasterSession {
     }
   }
 
-  tell(inos: Ino[]): void {
+  released(inos: Ino[]): void {
     this.#peer?.tell('release', { session: this.id, inos })
+  }
+
+  /** Directories are no longer held; none named: none at all. */
+  letGo(directories: Ino[]): void {
+    this.#peer?.tell('letGo', { session: this.id, directories })
   }
 
   async close(): Promise<void> {
@@ -190,13 +211,14 @@ export class MasterSession {
         await this.#waitForPeer(deadline, caller?.signal)
         continue
       }
+      const askedMs = this.#world.clock.monotonicMs()
       try {
         const { reply } = await peer.call(name, request(), {
           // Only what may wait for ever is cancelled; the rest is answered, or times out, soon enough.
           ...(timeoutMs === 0 && caller !== undefined ? { signal: caller.signal, answersCancel: true } : {}),
           ...(timeoutMs === undefined ? {} : { timeoutMs }),
         })
-        this.#heardMs = this.#world.clock.monotonicMs()
+        this.#heard(askedMs)
         return reply
       } catch (error) {
         if (error instanceof RemoteError) throw error
@@ -254,10 +276,11 @@ export class MasterSession {
 
   async #connect(): Promise<void> {
     for (let attempt = 0; !this.#closed; attempt++) {
+      const askedMs = this.#world.clock.monotonicMs()
       try {
         const peer = await this.#dial()
         this.#peer = peer
-        this.#heardMs = this.#world.clock.monotonicMs()
+        this.#heard(askedMs)
         peer.onClose(() => this.#dropped(peer))
         this.#wake()
         return
@@ -284,8 +307,8 @@ export class MasterSession {
           this.#events.invalidate(change)
           return { reply: {} }
         },
-        recall: async ({ inos }) => {
-          await Promise.all(inos.map((ino) => this.#events.recall(ino)))
+        recall: async (wanted) => {
+          await this.#events.recall(wanted)
           return { reply: {} }
         },
       },
@@ -299,6 +322,8 @@ export class MasterSession {
             session: this.#session,
             client: this.#client,
             opens: this.#events.opens(),
+            directories: this.#events.directories(),
+            numbers: this.#events.numbers(),
           })
           this.#settings = reply.settings
           return peer
@@ -324,6 +349,12 @@ export class MasterSession {
     }
   }
 
+  /** An answer to what was asked then. */
+  #heard(askedMs: number): void {
+    this.#heardMs = this.#world.clock.monotonicMs()
+    if (askedMs > this.#leaseMs) this.#leaseMs = askedMs
+  }
+
   #heartbeat(): void {
     if (this.#closed) return
     const now = this.#world.clock.monotonicMs()
@@ -333,9 +364,7 @@ export class MasterSession {
     if (peer === undefined) return
     if (now - this.#heardMs < (busy ? HEARTBEAT_MS : IDLE_HEARTBEAT_MS)) return
     peer.call('sessionRenew', { session: this.id }, { timeoutMs: 10_000 }).then(
-      () => {
-        this.#heardMs = this.#world.clock.monotonicMs()
-      },
+      () => this.#heard(now),
       (error) => {
         // ESTALE: the session is over; a new connection sorts it out. Anything else is the connection's own end.
         if (!peer.closed) peer.close(error instanceof Error ? error : undefined)

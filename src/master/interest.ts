@@ -49,6 +49,11 @@ export class Interest {
     return evicted
   }
 
+  /** Whether it was known. */
+  delete(ino: Ino): boolean {
+    return this.#known.delete(ino)
+  }
+
   clear(): void {
     this.#known.clear()
   }

@@ -12,6 +12,7 @@ import type { CallName, ChunkPlaces, Extent, Reply, Stamp } from '../wire/protoc
 import type { Command } from './core/commands.ts'
 import type { InodeRecord } from './core/records.ts'
 import type { State } from './core/state.ts'
+import type { Holdings } from './holdings.ts'
 import type { Loop } from './loop.ts'
 import type { Nodes } from './nodes.ts'
 import type { Sessions } from './sessions.ts'
@@ -20,6 +21,7 @@ export interface Parts {
   readonly state: State
   readonly loop: Loop
   readonly sessions: Sessions
+  readonly holdings: Holdings
   readonly nodes: Nodes
   readonly clock: Clock
   readonly log: Log
@@ -30,14 +32,16 @@ export interface Change<C extends CallName> {
   readonly applied?: (reply: Reply<C>) => void
   /** What the answer tells the session about: it may keep that, and hears when it changes. */
   readonly tells?: readonly Ino[]
+  /** The directory that was changed: the answer says whether the session holds it from now on. */
+  readonly holds?: Ino
 }
 
 /** A change asked for by a session (or, with session 0, by an admin): prepared in its turn, answered when committed. */
 export function change<C extends CallName>(
-  { loop, sessions }: Parts,
+  { loop, sessions, holdings }: Parts,
   stamp: Stamp,
   prepare: () => Command | Result<Command>,
-  { sync, applied, tells }: Change<C> = {},
+  { sync, applied, tells, holds }: Change<C> = {},
 ): Promise<Answer<C>> {
   if (stamp.session !== 0) sessions.heard(stamp.session)
   return new Promise((resolve, reject) => {
@@ -55,7 +59,9 @@ export function change<C extends CallName>(
       },
       done: (result) => {
         if (isRefusal(result)) reject(new FsError(result.errno, result.detail))
-        else resolve({ reply: result.ok as Reply<C> })
+        else if (holds === undefined) resolve({ reply: result.ok as Reply<C> })
+        else
+          resolve({ reply: { ...(result.ok as Reply<C>), held: holdings.grant(sessions.find(stamp.session), holds) } })
       },
     })
   })

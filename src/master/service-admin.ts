@@ -46,10 +46,13 @@ const DISK_JOINS_LOOK_MS = 100
 const REMOVE_STEPS_MAX = 100_000
 
 export function adminHandlers(parts: ReportParts, orders: Orders, spare: Spare): Handlers<AdminCalls> {
-  const { state, nodes, loop, clock, log } = parts
+  const { state, holdings, nodes, loop, clock, log } = parts
   return {
     status: () => ({ reply: statusReport(parts) }),
-    fileInfo: ({ path }) => ({ reply: fileReport(parts, path) }),
+    fileInfo: async ({ path }) => {
+      await holdings.settleAll()
+      return { reply: fileReport(parts, path) }
+    },
     diskList: () => ({ reply: diskReports(parts) }),
 
     diskDrain: ({ stamp, disk, drain, force }, _bulk, context) => {
@@ -99,10 +102,14 @@ export function adminHandlers(parts: ReportParts, orders: Orders, spare: Spare):
       }
     },
 
-    trashList: ({ cursor, limit, match }) => ({ reply: trashReport(state, cursor, limit, match) }),
+    trashList: async ({ cursor, limit, match }) => {
+      await holdings.settleAll()
+      return { reply: trashReport(state, cursor, limit, match) }
+    },
 
-    trashRestore: ({ stamp, ino, path }, _bulk, context) => {
+    trashRestore: async ({ stamp, ino, path }, _bulk, context) => {
       allow(stamp, context)
+      await holdings.settleAll()
       return change<'trashRestore'>(parts, stamp, () => {
         const wanted = path ?? state.trash(ino)?.path ?? ''
         const first = state.nextIds().ino
@@ -116,8 +123,9 @@ export function adminHandlers(parts: ReportParts, orders: Orders, spare: Spare):
       return change<'trashPurge'>(parts, stamp, () => ({ kind: 'trashPurge', inos }))
     },
 
-    trashRetention: ({ stamp, path, retentionMs }, _bulk, context) => {
+    trashRetention: async ({ stamp, path, retentionMs }, _bulk, context) => {
       allow(stamp, context)
+      await holdings.settleAll()
       return change<'trashRetention'>(parts, stamp, () => ({
         kind: 'trashRetention',
         ino: resolvePath(state, path),

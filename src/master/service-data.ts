@@ -24,7 +24,7 @@ const LOCATE_EXTENTS = 4096
 const FILES_FREE = 2 ** 40
 
 export function dataHandlers(parts: Parts): Handlers<DataCalls> {
-  const { state, sessions, nodes, loop } = parts
+  const { state, sessions, holdings, nodes, loop } = parts
   return {
     locate: ({ session, ino, offset, length }) => {
       const asking = sessions.heard(session)
@@ -83,11 +83,11 @@ export function dataHandlers(parts: Parts): Handlers<DataCalls> {
           },
           { tells: [wish.ino] },
         )
-      return sessions.recall(stamp.session, [wish.ino])?.then(allocate) ?? allocate()
+      return holdings.settle(stamp.session, { inos: [wish.ino] })?.then(allocate) ?? allocate()
     },
 
     copyRange: async ({ stamp, ...wish }) => {
-      await sessions.recall(stamp.session, [wish.source, wish.target])
+      await holdings.settle(stamp.session, { inos: [wish.source, wish.target] })
       return change<'copyRange'>(parts, stamp, () => ({ kind: 'copyRange', ...wish }), { tells: [wish.target] })
     },
 

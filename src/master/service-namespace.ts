@@ -7,6 +7,8 @@ import type { Attr } from '../base/attr.ts'
 import { FsError } from '../base/fault.ts'
 import type { Ino, SessionId } from '../base/ids.ts'
 import type { Answer, Handlers } from '../wire/peer.ts'
+import type { NameChange } from '../wire/protocol.ts'
+import type { Wanted } from './holdings.ts'
 import { attrOf, change, chunksOf, directoryOf, inodeOf, NOTHING, type Parts } from './parts.ts'
 import { OPENS_MAX } from './sessions.ts'
 
@@ -28,84 +30,154 @@ type NamespaceCalls =
   | 'setxattr'
   | 'listxattr'
   | 'removexattr'
+  | 'names'
+  | 'inosReserve'
+  | 'letGo'
 
 /** Extents that ride along with open: a file of some GiB written in order is complete. */
 const OPEN_EXTENTS = 256
 
 export function namespaceHandlers(parts: Parts): Handlers<NamespaceCalls> {
-  const { state, sessions, loop } = parts
-  const answerAttr = (session: SessionId, ino: Ino): { reply: Attr } | Promise<{ reply: Attr }> => {
-    const answer = (): { reply: Attr } => {
+  const { state, sessions, holdings, loop } = parts
+  /** Runs it when nobody else holds anything back of what is wanted: at once, nearly always. */
+  const settled = <T>(by: number, wanted: Wanted, run: () => T | Promise<T>): T | Promise<T> =>
+    holdings.settle(by, wanted)?.then(run) ?? run()
+  const answerAttr = (session: SessionId, ino: Ino): { reply: Attr } | Promise<{ reply: Attr }> =>
+    settled(session, { inos: [ino] }, () => {
       const asking = sessions.heard(session)
       const attr = attrOf(state, ino)
       asking.told(ino)
       return { reply: attr }
-    }
-    return sessions.recall(session, [ino])?.then(answer) ?? answer()
+    })
+  /** The directory that a name stands for, as something whose own names are wanted. */
+  const directoryAt = (parent: Ino, name: string): Wanted => {
+    const entry = state.lookup(parent, name)
+    return entry?.type === 'dir' ? { directories: [entry.ino] } : {}
   }
   return {
     lookup: ({ session, parent, name }) => {
-      const asking = sessions.heard(session)
-      const dir = directoryOf(state, parent)
-      asking.told(parent)
-      if (name === '.') return { reply: dir.attr }
-      if (name === '..') {
-        asking.told(dir.parent)
-        return { reply: attrOf(state, dir.parent) }
+      const look = (): { reply: Attr } | Promise<{ reply: Attr }> => {
+        const asking = sessions.heard(session)
+        const dir = directoryOf(state, parent)
+        asking.told(parent)
+        if (name === '.') return { reply: dir.attr }
+        if (name === '..') {
+          asking.told(dir.parent)
+          return { reply: attrOf(state, dir.parent) }
+        }
+        const entry = state.lookup(parent, name)
+        if (entry === undefined) throw new FsError('ENOENT')
+        return answerAttr(session, entry.ino)
       }
-      const entry = state.lookup(parent, name)
-      if (entry === undefined) throw new FsError('ENOENT')
-      return answerAttr(session, entry.ino)
+      return settled(session, { directories: [parent] }, look)
     },
 
     getattr: ({ session, ino }) => answerAttr(session, ino),
 
-    setattr: ({ stamp, ino, change: wish }) => {
-      const set = () =>
-        change<'setattr'>(parts, stamp, () => ({ kind: 'setattr', ino, change: wish }), { tells: [ino] })
-      return sessions.recall(stamp.session, [ino])?.then(set) ?? set()
-    },
+    setattr: ({ stamp, ino, change: wish }) =>
+      settled(stamp.session, { inos: [ino], directories: [ino] }, () =>
+        change<'setattr'>(parts, stamp, () => ({ kind: 'setattr', ino, change: wish }), { tells: [ino] }),
+      ),
 
     make: ({ stamp, ...wish }) =>
-      change<'make'>(parts, stamp, () => ({ kind: 'make', ...wish, ino: state.nextIds().ino }), {
-        tells: [wish.parent],
-        applied: (attr) => sessions.find(stamp.session)?.told(attr.ino),
-      }),
+      settled(stamp.session, { directories: [wish.parent] }, () =>
+        change<'make'>(parts, stamp, () => ({ kind: 'make', ...wish, ino: state.nextIds().ino }), {
+          tells: [wish.parent],
+          holds: wish.parent,
+          applied: ({ attr }) => {
+            const asking = sessions.find(stamp.session)
+            asking?.told(attr.ino)
+            if (asking !== undefined && attr.type === 'dir') holdings.hold(asking, attr.ino)
+          },
+        }),
+      ),
 
     create: ({ stamp, ...wish }) =>
-      change<'create'>(parts, stamp, () => ({ kind: 'create', ...wish, ino: state.nextIds().ino }), {
-        tells: [wish.parent],
-        applied: ({ attr, created }) => {
-          const asking = sessions.find(stamp.session)
-          if (created) sessions.made(stamp.session, attr.ino)
-          else asking?.opens?.add(attr.ino)
-          asking?.told(attr.ino)
-        },
-      }),
+      settled(stamp.session, { directories: [wish.parent] }, () =>
+        change<'create'>(parts, stamp, () => ({ kind: 'create', ...wish, ino: state.nextIds().ino }), {
+          tells: [wish.parent],
+          holds: wish.parent,
+          applied: ({ attr, created }) => {
+            const asking = sessions.find(stamp.session)
+            if (asking === undefined) return
+            if (created) holdings.made(asking, attr.ino)
+            else asking.opens?.add(attr.ino)
+            asking.told(attr.ino)
+          },
+        }),
+      ),
 
     unlink: ({ stamp, parent, name }) =>
-      change<'unlink'>(parts, stamp, () => {
-        const entry = state.lookup(parent, name)
-        const openIn = entry === undefined ? [] : sessions.openIn(entry.ino)
-        return { kind: 'unlink', parent, name, openIn }
-      }),
+      settled(stamp.session, { directories: [parent] }, () =>
+        change<'unlink'>(
+          parts,
+          stamp,
+          () => {
+            const entry = state.lookup(parent, name)
+            const openIn = entry === undefined ? [] : sessions.openIn(entry.ino)
+            return { kind: 'unlink', parent, name, openIn }
+          },
+          { holds: parent },
+        ),
+      ),
 
-    rmdir: ({ stamp, parent, name }) => change<'rmdir'>(parts, stamp, () => ({ kind: 'rmdir', parent, name })),
+    rmdir: ({ stamp, parent, name }) =>
+      settled(stamp.session, { directories: [parent] }, () =>
+        settled(stamp.session, directoryAt(parent, name), () =>
+          change<'rmdir'>(parts, stamp, () => ({ kind: 'rmdir', parent, name }), { holds: parent }),
+        ),
+      ),
 
-    rename: ({ stamp, ...wish }) =>
-      change<'rename'>(
+    names: ({ stamp, changes }) => {
+      for (const { parent } of changes) holdings.takeOver(stamp.session, parent)
+      return change<'names'>(
         parts,
         stamp,
-        () => {
-          const replaced = wish.exchange || wish.noReplace ? undefined : state.lookup(wish.newParent, wish.newName)
-          const openIn = replaced === undefined ? [] : sessions.openIn(replaced.ino)
-          return { kind: 'rename', ...wish, openIn }
+        () => ({ kind: 'names', changes, openIn: changes.map((one) => mayHaveOpen(one, stamp.session)) }),
+        {
+          applied: ({ errnos }) =>
+            remember(
+              stamp.session,
+              changes.filter((_, i) => errnos[i] === 0),
+            ),
         },
-        { tells: [wish.parent, wish.newParent] },
+      )
+    },
+
+    inosReserve: ({ stamp, count }) =>
+      change<'inosReserve'>(parts, stamp, () => ({ kind: 'inosReserve', count }), {
+        applied: ({ first, count }) => {
+          const asking = sessions.find(stamp.session)
+          if (asking !== undefined) holdings.reserved(asking, first, count)
+        },
+      }),
+
+    letGo: ({ session, directories }) => {
+      const leaving = sessions.find(session)
+      if (leaving !== undefined) holdings.letGo(leaving, directories)
+      return NOTHING
+    },
+
+    rename: ({ stamp, ...wish }) =>
+      settled(stamp.session, { directories: [wish.parent, wish.newParent] }, () =>
+        settled(stamp.session, directoryAt(wish.newParent, wish.newName), () =>
+          change<'rename'>(
+            parts,
+            stamp,
+            () => {
+              const replaced = wish.exchange || wish.noReplace ? undefined : state.lookup(wish.newParent, wish.newName)
+              const openIn = replaced === undefined ? [] : sessions.openIn(replaced.ino)
+              return { kind: 'rename', ...wish, openIn }
+            },
+            { tells: [wish.parent, wish.newParent] },
+          ),
+        ),
       ),
 
     link: ({ stamp, ino, newParent, newName }) =>
-      change<'link'>(parts, stamp, () => ({ kind: 'link', ino, newParent, newName }), { tells: [ino, newParent] }),
+      settled(stamp.session, { directories: [newParent] }, () =>
+        change<'link'>(parts, stamp, () => ({ kind: 'link', ino, newParent, newName }), { tells: [ino, newParent] }),
+      ),
 
     readlink: ({ session, ino }) => {
       sessions.heard(session)
@@ -126,9 +198,11 @@ export function namespaceHandlers(parts: Parts): Handlers<NamespaceCalls> {
         })
         return { reply: { entries, end: page.end, version: dir.attr.version } }
       }
-      if (!sessions.anyMakerBut(session)) return list()
-      const inos = state.readdirPage(ino, cookie, limit).entries.map((entry) => entry.ino)
-      return sessions.recall(session, inos)?.then(list) ?? list()
+      if (sessions.isAlone(session)) return list()
+      return settled(session, { directories: [ino] }, () => {
+        const inos = state.readdirPage(ino, cookie, limit).entries.map((entry) => entry.ino)
+        return settled(session, { inos }, list)
+      })
     },
 
     open: ({ session, ino }) => {
@@ -143,7 +217,7 @@ export function namespaceHandlers(parts: Parts): Handlers<NamespaceCalls> {
         const { extents, complete } = state.extentsFrom(ino, 0, OPEN_EXTENTS)
         return { reply: { attr, extents, complete, chunks: chunksOf(parts, extents) } }
       }
-      return sessions.recall(session, [ino])?.then(open) ?? open()
+      return settled(session, { inos: [ino] }, open)
     },
 
     release: ({ session, inos }) => {
@@ -151,7 +225,7 @@ export function namespaceHandlers(parts: Parts): Handlers<NamespaceCalls> {
       // One way: a session that is over has given up everything already.
       if (asking === undefined) return NOTHING
       const unlinked = inos.filter((ino) => {
-        sessions.released(asking, ino)
+        holdings.released(asking, ino)
         return state.inode(ino)?.attr.nlink === 0 && state.sustainedBy(ino).includes(session)
       })
       if (unlinked.length > 0) giveUp(loop, session, unlinked)
@@ -167,7 +241,9 @@ export function namespaceHandlers(parts: Parts): Handlers<NamespaceCalls> {
     },
 
     setxattr: ({ stamp, ...wish }) =>
-      change<'setxattr'>(parts, stamp, () => ({ kind: 'setxattr', ...wish }), { tells: [wish.ino] }),
+      settled(stamp.session, { directories: [wish.ino] }, () =>
+        change<'setxattr'>(parts, stamp, () => ({ kind: 'setxattr', ...wish }), { tells: [wish.ino] }),
+      ),
 
     listxattr: ({ session, ino }) => {
       sessions.heard(session)
@@ -176,7 +252,27 @@ export function namespaceHandlers(parts: Parts): Handlers<NamespaceCalls> {
     },
 
     removexattr: ({ stamp, ino, name }) =>
-      change<'removexattr'>(parts, stamp, () => ({ kind: 'removexattr', ino, name }), { tells: [ino] }),
+      settled(stamp.session, { directories: [ino] }, () =>
+        change<'removexattr'>(parts, stamp, () => ({ kind: 'removexattr', ino, name }), { tells: [ino] }),
+      ),
+  }
+
+  /** Of a name that goes. One made in the same batch is not there yet: then the session itself may have it open. */
+  function mayHaveOpen({ kind, parent, name, ino }: NameChange, by: SessionId): SessionId[] {
+    if (kind !== 'unlink') return []
+    return state.lookup(parent, name)?.ino === ino ? sessions.openIn(ino) : [by]
+  }
+
+  /** What was made: known to the session, held by it, open in it. */
+  function remember(by: SessionId, made: readonly NameChange[]): void {
+    const asking = sessions.find(by)
+    if (asking === undefined) return
+    for (const { kind, ino, node } of made) {
+      if (kind !== 'make') continue
+      asking.told(ino)
+      if (node?.type === 'dir') holdings.hold(asking, ino)
+      else if (node?.opened) holdings.made(asking, ino)
+    }
   }
 }
 

@@ -12,7 +12,7 @@ import { SESSIONS_MAX, type SessionInfo } from './sessions.ts'
 type SessionCalls = 'sessionOpen' | 'sessionResume' | 'sessionClose' | 'sessionRenew'
 
 export function sessionHandlers(parts: Parts): Handlers<SessionCalls> {
-  const { state, sessions, loop, log } = parts
+  const { state, sessions, holdings, loop, log } = parts
   return {
     sessionOpen: async ({ client, host, mountpoint, version }, _bulk, { peer }) => {
       if (sessions.size >= SESSIONS_MAX) throw new FsError('EUSERS')
@@ -33,10 +33,12 @@ export function sessionHandlers(parts: Parts): Handlers<SessionCalls> {
       return { reply: { session, timeoutMs: settings.sessionTimeoutMs, settings } }
     },
 
-    sessionResume: ({ session, client, opens }, _bulk, { peer }) => {
+    sessionResume: (request, _bulk, { peer }) => {
+      const { session, client, opens } = request
       const known = sessions.heard(session)
       if (known.info.client !== client) throw new FsError('ESTALE', `session ${session} belongs to another mount`)
       sessions.resume(known, opens, peer)
+      holdings.resumed(known, request)
       // What the state keeps alive for this session although it is not open there (any more) is given up now.
       const open = known.opens!
       const over = state.sustained(session).filter((ino) => !open.has(ino))
@@ -61,11 +63,15 @@ export function sessionHandlers(parts: Parts): Handlers<SessionCalls> {
 
 /** Locks, opens and open chunks of the session are cleaned up; its mount, if it still lives, gets ESTALE. */
 export async function endSession(parts: Parts, session: SessionId, reason: 'closed' | 'expired'): Promise<void> {
-  const { loop, sessions, log } = parts
-  const info = sessions.find(session)?.info
+  const { loop, sessions, holdings, log } = parts
+  const ending = sessions.find(session)
+  const info = ending?.info
   await loop.run({
     prepare: () => ({ ok: { kind: 'sessionEnd', session, reason } }),
-    applied: () => sessions.end(session),
+    applied: () => {
+      sessions.end(session)
+      if (ending !== undefined) holdings.ended(ending)
+    },
   })
   log.info({ session, reason, host: info?.host, mountpoint: info?.mountpoint }, 'session ended')
 }

@@ -18,6 +18,7 @@ import type { RepairRules } from './core/repair.ts'
 import type { State } from './core/state.ts'
 import { Damage } from './damage.ts'
 import { Expiry } from './expiry.ts'
+import { Holdings } from './holdings.ts'
 import { type Change, Loop, type Soon } from './loop.ts'
 import { Nodes } from './nodes.ts'
 import { Orders } from './orders.ts'
@@ -89,6 +90,7 @@ export class Master {
     options: MasterOptions,
   ) {
     const sessions = new Sessions(clock)
+    const holdings = new Holdings(sessions, (ino) => state.inode(ino) !== undefined, clock)
     const locks = new WaitingLocks()
     const rules = (): RepairRules => ({
       graceMs: state.settings().graceMs,
@@ -105,7 +107,7 @@ export class Master {
     const loop: Loop = new Loop(store, state, new EmbeddedChangelog(state), clock, log, soon, (changes) =>
       committed(changes),
     )
-    const parts: Parts = { state, loop, sessions, nodes, clock, log }
+    const parts: Parts = { state, loop, sessions, holdings, nodes, clock, log }
     const orders = new Orders(state, nodes)
     const spare = new Spare(
       state,

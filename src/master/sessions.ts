@@ -7,7 +7,7 @@
  * The loss of a connection is not the end of a session; silence longer than the timeout is, whatever the connection says.
  */
 
-import { errnoOf, FsError } from '../base/fault.ts'
+import { FsError } from '../base/fault.ts'
 import type { Ino, SessionId } from '../base/ids.ts'
 import type { Clock } from '../base/world.ts'
 import type { Peer } from '../wire/peer.ts'
@@ -18,6 +18,9 @@ import { Interest, inPages } from './interest.ts'
 export const SESSIONS_MAX = 4_096
 /** A session that holds more inodes open than this is refused further ones: it is leaking them. */
 export const OPENS_MAX = 1_000_000
+
+/** What a kernel shows of a name without asking: a second (fuse/door.ts), and as much again for the way to the mount. */
+const FORGOTTEN_AFTER_MS = 2_000
 
 export interface SessionInfo {
   readonly session: SessionId
@@ -34,6 +37,8 @@ export class Session {
   opens: Set<Ino> | undefined
   heardMs: number
   peer: Peer | undefined
+  /** Directories that it was told to forget, and when. */
+  readonly #leaving = new Map<Ino, number>()
 
   constructor(info: SessionInfo, opens: Set<Ino> | undefined, nowMs: number) {
     this.info = info
@@ -51,6 +56,7 @@ export class Session {
 
   /** The session is told about an inode or a directory, now. */
   told(ino: Ino): void {
+    if (this.#leaving.size > 0) this.#leaving.delete(ino)
     if (this.interest.has(ino)) return
     const evicted = this.interest.add(ino)
     if (evicted === undefined || !this.connected) return
@@ -60,15 +66,36 @@ export class Session {
     ))
       this.peer!.tell('invalidate', page)
   }
-}
 
-/** How long a mount may take to commit what it holds of a file that another one opens. */
-const RECALL_MS = 10_000
+  /**
+   * Whether it may show something of the directory without asking. The first time it is told to forget it, and hears of
+   * changes for as long as its kernel may still show a name; then, if it has not asked again meanwhile, it is not told.
+   */
+  mayShow(directory: Ino, nowMs: number): boolean {
+    if (!this.connected || !this.interest.has(directory)) return false
+    const sinceMs = this.#leaving.get(directory)
+    if (sinceMs === undefined) {
+      this.#leaving.set(directory, nowMs)
+      this.peer!.tell('invalidate', { inodes: [{ ino: directory, data: true }], entries: [] })
+      return true
+    }
+    if (nowMs - sinceMs < FORGOTTEN_AFTER_MS) return true
+    this.#leaving.delete(directory)
+    this.interest.delete(directory)
+    return false
+  }
+
+  /** Its caches are empty: nothing has been told. */
+  forgotAll(): void {
+    this.interest.clear()
+    this.#leaving.clear()
+  }
+}
 
 export class Sessions {
   readonly #byId = new Map<SessionId, Session>()
-  /** Who made a file and has not released it since: it may have closed it and not committed yet. */
-  readonly #makers = new Map<Ino, Session>()
+  /** Known from the state when the master started, and not back yet. */
+  readonly #awaited = new Set<SessionId>()
   readonly #clock: Clock
 
   constructor(clock: Clock) {
@@ -98,6 +125,7 @@ export class Sessions {
   /** From the state, when the master starts: its opens are not known yet. */
   restore(info: SessionInfo): void {
     this.#byId.set(info.session, new Session(info, undefined, this.#clock.monotonicMs()))
+    this.#awaited.add(info.session)
   }
 
   /** Just begun, or begun again by a repeated request. */
@@ -109,6 +137,7 @@ export class Sessions {
     }
     // A mount that asks for its number has not opened anything yet, even when an earlier answer to it got lost.
     session.opens ??= new Set()
+    this.#awaited.delete(info.session)
     this.#attach(session, peer)
     return session
   }
@@ -116,61 +145,27 @@ export class Sessions {
   /** Back on a new connection with what it holds open. Its caches are empty, so nothing has been told. */
   resume(session: Session, opens: readonly Ino[], peer: Peer): void {
     session.opens = new Set(opens)
-    // A restarted master does not know which of them were made there and are not committed.
-    for (const ino of opens) if (!this.#makers.has(ino)) this.#makers.set(ino, session)
     this.#attach(session, peer)
+    this.#awaited.delete(session.info.session)
   }
 
   end(id: SessionId): void {
     const session = this.#byId.get(id)
     if (session === undefined) return
     this.#byId.delete(id)
-    for (const [ino, maker] of this.#makers) if (maker === session) this.#makers.delete(ino)
-    session.interest.clear()
+    this.#awaited.delete(id)
+    session.forgotAll()
   }
 
-  /** The session has made this file and holds it open. */
-  made(id: SessionId, ino: Ino): void {
-    const session = this.#byId.get(id)
-    if (session === undefined) return
-    session.opens?.add(ino)
-    this.#makers.set(ino, session)
+  /** Whether nobody but this session could be told or asked anything. */
+  isAlone(id: number): boolean {
+    return this.#byId.size === 0 || (this.#byId.size === 1 && this.#byId.has(id as SessionId))
   }
 
-  released(session: Session, ino: Ino): void {
-    session.opens?.delete(ino)
-    if (this.#makers.get(ino) === session) this.#makers.delete(ino)
-  }
-
-  /** Whether a listing may hold files that somebody else has still to commit; one mount alone never asks further. */
-  anyMakerBut(id: number): boolean {
-    return this.#makers.size > 0 && (this.#byId.size > 1 || !this.#byId.has(id as SessionId))
-  }
-
-  /**
-   * Before somebody else looks at files, opens or changes them: whoever made them commits what it has closed. Undefined
-   * when there is nothing to wait for. A mount that is away or does not answer in time is not waited for: what it holds
-   * becomes visible when it is back, as with any other change of a mount that is cut off.
-   */
-  recall(by: number, inos: readonly Ino[]): Promise<void> | undefined {
-    if (this.#makers.size === 0) return undefined
-    const wanted = new Map<Session, Ino[]>()
-    for (const ino of inos) {
-      const maker = this.#makers.get(ino)
-      if (maker === undefined || maker.info.session === by || !maker.connected) continue
-      const theirs = wanted.get(maker)
-      if (theirs === undefined) wanted.set(maker, [ino])
-      else theirs.push(ino)
-    }
-    if (wanted.size === 0) return undefined
-    const answers = [...wanted].map(async ([maker, theirs]) => {
-      try {
-        await maker.peer!.call('recall', { inos: theirs }, { timeoutMs: RECALL_MS })
-      } catch (error) {
-        if (errnoOf(error) === undefined) throw error
-      }
-    })
-    return Promise.all(answers).then(() => undefined)
+  /** Whether a session of before the master's start has not resumed yet; `by` does not wait for itself. */
+  anyAwaited(by?: number): boolean {
+    if (this.#awaited.size === 0) return false
+    return this.#awaited.size > 1 || !this.#awaited.has(by as SessionId)
   }
 
   /** Who may have this inode open, and so must keep it alive when its last name goes. */
@@ -204,12 +199,12 @@ export class Sessions {
 
   #attach(session: Session, peer: Peer): void {
     session.heardMs = this.#clock.monotonicMs()
-    session.interest.clear()
+    session.forgotAll()
     session.peer = peer
     peer.onClose(() => {
       if (session.peer !== peer) return
       session.peer = undefined
-      session.interest.clear()
+      session.forgotAll()
     })
   }
 }

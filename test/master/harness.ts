@@ -6,7 +6,7 @@
 import { expect } from 'vitest'
 import type { Time } from '../../src/base/attr.ts'
 import { FsError } from '../../src/base/fault.ts'
-import type { ChunkId, DiskId, NodeId, SessionId } from '../../src/base/ids.ts'
+import type { ChunkId, DiskId, Ino, NodeId, SessionId } from '../../src/base/ids.ts'
 import type { Clock, Random } from '../../src/base/world.ts'
 import { check } from '../../src/master/core/check.ts'
 import { found } from '../../src/master/core/found.ts'
@@ -240,7 +240,7 @@ export class TestMount {
   invalidations(): Request<'invalidate'>[] {
     return this.peer.told.filter((t) => t.name === 'invalidate').map((t) => t.request as Request<'invalidate'>)
   }
-  create(name: string, parent = 1 as never): Promise<Reply<'create'>> {
+  create(name: string, parent = 1 as Ino): Promise<Reply<'create'>> {
     return this.master.call(this.peer, 'create', {
       stamp: this.stamp(),
       parent,
@@ -254,10 +254,24 @@ export class TestMount {
       killSuidGid: undefined,
     })
   }
-  unlink(name: string, parent = 1 as never): Promise<Reply<'unlink'>> {
+  make(name: string, parent: Ino): Promise<Reply<'make'>> {
+    return this.master.call(this.peer, 'make', {
+      stamp: this.stamp(),
+      parent,
+      name,
+      type: 'dir',
+      mode: 0o755,
+      umask: 0,
+      uid: 0,
+      gid: 0,
+      rdev: 0,
+      target: '',
+    })
+  }
+  unlink(name: string, parent = 1 as Ino): Promise<Reply<'unlink'>> {
     return this.master.call(this.peer, 'unlink', { stamp: this.stamp(), parent, name })
   }
-  lookup(name: string, parent = 1 as never): Promise<Reply<'lookup'>> {
+  lookup(name: string, parent = 1 as Ino): Promise<Reply<'lookup'>> {
     return this.master.call(this.peer, 'lookup', { session: this.session, parent, name })
   }
 }

@@ -65,7 +65,7 @@ describe('a session', () => {
     const again = await master.restarted()
     running = again
     const peer = new TestPeer('mount', 'a')
-    const request = { session: mount.session, client: 'a', opens: [] }
+    const request = { session: mount.session, client: 'a', opens: [], directories: [], numbers: [] }
     expect((await again.call(peer, 'sessionResume', request)).timeoutMs).toBe(30_000)
     await expect(again.call(peer, 'sessionResume', { ...request, client: 'b' })).rejects.toMatchObject({
       code: 'ESTALE',
@@ -123,7 +123,13 @@ describe('an unlinked file', () => {
     const kept = (await a.create('kept')).attr
     const closed = (await a.create('closed')).attr
     running = await master.restarted()
-    await running.call(new TestPeer('mount', 'b'), 'sessionResume', { session: b.session, client: 'b', opens: [] })
+    await running.call(new TestPeer('mount', 'b'), 'sessionResume', {
+      session: b.session,
+      client: 'b',
+      opens: [],
+      directories: [],
+      numbers: [],
+    })
     const b2 = new TestMount(running, b.peer, b.session)
     await b2.unlink('kept')
     await b2.unlink('closed')
@@ -132,6 +138,8 @@ describe('an unlinked file', () => {
       session: a.session,
       client: 'a',
       opens: [kept.ino],
+      directories: [],
+      numbers: [],
     })
     await settle()
     expect((await getattr(b2, kept.ino)).nlink).toBe(0)
@@ -226,7 +234,13 @@ describe('what others changed', () => {
     await b.lookup('f')
     b.peer.close()
     const peer = new TestPeer('mount', 'b')
-    await master.call(peer, 'sessionResume', { session: b.session, client: 'b', opens: [] })
+    await master.call(peer, 'sessionResume', {
+      session: b.session,
+      client: 'b',
+      opens: [],
+      directories: [],
+      numbers: [],
+    })
     await chmod(a, attr.ino, 0o600)
     expect(peer.told).toEqual([])
   })

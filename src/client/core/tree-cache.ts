@@ -85,6 +85,12 @@ export class TreeCache {
     this.#directories.set(ino, { names: new Map(), complete: true, listing: [] })
   }
 
+  /** Whether the directory certainly has no names. */
+  isEmpty(ino: Ino): boolean {
+    const directory = this.#directories.get(ino)
+    return directory?.complete === true && directory.names.size === 0
+  }
+
   forgetDirectory(ino: Ino): void {
     this.#directories.delete(ino)
   }

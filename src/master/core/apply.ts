@@ -15,6 +15,7 @@ import { chunkOpen, chunkSeal, chunkSealed, chunksForgotten, compactBegun, copyA
 import { type Command, type CommandName, type CommandOf, commands } from './commands.ts'
 import { copiesTold, diskDrain, diskRemove, inventory, nodeJoined, settingsSet } from './disks.ts'
 import { commit, copyRange, fallocate, relocate } from './extents.ts'
+import { inosReserve, names } from './held-names.ts'
 import { doomedFreed, released, trashExpired, trashPurge, trashRestore, trashRetention } from './lifetime.ts'
 import { create, link, make, rename, rmdir, unlink } from './namespace.ts'
 import type { Outcome } from './outcome.ts'
@@ -36,6 +37,8 @@ const handlers: Handlers = {
   rename,
   link,
   setattr,
+  names,
+  inosReserve,
   released,
   chunkOpen,
   chunkSeal,

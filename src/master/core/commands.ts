@@ -23,7 +23,9 @@ import {
   inventoryEntry,
   lock,
   mode,
+  NAME_CHANGES_MAX,
   name,
+  nameChange,
   node,
   session,
   uid,
@@ -140,6 +142,17 @@ export const commands = {
     'Sessions gave up their last open of unlinked inodes.',
     struct({ session, inos: list(ino, 65536) }),
   ),
+  /** One after the other as if each were a command of its own; `openIn` of each change as in `unlink`. */
+  names: command(
+    18,
+    'names',
+    'Names changed by the session that holds their directories.',
+    struct({
+      changes: list(nameChange, NAME_CHANGES_MAX),
+      openIn: list(openIn, NAME_CHANGES_MAX),
+    }),
+  ),
+  inosReserve: command(19, 'inosReserve', 'Inode numbers given to a session.', struct({ count: uint(65536) })),
   // ---- data
   chunkOpen: command(
     20,

@@ -3,14 +3,12 @@
  * directory, its times, and where the inode is linked; the rules about who may are in namespace.ts.
  */
 
+import { DIRECTORY_ENTRY_BYTES } from '../../base/attr.ts'
 import { refuse } from '../../base/fault.ts'
 import type { Ino } from '../../base/ids.ts'
 import { freeSlot } from './dentries.ts'
 import type { InodeRecord } from './records.ts'
 import type { Work } from './work.ts'
-
-/** Bytes that a directory shows per entry, so that an empty one and a full one differ. */
-const ENTRY_BYTES = 32
 
 /** Adds a name that does not exist yet for a stored inode. Refused only when the bucket of its hash is full. */
 export function addName(
@@ -68,7 +66,7 @@ function countEntry(work: Work, parent: Ino, entries: number, subdirectories: nu
     record,
     {
       nlink: record.attr.nlink + subdirectories,
-      size: count * ENTRY_BYTES,
+      size: count * DIRECTORY_ENTRY_BYTES,
       mtime: work.now,
       ctime: work.now,
     },

@@ -3,7 +3,7 @@
  * before (the kernel checks permissions); what is checked here is what only the state can know.
  */
 
-import type { Attr, FileType } from '../../base/attr.ts'
+import { type Attr, type NewInode, newAttr } from '../../base/attr.ts'
 import { ok, type Result, refuse } from '../../base/fault.ts'
 import { type Ino, ROOT_INO, type SessionId } from '../../base/ids.ts'
 import { LINK_MAX } from '../../base/limits.ts'
@@ -16,45 +16,19 @@ import { addName, removeName, replaceName } from './names.ts'
 import type { Dentry, InodeRecord } from './records.ts'
 import { badName, type Work } from './work.ts'
 
-const S_ISGID = 0o2000
-
-interface New {
-  readonly ino: Ino
-  readonly type: FileType
-  readonly mode: number
+interface New extends NewInode {
   readonly umask: number
-  readonly uid: number
-  readonly gid: number
-  readonly rdev: number
-  readonly target: string
 }
 
 /** A new inode in a directory: group and set-gid from a set-gid directory, mode and ACL from its default ACL. */
 function makeInode(work: Work, dir: InodeRecord, wanted: New): InodeRecord {
   const { state, now } = work
   const { ino, type } = wanted
-  const inherits = (dir.attr.mode & S_ISGID) !== 0
   const defaultAcl = type === 'symlink' ? undefined : storedAcl(work, dir.attr.ino, dir, ACL_DEFAULT)
   const inherited = defaultAcl === undefined ? undefined : inheritAcl(defaultAcl, wanted.mode)
-  let mode = type === 'symlink' ? 0o777 : (inherited?.mode ?? wanted.mode & ~(wanted.umask & 0o777))
-  if (inherits && type === 'dir') mode |= S_ISGID
+  const mode = inherited?.mode ?? wanted.mode & ~(wanted.umask & 0o777)
   let record: InodeRecord = {
-    attr: {
-      ino,
-      type,
-      mode,
-      nlink: type === 'dir' ? 2 : 1,
-      uid: wanted.uid,
-      gid: inherits ? dir.attr.gid : wanted.gid,
-      rdev: type === 'char' || type === 'block' ? wanted.rdev : 0,
-      size: type === 'symlink' ? wanted.target.length : 0,
-      used: 0,
-      atime: now,
-      mtime: now,
-      ctime: now,
-      hasXattr: false,
-      version: 1,
-    },
+    attr: newAttr(dir.attr, { ...wanted, mode }, now),
     parent: dir.attr.ino,
     name: '',
     entries: 0,
@@ -76,7 +50,7 @@ function makeInode(work: Work, dir: InodeRecord, wanted: New): InodeRecord {
   return record
 }
 
-const attrOf = (work: Work, ino: Ino): Attr | undefined => work.state.inode(ino)?.attr
+export const attrOf = (work: Work, ino: Ino): Attr | undefined => work.state.inode(ino)?.attr
 
 /** Why no new name can be made there. */
 function noRoom(work: Work, parent: Ino, name: string): ReturnType<typeof refuse> | undefined {
@@ -85,7 +59,7 @@ function noRoom(work: Work, parent: Ino, name: string): ReturnType<typeof refuse
 }
 
 /** Makes an inode and its name; the name is known to be free. */
-function makeNamed(work: Work, dir: InodeRecord, name: string, wanted: New): Result<InodeRecord> {
+export function makeNamed(work: Work, dir: InodeRecord, name: string, wanted: New): Result<InodeRecord> {
   const parent = dir.attr.ino
   if (wanted.ino === 0 || work.state.inode(wanted.ino) !== undefined)
     return refuse('EIO', `inode number ${wanted.ino} is taken`)
@@ -105,7 +79,7 @@ export function make(work: Work, command: CommandOf<'make'>): Result<unknown> {
   if (command.type === 'symlink' && command.target === '') return refuse('ENOENT', 'a symlink needs a target')
   if (command.type === 'symlink' && command.target.includes('\0')) return refuse('EINVAL')
   const made = makeNamed(work, dir.ok, command.name, command)
-  return 'errno' in made ? made : ok(made.ok.attr)
+  return 'errno' in made ? made : ok({ attr: made.ok.attr, parent: attrOf(work, command.parent) })
 }
 
 export function create(work: Work, command: CommandOf<'create'>): Result<unknown> {

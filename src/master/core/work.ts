@@ -16,7 +16,8 @@ const FREE_EXTENTS_MAX = 4096
 
 export class Work {
   readonly state: State
-  readonly now: Time
+  /** When: of a command that reports what was done at several times (`names`), of the change in hand. */
+  now: Time
   readonly session: SessionId
   readonly touched: Touched = { inodes: [], entries: [], chunks: [], unlocked: [], unwanted: [] }
   freeBudget: number = FREE_EXTENTS_MAX

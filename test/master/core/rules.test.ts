@@ -107,10 +107,10 @@ describe('attributes', () => {
   it('of new things follow a set-gid directory', () => {
     const b = new Bench()
     const dir = b.dir('d', b.root, 0o2775)
-    expect(b.ok(make(b.next(), dir, 'sub', 'dir'))).toMatchObject({ gid: 8, mode: 0o2755 })
+    expect(b.ok(make(b.next(), dir, 'sub', 'dir')).attr).toMatchObject({ gid: 8, mode: 0o2755 })
     b.ok({ kind: 'setattr', ino: dir, change: { gid: 77 } })
     expect(b.ok(create(b.next(), dir, 'f')).attr).toMatchObject({ gid: 77, mode: 0o644 })
-    expect(b.ok(make(b.next(), dir, 'sub2', 'dir'))).toMatchObject({ gid: 77, mode: 0o2755 })
+    expect(b.ok(make(b.next(), dir, 'sub2', 'dir')).attr).toMatchObject({ gid: 77, mode: 0o2755 })
   })
 
   it('lose set-id bits where the door says so, but never on directories', () => {
@@ -133,7 +133,7 @@ describe('attributes', () => {
 
   it('of a symlink show its target as size; a directory has no size to set', () => {
     const b = new Bench()
-    expect(b.ok(make(b.next(), b.root, 'l', 'symlink', 0o777, { target: 'abc' }))).toMatchObject({
+    expect(b.ok(make(b.next(), b.root, 'l', 'symlink', 0o777, { target: 'abc' })).attr).toMatchObject({
       size: 3,
       mode: 0o777,
     })
@@ -148,7 +148,7 @@ describe('attributes', () => {
     expect(b.errno(setxattr(file, 'user.b', Buffer.from('1'), { replace: true }))).toBe('ENODATA')
     expect(b.errno(setxattr(file, 'user.', Buffer.from('1')))).toBe('EINVAL')
     expect(b.errno(setxattr(file, 'system.other', Buffer.from('1')))).toBe('EOPNOTSUPP')
-    const link = b.ok(make(b.next(), b.root, 'l', 'symlink', 0o777, { target: 'abc' })).ino
+    const link = b.ok(make(b.next(), b.root, 'l', 'symlink', 0o777, { target: 'abc' })).attr.ino
     expect(b.errno(setxattr(link, 'user.a', Buffer.from('1')))).toBe('EPERM')
     for (let i = 0; i < 257; i++) b.apply(setxattr(file, `trusted.${String(i).padStart(240, '0')}`, Buffer.alloc(0)))
     expect(b.errno(setxattr(file, `trusted.${'9'.repeat(247)}`, Buffer.alloc(0)))).toBe('carried out')
@@ -198,7 +198,7 @@ describe('access control lists', () => {
     b.ok(setxattr(dir, ACL_DEFAULT, serializeAcl(full)))
     const { attr } = b.ok(create(b.next(), dir, 'f', { umask: 0o777, mode: 0o666 }))
     expect(attr).toMatchObject({ mode: 0o660, hasXattr: true })
-    const sub = b.ok(make(b.next(), dir, 'sub', 'dir', 0o755)).ino
+    const sub = b.ok(make(b.next(), dir, 'sub', 'dir', 0o755)).attr.ino
     expect(parseAcl(b.state.xattr(sub, ACL_DEFAULT)!)).toEqual(full)
   })
 })

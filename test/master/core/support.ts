@@ -79,7 +79,7 @@ export class Bench {
     return this.state.nextIds().ino
   }
   dir(name: string, parent: Ino = this.root, mode = 0o755): Ino {
-    return this.ok(make(this.next(), parent, name, 'dir', mode)).ino
+    return this.ok(make(this.next(), parent, name, 'dir', mode)).attr.ino
   }
   file(name: string, parent: Ino = this.root): Ino {
     return this.ok(create(this.next(), parent, name), 0).attr.ino

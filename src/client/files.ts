@@ -1,0 +1,230 @@
+/*
+ * The files that are open or dirty here, those remembered after their last close, and what this client shows of an inode.
+ *
+ * Shown is, in this order: a file that is being written, as it is here; what was changed of names and not told yet; what
+ * the master has told. A file leaves `#open` when nobody has it open and nothing of it is uncommitted; only then the
+ * master hears of the close, because as long as it counts the file as open here it recalls what is held back of it.
+ */
+
+import type { Attr } from '../base/attr.ts'
+import { FsError } from '../base/fault.ts'
+import type { Ino } from '../base/ids.ts'
+import { FILE_BYTES_MAX } from '../base/limits.ts'
+import type { World } from '../base/world.ts'
+import { Generations } from './core/generations.ts'
+import type { TreeCache } from './core/tree-cache.ts'
+import type { FileIo } from './file-io.ts'
+import { FileState } from './file-state.ts'
+import type { NameJournal } from './name-journal.ts'
+import { Releases } from './releases.ts'
+import type { MasterSession } from './session.ts'
+import type { Caller } from './vfs.ts'
+
+/** Files whose extents are remembered after the last close; about a kilobyte each. */
+const CLOSED_FILES_MAX = 4096
+
+export class Files {
+  readonly #world: World
+  readonly #session: MasterSession
+  readonly #tree: TreeCache
+  readonly #journal: NameJournal
+  readonly #io: FileIo
+  readonly #open = new Map<Ino, FileState>()
+  readonly #closed = new Generations<Ino, FileState>(CLOSED_FILES_MAX)
+  readonly #releases: Releases
+
+  constructor(world: World, session: MasterSession, tree: TreeCache, journal: NameJournal, io: FileIo) {
+    this.#world = world
+    this.#session = session
+    this.#tree = tree
+    this.#journal = journal
+    this.#io = io
+    const isOpen = (ino: Ino): boolean => (this.#open.get(ino)?.opens ?? 0) > 0
+    // The master would count a file as open for ever whose close it hears before its creation.
+    const mayGo = (ino: Ino): boolean => !journal.involves(ino)
+    this.#releases = new Releases(world.clock, isOpen, mayGo, (inos) => session.released(inos))
+  }
+
+  /** This client's own view of an inode, if it has one that may be shown. */
+  view(ino: Ino): Attr | undefined {
+    const file = this.#open.get(ino)
+    return file?.ahead || file?.young ? file.attr : (this.#journal.attr(ino) ?? this.#tree.attr(ino))
+  }
+
+  /** A file that is open or dirty. */
+  find(ino: Ino): FileState | undefined {
+    return this.#open.get(ino)
+  }
+
+  /** Whether anybody has it open here. */
+  isOpen(ino: Ino): boolean {
+    return (this.#open.get(ino)?.opens ?? 0) > 0
+  }
+
+  opens(): Ino[] {
+    return [...this.#open.values()].filter((file) => file.opens > 0).map((file) => file.ino)
+  }
+
+  /** One more user of a file. */
+  opened(attr: Attr): FileState {
+    let file = this.#open.get(attr.ino)
+    if (file === undefined) {
+      file = this.#closed.get(attr.ino) ?? new FileState(attr)
+      this.#closed.delete(attr.ino)
+      this.#open.set(attr.ino, file)
+    }
+    file.opens++
+    return file
+  }
+
+  /** A file made by this client, with its first user. */
+  born(attr: Attr): FileState {
+    const file = this.opened(attr)
+    file.young = true
+    file.version = attr.version
+    this.#io.learnExtents(file, [], 0, FILE_BYTES_MAX)
+    return file
+  }
+
+  /** No release of the inode is told while it is being opened: it would arrive later and undo it. */
+  whileOpening<T>(ino: Ino, open: () => Promise<T>): Promise<T> {
+    return this.#releases.whileOpening(ino, open)
+  }
+
+  /** One user less. */
+  release(ino: Ino): void {
+    const file = this.#open.get(ino)
+    if (file === undefined || file.opens === 0) return
+    file.opens--
+    if (file.opens > 0) return
+    file.young = false
+    this.#retire(file)
+  }
+
+  /** The state of a file that some handle names: handles carry nothing, so it may have to be made. */
+  async of(ino: Ino, caller: Caller): Promise<FileState> {
+    const file = this.#open.get(ino)
+    if (file !== undefined) {
+      if (file.ahead) return file
+      const known = this.#tree.attr(ino)
+      if (known !== undefined && known.version > file.attr.version) file.attr = known
+      else if (file.version === -1) file.attr = await this.attr(ino, caller)
+      if (file.version === -1) file.version = file.attr.version
+      return file
+    }
+    const attr = await this.attr(ino, caller)
+    if (attr.type === 'dir') throw new FsError('EISDIR')
+    const closed = this.#closed.get(ino)
+    if (closed !== undefined && closed.version === attr.version) return closed
+    const fresh = new FileState(attr)
+    fresh.version = attr.version
+    this.#closed.set(ino, fresh)
+    return fresh
+  }
+
+  /** As `of`, and kept while it is dirty, also when nobody has announced an open (after a restart of the door). */
+  async toWrite(ino: Ino, caller: Caller): Promise<FileState> {
+    const file = await this.of(ino, caller)
+    this.#open.set(ino, file)
+    return file
+  }
+
+  /** Open, dirty, or remembered. */
+  remembered(ino: Ino): FileState | undefined {
+    return this.#open.get(ino) ?? this.#closed.get(ino)
+  }
+
+  /** Attributes as shown here, else as the master has them. */
+  async attr(ino: Ino, caller: Caller): Promise<Attr> {
+    if (this.#session.fresh() || this.#open.get(ino)?.ahead) {
+      const known = this.view(ino)
+      if (known !== undefined) return known
+    }
+    await this.#journal.settleIf(ino)
+    const attr = await this.#session.ask('getattr', { ino }, caller)
+    // The master may not have heard yet that the last user of a deleted file has closed it.
+    if (attr.nlink === 0 && !this.isOpen(ino)) throw new FsError('ESTALE', `inode ${ino}`)
+    this.#tree.learn(attr)
+    return this.view(ino) ?? attr
+  }
+
+  /** Whatever is held back or unwritten of an inode goes to the master first. */
+  async settle(ino: Ino): Promise<void> {
+    await this.#journal.settleIf(ino)
+    const file = this.#open.get(ino)
+    if (file?.ahead) await this.#io.commit(file, false)
+  }
+
+  /** A file that is ahead of the master shows its own attributes; its names are the master's business all the same. */
+  relinked(ino: Ino, nlink: number): void {
+    const file = this.#open.get(ino)
+    if (file !== undefined) file.attr = { ...file.attr, nlink }
+  }
+
+  /** What the master answered to a change of ours; `data`: of the bytes. */
+  learnOwn(attr: Attr, data = false): void {
+    this.#tree.learn(attr)
+    const file = this.remembered(attr.ino)
+    if (file === undefined) return
+    if (data) this.#io.changedElsewhere(file)
+    else if (file.version !== -1) file.version = attr.version
+    if (!file.ahead) file.attr = attr
+  }
+
+  // ---- what happens elsewhere
+
+  /** Somebody else looks at it: what was closed is committed. The error, if any, is kept for the file's next user. */
+  async recalled(ino: Ino): Promise<void> {
+    const file = this.#open.get(ino)
+    if (file === undefined || !file.ahead) return
+    try {
+      await this.#io.commit(file, false)
+    } catch (error) {
+      if (!(error instanceof FsError)) throw error
+      // Taken from whoever would have asked next: kept for them.
+      file.error ??= error
+    }
+  }
+
+  async recalledAll(): Promise<void> {
+    await Promise.all([...this.#open.keys()].map((ino) => this.recalled(ino)))
+  }
+
+  invalidated(ino: Ino, data: boolean): void {
+    const file = this.remembered(ino)
+    if (file === undefined) return
+    if (data) this.#io.changedElsewhere(file)
+    else file.version = -1
+  }
+
+  /** Nothing is known to be true any more. Answers what is open. */
+  disconnected(): Ino[] {
+    this.#closed.clear()
+    for (const file of this.#open.values()) this.#io.changedElsewhere(file)
+    return this.opens()
+  }
+
+  /** A file that nobody has open is kept only for what is known of its bytes, once it is clean. */
+  #retire(file: FileState): void {
+    this.#io.closed(file)
+    if (file.opens > 0) return
+    if (file.ahead) {
+      const committed = file.lag ?? this.#io.commit(file, false)
+      committed.then(
+        () => this.#retire(file),
+        (error: unknown) => {
+          // Everybody who could be told has closed the file; a writer that cares has called fsync.
+          this.#world.log.error({ ino: file.ino, error: String(error) }, 'data of a closed file could not be stored')
+          if (!file.ahead) this.#retire(file)
+        },
+      )
+      return
+    }
+    this.#releases.add(file.ino)
+    if (this.#open.get(file.ino) === file) {
+      this.#open.delete(file.ino)
+      this.#closed.set(file.ino, file)
+      this.#tree.learn(file.attr)
+    }
+  }
+}

@@ -1,0 +1,334 @@
+/*
+ * Names: looking them up, listing them, making, removing and moving them.
+ *
+ * Answered here without asking: what the tree cache holds while the session is fresh, what was changed here and is not
+ * told yet, and changes in directories that this session holds (name-journal.ts). Everything else asks the master, after
+ * it has been told whatever is pending of the inodes and directories in question.
+ */
+
+import type { Attr } from '../base/attr.ts'
+import { FsError } from '../base/fault.ts'
+import { type Ino, ino as toIno } from '../base/ids.ts'
+import { NAME_BYTES_MAX } from '../base/limits.ts'
+import { Generations } from './core/generations.ts'
+import type { TreeCache } from './core/tree-cache.ts'
+import type { FileIo } from './file-io.ts'
+import type { FileState } from './file-state.ts'
+import type { Files } from './files.ts'
+import { Listings } from './listings.ts'
+import type { NameJournal } from './name-journal.ts'
+import type { MasterSession } from './session.ts'
+import type { Caller, Entry, NewNode, RenameFlags } from './vfs.ts'
+
+const REMOVED_MAX = 1024
+
+export class Names {
+  readonly #session: MasterSession
+  readonly #tree: TreeCache
+  readonly #journal: NameJournal
+  readonly #files: Files
+  readonly #io: FileIo
+  readonly #listings: Listings
+  /** Directories removed here, as they were: those who stand in them may go on looking. */
+  readonly #removed = new Generations<Ino, Attr>(REMOVED_MAX)
+
+  constructor(session: MasterSession, tree: TreeCache, journal: NameJournal, files: Files, io: FileIo) {
+    this.#session = session
+    this.#tree = tree
+    this.#journal = journal
+    this.#files = files
+    this.#io = io
+    this.#listings = new Listings(tree, (ino) => files.view(ino))
+  }
+
+  /** A directory that was removed here, as it was. */
+  removed(ino: Ino): Attr | undefined {
+    return this.#removed.get(ino)
+  }
+
+  async lookup(parent: Ino, name: string, caller: Caller): Promise<Attr> {
+    checkName(name)
+    if (name !== '..') {
+      this.#refuseRemoved(parent)
+      const known = this.#known(parent, name)
+      if (known === 0) throw new FsError('ENOENT')
+      const attr = known === undefined ? undefined : this.#files.view(known)
+      if (attr !== undefined) return attr
+      if (known !== undefined && this.#journal.involves(known)) await this.#journal.settle()
+    }
+    if (this.#journal.unborn(parent)) await this.#journal.settle()
+    try {
+      const attr = await this.#session.ask('lookup', { parent, name }, caller)
+      this.#tree.learn(attr)
+      if (name !== '..') this.#tree.setName(parent, name, attr.ino)
+      return this.#files.view(attr.ino) ?? attr
+    } catch (error) {
+      if (error instanceof FsError && error.code === 'ENOENT') this.#tree.setName(parent, name, 0)
+      throw error
+    }
+  }
+
+  async readdir(ino: Ino, cookie: number, limit: number, caller: Caller): Promise<Entry[]> {
+    if (this.#removed.get(ino) !== undefined) return []
+    // Cookies of new names are the master's to give.
+    await this.#journal.settleIf(ino)
+    if (this.#session.fresh()) {
+      const page = this.#listings.page(ino, cookie, limit)
+      if (page !== undefined) return page
+    }
+    const { entries, end, version } = await this.#session.ask(
+      'readdir',
+      { ino, cookie, limit: Math.min(limit, 4096) },
+      caller,
+    )
+    for (const entry of entries) {
+      this.#tree.learn(entry.attr)
+      this.#tree.setName(ino, entry.name, entry.attr.ino)
+    }
+    this.#listings.collect(
+      ino,
+      cookie,
+      entries.map(({ name, cookie, attr }) => ({ name, cookie, ino: attr.ino })),
+      end,
+      version,
+    )
+    return entries.map(({ name, cookie, attr }) => {
+      const shown = this.#files.view(attr.ino) ?? attr
+      return { name, cookie, ino: attr.ino, type: attr.type, attr: shown }
+    })
+  }
+
+  async make(parent: Ino, name: string, node: NewNode, caller: Caller): Promise<Attr> {
+    checkName(name)
+    this.#refuseRemoved(parent)
+    const { uid, gid } = caller
+    const mode = node.mode & 0o7777
+    const umask = caller.umask & 0o777
+    const here = this.#makeHere(parent, name, { ...node, mode: mode & ~umask, uid, gid, opened: false })
+    if (here !== undefined) return here
+    await this.#journal.settleIf(parent)
+    const { type, rdev = 0, target = '' } = node
+    const { recalls } = this.#journal
+    const { attr, ...answer } = await this.#session.change(
+      'make',
+      { parent, name, type, mode, umask, uid, gid, rdev, target },
+      caller,
+    )
+    this.#born(parent, name, attr, answer.parent)
+    if (attr.type === 'dir') {
+      this.#tree.madeDirectory(attr.ino)
+      this.#journal.hold(attr.ino, recalls)
+    }
+    if (answer.held) this.#journal.hold(parent, recalls)
+    return attr
+  }
+
+  /** A regular file, opened. */
+  async create(
+    parent: Ino,
+    name: string,
+    mode: number,
+    flags: { exclusive: boolean; truncate: boolean },
+    caller: Caller,
+  ): Promise<FileState> {
+    checkName(name)
+    this.#refuseRemoved(parent)
+    const { uid, gid } = caller
+    const umask = caller.umask & 0o777
+    const node: NewNode = { type: 'file', mode: mode & 0o7777 & ~umask }
+    const here = this.#makeHere(parent, name, { ...node, uid, gid, opened: true })
+    if (here !== undefined) return this.#files.born(here)
+    await this.#journal.settleIf(parent)
+    const { recalls } = this.#journal
+    const { attr, created, ...answer } = await this.#session.change(
+      'create',
+      { parent, name, mode: mode & 0o7777, umask, uid, gid, ...flags, killSuidGid: uid !== 0 },
+      caller,
+    )
+    this.#born(parent, name, attr, answer.parent)
+    if (answer.held) this.#journal.hold(parent, recalls)
+    if (created) return this.#files.born(attr)
+    const file = this.#files.opened(attr)
+    this.#io.changedElsewhere(file)
+    if (!file.ahead) file.attr = attr
+    return file
+  }
+
+  async unlink(parent: Ino, name: string, caller: Caller): Promise<void> {
+    checkName(name)
+    if (this.#unlinkHere(parent, name)) return
+    await this.#journal.settleIf(parent)
+    const { recalls } = this.#journal
+    const { ino, nlink, ...answer } = await this.#session.change('unlink', { parent, name }, caller)
+    this.#gone(parent, name, answer.parent)
+    this.#tree.forget(ino)
+    this.#files.relinked(ino, nlink)
+    if (answer.held) this.#journal.hold(parent, recalls)
+  }
+
+  async rmdir(parent: Ino, name: string, caller: Caller): Promise<void> {
+    if (name === '.') throw new FsError('EINVAL')
+    checkName(name)
+    if (this.#rmdirHere(parent, name)) return
+    await this.#journal.settle()
+    const { recalls } = this.#journal
+    const { ino, ...answer } = await this.#session.change('rmdir', { parent, name }, caller)
+    this.#gone(parent, name, answer.parent)
+    this.#directoryGone(ino, this.#files.view(ino))
+    if (answer.held) this.#journal.hold(parent, recalls)
+  }
+
+  async rename(
+    parent: Ino,
+    name: string,
+    newParent: Ino,
+    newName: string,
+    flags: RenameFlags,
+    caller: Caller,
+  ): Promise<void> {
+    checkName(name)
+    checkName(newName)
+    // Write, close, rename over the old one: the new name must never stand for less than what was written.
+    const known = this.#tree.name(parent, name)
+    if (known === undefined) await this.#io.settleLagging()
+    else if (known !== 0) await this.#files.settle(toIno(known))
+    await this.#journal.settle()
+    const { ino, replaced, parents } = await this.#session.change(
+      'rename',
+      { parent, name, newParent, newName, ...flags },
+      caller,
+    )
+    this.#tree.forget(parent)
+    this.#tree.forget(newParent)
+    this.#tree.forget(ino)
+    for (const directory of parents ?? []) this.#tree.learn(directory)
+    const lost = replaced === undefined || flags.exchange || replaced === ino ? undefined : this.#files.find(replaced)
+    if (lost !== undefined) this.#files.relinked(lost.ino, lost.attr.nlink - 1)
+    if (flags.exchange) {
+      this.#tree.forgetName(parent, name)
+      this.#tree.forgetName(newParent, newName)
+    } else if (parent !== newParent || name !== newName) {
+      // rename(2) of two names of one inode does nothing: then the old name is still there.
+      if (replaced === ino) this.#tree.forgetName(parent, name)
+      else this.#tree.setName(parent, name, 0)
+      this.#tree.setName(newParent, newName, ino)
+    }
+    if (replaced !== undefined) {
+      this.#tree.forget(replaced)
+      this.#tree.forgetDirectory(replaced)
+    }
+  }
+
+  async link(ino: Ino, newParent: Ino, newName: string, caller: Caller): Promise<Attr> {
+    checkName(newName)
+    await this.#files.settle(ino)
+    await this.#journal.settleIf(newParent)
+    const attr = await this.#session.change('link', { ino, newParent, newName }, caller)
+    this.#born(newParent, newName, attr)
+    this.#files.relinked(ino, attr.nlink)
+    return this.#files.view(ino) ?? attr
+  }
+
+  // ---- in directories that are held here
+
+  #makeHere(
+    parent: Ino,
+    name: string,
+    node: NewNode & { uid: number; gid: number; opened: boolean },
+  ): Attr | undefined {
+    const directory = this.#heldHere(parent)
+    if (directory === undefined || this.#known(parent, name) !== 0) return undefined
+    if (node.type === 'symlink' && (node.target ?? '') === '') return undefined
+    const attr = this.#journal.make(directory, name, node)
+    if (attr === undefined) return undefined
+    this.#tree.setName(parent, name, attr.ino)
+    if (attr.type === 'dir') this.#tree.madeDirectory(attr.ino)
+    return attr
+  }
+
+  #unlinkHere(parent: Ino, name: string): boolean {
+    const directory = this.#heldHere(parent)
+    const ino = directory === undefined ? undefined : this.#known(parent, name)
+    if (directory === undefined || ino === undefined || ino === 0) return false
+    const attr = this.#files.view(ino)
+    if (attr === undefined || attr.type === 'dir') return false
+    this.#journal.remove('unlink', directory, name, ino)
+    this.#tree.setName(parent, name, 0)
+    this.#tree.forget(ino)
+    this.#files.relinked(ino, attr.nlink - 1)
+    return true
+  }
+
+  #rmdirHere(parent: Ino, name: string): boolean {
+    const directory = this.#heldHere(parent)
+    const ino = directory === undefined ? undefined : this.#known(parent, name)
+    if (directory === undefined || ino === undefined || ino === 0) return false
+    const attr = this.#files.view(ino)
+    if (attr?.type !== 'dir' || !this.#journal.holds(ino) || !this.#tree.isEmpty(ino)) return false
+    this.#journal.remove('rmdir', directory, name, ino)
+    this.#tree.setName(parent, name, 0)
+    this.#directoryGone(ino, attr)
+    return true
+  }
+
+  /** The directory as shown here, when names in it may be changed without asking. With extended attributes it may have a
+   * default ACL, which the master applies. */
+  #heldHere(parent: Ino): Attr | undefined {
+    if (!this.#journal.holds(parent)) return undefined
+    const directory = this.#files.view(parent)
+    return directory?.type === 'dir' && !directory.hasXattr ? directory : undefined
+  }
+
+  /** What a name stands for, 0 for nothing; undefined when only the master knows. */
+  #known(parent: Ino, name: string): Ino | 0 | undefined {
+    const pending = this.#journal.name(parent, name)
+    if (pending !== undefined) return pending as Ino | 0
+    return this.#session.fresh() ? (this.#tree.name(parent, name) as Ino | 0 | undefined) : undefined
+  }
+
+  // ---- what is learned
+
+  /** `directory`: the parent as it is now, if the master has said so. */
+  #born(parent: Ino, name: string, attr: Attr, directory?: Attr): void {
+    this.#tree.learn(attr)
+    this.#tree.setName(parent, name, attr.ino)
+    if (directory === undefined) this.#tree.forget(parent)
+    else this.#tree.learn(directory)
+  }
+
+  #gone(parent: Ino, name: string, directory: Attr | undefined): void {
+    this.#tree.setName(parent, name, 0)
+    if (directory === undefined) this.#tree.forget(parent)
+    else this.#tree.learn(directory)
+  }
+
+  /** A removed directory may still be somebody's working directory or open: it is empty then, and takes nothing new. */
+  #directoryGone(ino: Ino, attr: Attr | undefined): void {
+    if (attr?.type === 'dir') this.#removed.set(ino, { ...attr, nlink: 0 })
+    this.#tree.forget(ino)
+    this.#tree.forgetDirectory(ino)
+  }
+
+  #refuseRemoved(parent: Ino): void {
+    if (this.#removed.get(parent) !== undefined) throw new FsError('ENOENT', 'the directory has been removed')
+  }
+
+  // ---- what happens elsewhere
+
+  /** A name means something else; nothing is known of it any more. */
+  invalidated(parent: Ino, name: string): void {
+    this.#tree.forgetName(parent, name)
+    this.#tree.forget(parent)
+    this.#listings.forget(parent)
+  }
+
+  disconnected(): void {
+    this.#tree.clear()
+    this.#listings.clear()
+  }
+}
+
+function checkName(name: string): void {
+  if (name.length > NAME_BYTES_MAX) throw new FsError('ENAMETOOLONG')
+  if (name.length === 0 || name === '.' || name.includes('/') || name.includes('\0')) throw new FsError('EINVAL')
+}

@@ -1,0 +1,261 @@
+/*
+ * What mounts hold back from the master with its knowledge, and how it is called in before anybody else looks.
+ *
+ * Makers: who made a file and has not released it may have closed it and not committed it yet. Holders: who holds a
+ * directory may have changed names in it and not said so yet. Before another session is answered about such a file, the
+ * maker commits it; before another session looks up or changes a name in such a directory, its holder says what it has
+ * changed and holds it no more. So nobody can tell that anything was held back.
+ *
+ * A directory is given to a session only while no other may show anything of it from its cache. One that looked at it
+ * once and never again must not keep it for ever: it is told to forget the directory, and once its kernel has forgotten
+ * it as well, the directory can be given away.
+ *
+ * All of this lives in memory. After a restart of the master nobody is answered before the sessions of before have
+ * resumed and said what they hold, GRACE_MS at most.
+ */
+
+import { errnoOf } from '../base/fault.ts'
+import type { Ino, SessionId } from '../base/ids.ts'
+import type { Clock } from '../base/world.ts'
+import type { Request } from '../wire/protocol.ts'
+import type { Session, Sessions } from './sessions.ts'
+
+/** How long a mount may take to say and commit what it holds. */
+const RECALL_MS = 10_000
+/**
+ * A mount that is not connected cannot be asked. It changes nothing by itself after half a second without an answer
+ * (client/session.ts, LEASE_MS), counted from when it asked; this leaves as much again for clocks that run unevenly.
+ */
+const LEASE_OVER_MS = 1_000
+/** A mount tries to come back every 1.5 s at most (client/session.ts); a master that starts waits for twice that. */
+const GRACE_MS = 3_000
+/** Directories one session may hold; a mount lets go of old ones well before (client/name-journal.ts). */
+export const HELD_MAX = 65_536
+const RECALL_AT_ONCE = 4_096
+/** Ranges of inode numbers that are remembered; a session works on its last two. */
+const RESERVED_MAX = 256
+
+export interface Wanted {
+  /** Inodes whose attributes or bytes are asked for. */
+  readonly inos?: readonly Ino[]
+  /** Directories whose names are looked at or changed. */
+  readonly directories?: readonly Ino[]
+}
+
+export class Holdings {
+  readonly #sessions: Sessions
+  readonly #exists: (ino: Ino) => boolean
+  readonly #clock: Clock
+  readonly #makers = new Map<Ino, Session>()
+  readonly #holders = new Map<Ino, Session>()
+  readonly #held = new Map<Session, number>()
+  /** Being called in: given to nobody, and whoever wants it waits for the same answer. */
+  readonly #recalled = new Map<Ino, { from: Session; over: Promise<void> }>()
+  /** The latest numbers given out for new inodes: one of them may have been made and not told of. Newest last. */
+  #reserved: { session: Session; first: number; end: number }[] = []
+  readonly #startedMs: number
+  #graceWaiters: (() => void)[] = []
+
+  /** `exists`: whether the master knows an inode. */
+  constructor(sessions: Sessions, exists: (ino: Ino) => boolean, clock: Clock) {
+    this.#sessions = sessions
+    this.#exists = exists
+    this.#clock = clock
+    this.#startedMs = clock.monotonicMs()
+  }
+
+  /** The session has made this file and holds it open. */
+  made(session: Session, ino: Ino): void {
+    session.opens?.add(ino)
+    this.#makers.set(ino, session)
+  }
+
+  released(session: Session, ino: Ino): void {
+    session.opens?.delete(ino)
+    if (this.#makers.get(ino) === session) this.#makers.delete(ino)
+  }
+
+  /** These numbers are the session's to give to inodes that it makes. */
+  reserved(session: Session, first: number, count: number): void {
+    this.#reserved.push({ session, first, end: first + count })
+    if (this.#reserved.length > RESERVED_MAX) this.#reserved.shift()
+  }
+
+  /** Whether the session holds the directory from now on. */
+  grant(session: Session | undefined, directory: Ino): boolean {
+    if (session === undefined || this.#recalled.has(directory)) return false
+    const holder = this.#holders.get(directory)
+    if (holder !== undefined) return holder === session
+    if (!this.#forgotten(session, directory)) return false
+    return this.hold(session, directory)
+  }
+
+  /** Of a directory that nobody else can know: the session has just made it. */
+  hold(session: Session, directory: Ino): boolean {
+    const holder = this.#holders.get(directory)
+    if (holder !== undefined) return holder === session
+    const count = this.#held.get(session) ?? 0
+    if (count >= HELD_MAX) return false
+    this.#holders.set(directory, session)
+    this.#held.set(session, count + 1)
+    session.told(directory)
+    return true
+  }
+
+  /** The session says that it no longer holds these; none named: any. */
+  letGo(session: Session, directories: readonly Ino[]): void {
+    for (const ino of directories.length > 0 ? directories : this.#ofHolder(session)) this.#drop(session, ino)
+  }
+
+  /** Back after a lost connection or a restart of the master, with files that are open and directories that it changed. */
+  resumed(session: Session, { opens, directories, numbers }: Request<'sessionResume'>): void {
+    this.#reserved = this.#reserved.filter((range) => range.session !== session)
+    for (const { first, count } of numbers) this.reserved(session, first, count)
+    // A restarted master does not know which of them were made there and are not committed.
+    for (const ino of opens) if (!this.#makers.has(ino)) this.#makers.set(ino, session)
+    // What it held and did not change it has given up by itself when it lost us.
+    for (const ino of this.#ofHolder(session)) this.#drop(session, ino)
+    for (const ino of directories) if (!this.#holders.has(ino)) this.hold(session, ino)
+    if (!this.#sessions.anyAwaited()) this.#endGrace()
+  }
+
+  ended(session: Session): void {
+    for (const [ino, maker] of this.#makers) if (maker === session) this.#makers.delete(ino)
+    for (const ino of this.#ofHolder(session)) this.#drop(session, ino)
+    this.#held.delete(session)
+    this.#reserved = this.#reserved.filter((range) => range.session !== session)
+    if (!this.#sessions.anyAwaited()) this.#endGrace()
+  }
+
+  /**
+   * Before `by` is answered: whoever holds something back of what is wanted has said and committed it. Undefined when
+   * there is nothing to wait for. A mount that does not answer in time is not waited for longer: what it holds becomes
+   * visible when it is back, as with any change of a mount that is cut off.
+   */
+  settle(by: number, wanted: Wanted): Promise<void> | undefined {
+    const grace = this.#grace(by)
+    if (grace !== undefined) return grace.then(() => this.settle(by, wanted))
+    if (this.#sessions.isAlone(by)) return undefined
+    // From now on the directory is known to it, so that nobody is given it before the request has been carried out.
+    for (const ino of wanted.directories ?? []) this.#sessions.find(by as SessionId)?.told(ino)
+    const inos = new Map<Session, Ino[]>()
+    const directories = new Map<Session, Ino[]>()
+    const underWay: Promise<void>[] = []
+    for (const ino of wanted.inos ?? []) {
+      const keeper = this.#makers.get(ino) ?? this.#holders.get(ino) ?? this.#mayHaveMade(ino)
+      if (keeper !== undefined && keeper.info.session !== by) gather(inos, keeper, ino)
+    }
+    for (const ino of wanted.directories ?? []) {
+      const recalled = this.#recalled.get(ino)
+      if (recalled !== undefined && recalled.from.info.session !== by) underWay.push(recalled.over)
+      const holder = this.#holders.get(ino)
+      if (holder !== undefined && holder.info.session !== by) gather(directories, holder, ino)
+    }
+    if (inos.size === 0 && directories.size === 0 && underWay.length === 0) return undefined
+    for (const session of new Set([...inos.keys(), ...directories.keys()]))
+      underWay.push(this.#recall(session, inos.get(session) ?? [], directories.get(session) ?? [], false))
+    return Promise.all(underWay).then(() => undefined)
+  }
+
+  /** Everything that anybody holds back, for those who look at paths and not at inodes (the command line). */
+  async settleAll(): Promise<void> {
+    await this.#grace(0)
+    const keepers = new Set([...this.#makers.values(), ...this.#holders.values()])
+    const recalled = [...this.#recalled.values()].map(({ over }) => over)
+    await Promise.all([
+      ...recalled,
+      ...[...keepers].map((session) => this.#recall(session, [], this.#ofHolder(session), true)),
+    ])
+  }
+
+  /** Names are being changed in a directory: whoever else holds it has lost it, without being waited for. */
+  takeOver(session: number, directory: Ino): void {
+    const holder = this.#holders.get(directory)
+    if (holder !== undefined && holder.info.session !== session) void this.#recall(holder, [], [directory], false)
+  }
+
+  #recall(session: Session, inos: readonly Ino[], directories: readonly Ino[], all: boolean): Promise<void> {
+    for (const ino of directories) this.#drop(session, ino)
+    const over = this.#ask(session, inos, directories, all).finally(() => {
+      for (const ino of directories) if (this.#recalled.get(ino)?.over === over) this.#recalled.delete(ino)
+    })
+    for (const ino of directories) this.#recalled.set(ino, { from: session, over })
+    return over
+  }
+
+  async #ask(session: Session, inos: readonly Ino[], directories: readonly Ino[], all: boolean): Promise<void> {
+    const peer = session.peer
+    if (peer === undefined || peer.closed) {
+      const sinceMs = this.#clock.monotonicMs() - session.heardMs
+      if (directories.length > 0 && sinceMs < LEASE_OVER_MS) await this.#clock.sleep(LEASE_OVER_MS - sinceMs)
+      return
+    }
+    try {
+      for (let at = 0; at === 0 || at < Math.max(inos.length, directories.length); at += RECALL_AT_ONCE) {
+        const page = {
+          inos: inos.slice(at, at + RECALL_AT_ONCE),
+          directories: directories.slice(at, at + RECALL_AT_ONCE),
+          all,
+        }
+        await peer.call('recall', page, { timeoutMs: RECALL_MS })
+      }
+    } catch (error) {
+      if (errnoOf(error) === undefined) throw error
+      // Its connection may have ended a moment after it was last heard.
+      if (directories.length > 0) await this.#clock.sleep(LEASE_OVER_MS)
+    }
+  }
+
+  /** Whether no other session can show anything of the directory; those who might are told to forget it. */
+  #forgotten(session: Session, directory: Ino): boolean {
+    const nowMs = this.#clock.monotonicMs()
+    let forgotten = true
+    for (const other of this.#sessions.all())
+      if (other !== session && other.mayShow(directory, nowMs)) forgotten = false
+    return forgotten
+  }
+
+  /** Who was given the number of an inode that the master does not know: another mount may have heard of it by other ways. */
+  #mayHaveMade(ino: Ino): Session | undefined {
+    const range = this.#reserved.find(({ first, end }) => ino >= first && ino < end)
+    return range === undefined || this.#exists(ino) ? undefined : range.session
+  }
+
+  #drop(session: Session, directory: Ino): void {
+    if (this.#holders.get(directory) !== session) return
+    this.#holders.delete(directory)
+    this.#held.set(session, (this.#held.get(session) ?? 1) - 1)
+  }
+
+  #ofHolder(session: Session): Ino[] {
+    if ((this.#held.get(session) ?? 0) === 0) return []
+    return [...this.#holders].filter(([, holder]) => holder === session).map(([ino]) => ino)
+  }
+
+  /** While sessions of before the restart are missing: until they are back. */
+  #grace(by: number): Promise<void> | undefined {
+    if (!this.#sessions.anyAwaited(by)) return undefined
+    const left = this.#startedMs + GRACE_MS - this.#clock.monotonicMs()
+    if (left <= 0) return undefined
+    return new Promise((resolve) => {
+      const done = (): void => {
+        stop()
+        resolve()
+      }
+      const stop = this.#clock.timer(left, done)
+      this.#graceWaiters.push(done)
+    })
+  }
+
+  #endGrace(): void {
+    const waiters = this.#graceWaiters
+    this.#graceWaiters = []
+    for (const wake of waiters) wake()
+  }
+}
+
+function gather(into: Map<Session, Ino[]>, session: Session, ino: Ino): void {
+  const already = into.get(session)
+  if (already === undefined) into.set(session, [ino])
+  else already.push(ino)
+}
