@@ -158,6 +158,8 @@ export class Filesystem implements Vfs {
       this.#io.holdBack(file, change)
       return file.attr
     }
+    const here = this.#names.setattrHere(ino, change)
+    if (here !== undefined) return here
     await this.#files.settle(ino)
     const attr = await this.#session.change('setattr', { ino, change }, caller)
     this.#tree.learn(attr)

@@ -12,7 +12,7 @@
  * whether they were heard the first time.
  */
 
-import type { Attr } from '../base/attr.ts'
+import type { Attr, AttrChange } from '../base/attr.ts'
 import { type Errno, errnoFromNumber } from '../base/errno.ts'
 import { FsError } from '../base/fault.ts'
 import type { Ino } from '../base/ids.ts'
@@ -125,6 +125,14 @@ export class NameJournal {
     this.#held.delete(child)
     this.#added++
     this.#soon()
+  }
+
+  /** Of a directory that is held. */
+  setattr(directory: Attr, change: AttrChange): Attr {
+    const attr = this.#pending.setattr(directory, change, this.#world.clock.now())
+    this.#added++
+    this.#soon()
+    return attr
   }
 
   // ---- what is shown here

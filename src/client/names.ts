@@ -6,7 +6,7 @@
  * it has been told whatever is pending of the inodes and directories in question.
  */
 
-import type { Attr } from '../base/attr.ts'
+import type { Attr, AttrChange } from '../base/attr.ts'
 import { FsError } from '../base/fault.ts'
 import { type Ino, ino as toIno } from '../base/ids.ts'
 import { NAME_BYTES_MAX } from '../base/limits.ts'
@@ -48,22 +48,20 @@ export class Names {
 
   async lookup(parent: Ino, name: string, caller: Caller): Promise<Attr> {
     checkName(name)
-    if (name !== '..') {
-      this.#refuseRemoved(parent)
-      const known = this.#known(parent, name)
-      if (known === 0) throw new FsError('ENOENT')
-      const attr = known === undefined ? undefined : this.#files.view(known)
-      if (attr !== undefined) return attr
-      if (known !== undefined && this.#journal.involves(known)) await this.#journal.settle()
-    }
+    if (name !== '..') this.#refuseRemoved(parent)
+    const known = name === '..' ? this.#above(parent) : this.#known(parent, name)
+    if (known === 0) throw new FsError('ENOENT')
+    const shown = known === undefined ? undefined : this.#files.view(known)
+    if (shown !== undefined) return shown
+    if (known !== undefined) await this.#journal.settleIf(known)
     if (this.#journal.unborn(parent)) await this.#journal.settle()
     try {
       const attr = await this.#session.ask('lookup', { parent, name }, caller)
       this.#tree.learn(attr)
-      if (name !== '..') this.#tree.setName(parent, name, attr.ino)
+      if (name !== '..') this.#named(parent, name, attr)
       return this.#files.view(attr.ino) ?? attr
     } catch (error) {
-      if (error instanceof FsError && error.code === 'ENOENT') this.#tree.setName(parent, name, 0)
+      if (error instanceof FsError && error.code === 'ENOENT' && name !== '..') this.#tree.setName(parent, name, 0)
       throw error
     }
   }
@@ -83,7 +81,7 @@ export class Names {
     )
     for (const entry of entries) {
       this.#tree.learn(entry.attr)
-      this.#tree.setName(ino, entry.name, entry.attr.ino)
+      this.#named(ino, entry.name, entry.attr)
     }
     this.#listings.collect(
       ino,
@@ -229,6 +227,12 @@ export class Names {
     return this.#files.view(ino) ?? attr
   }
 
+  /** Attributes of a directory that is held here; undefined: the master is to be asked. */
+  setattrHere(ino: Ino, change: AttrChange): Attr | undefined {
+    const directory = change.size === undefined ? this.#heldHere(ino) : undefined
+    return directory === undefined ? undefined : this.#journal.setattr(directory, change)
+  }
+
   // ---- in directories that are held here
 
   #makeHere(
@@ -241,7 +245,7 @@ export class Names {
     if (node.type === 'symlink' && (node.target ?? '') === '') return undefined
     const attr = this.#journal.make(directory, name, node)
     if (attr === undefined) return undefined
-    this.#tree.setName(parent, name, attr.ino)
+    this.#named(parent, name, attr)
     if (attr.type === 'dir') this.#tree.madeDirectory(attr.ino)
     return attr
   }
@@ -279,6 +283,11 @@ export class Names {
     return directory?.type === 'dir' && !directory.hasXattr ? directory : undefined
   }
 
+  /** What ".." is; undefined when only the master knows. */
+  #above(ino: Ino): Ino | undefined {
+    return this.#session.fresh() ? this.#tree.parent(ino) : undefined
+  }
+
   /** What a name stands for, 0 for nothing; undefined when only the master knows. */
   #known(parent: Ino, name: string): Ino | 0 | undefined {
     const pending = this.#journal.name(parent, name)
@@ -288,10 +297,15 @@ export class Names {
 
   // ---- what is learned
 
+  #named(parent: Ino, name: string, { ino, type }: Attr): void {
+    if (type === 'dir') this.#tree.setDirectory(parent, name, ino)
+    else this.#tree.setName(parent, name, ino)
+  }
+
   /** `directory`: the parent as it is now, if the master has said so. */
   #born(parent: Ino, name: string, attr: Attr, directory?: Attr): void {
     this.#tree.learn(attr)
-    this.#tree.setName(parent, name, attr.ino)
+    this.#named(parent, name, attr)
     if (directory === undefined) this.#tree.forget(parent)
     else this.#tree.learn(directory)
   }

@@ -200,11 +200,13 @@ export type FileCommit = Infer<typeof fileCommit>
 /** Changes of names that travel together: at about 30 µs each one command of them stays below 20 ms. */
 export const NAME_CHANGES_MAX = 512
 
-/** The number that `make` gives to the new inode (one of those reserved before), or what the name that goes stood for. */
+/** What a session did in a directory that it holds. */
 export const nameChange = struct({
-  kind: oneOf('make', 'unlink', 'rmdir'),
+  kind: oneOf('make', 'unlink', 'rmdir', 'setattr'),
   parent: ino,
+  /** Empty for `setattr`: that is of the directory itself. */
   name,
+  /** The number that `make` gives to the new inode (one of those reserved before), or what the name that goes stood for. */
   ino,
   /** When it was carried out: the times of the new inode and of the directory. */
   time,
@@ -220,6 +222,8 @@ export const nameChange = struct({
       opened: bool,
     }),
   ),
+  /** Of `setattr`. */
+  change: optional(attrChange),
 })
 export type NameChange = Infer<typeof nameChange>
 

@@ -51,6 +51,19 @@ describe('names that are not told yet', () => {
     expect(pending.oldest(1)[0]!.time).toEqual(LATER)
   })
 
+  test('show attributes of a directory that were changed here, between its changes of names', () => {
+    const pending = new PendingNames()
+    pending.make(directory(1), 'f', 10 as Ino, FILE, LATER)
+    const mtime = { sec: 7, nsec: 8 }
+    const attr = pending.setattr(pending.attr(1 as Ino)!, { mtime, mode: 0o2700, killSuidGid: true }, LATER)
+    expect(attr).toMatchObject({ mode: 0o2700, mtime, ctime: LATER, size: 32, version: 6 })
+    pending.done()
+    expect(pending.attr(1 as Ino)).toEqual(attr)
+    expect(pending.parents()).toEqual([1])
+    pending.done()
+    expect(pending.involves(1 as Ino)).toBe(false)
+  })
+
   test('tell which directories the master knows of them', () => {
     const pending = new PendingNames()
     const sub = pending.make(directory(1), 'd', 10 as Ino, { ...FILE, type: 'dir' }, LATER)

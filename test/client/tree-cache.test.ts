@@ -29,6 +29,19 @@ describe('the tree cache', () => {
     expect(tree.name(dir, 'b')).toBe(undefined)
   })
 
+  it('knows what ".." is for as long as the name stands for the directory', () => {
+    const tree = new TreeCache()
+    expect(tree.parent(9 as Ino)).toBe(undefined)
+    tree.setDirectory(dir, 'sub', 9 as Ino)
+    expect(tree.parent(9 as Ino)).toBe(dir)
+    tree.forgetName(dir, 'sub')
+    expect(tree.parent(9 as Ino)).toBe(undefined)
+    tree.setDirectory(dir, 'moved', 9 as Ino)
+    expect(tree.parent(9 as Ino)).toBe(dir)
+    tree.setName(dir, 'moved', 0)
+    expect(tree.parent(9 as Ino)).toBe(undefined)
+  })
+
   it('gives up a listing as soon as a name of it changes', () => {
     const tree = new TreeCache()
     tree.learnListing(dir, [{ name: 'a', cookie: 5, ino: 9 as Ino }])

@@ -1,4 +1,5 @@
 import { afterEach, describe, expect, test } from 'vitest'
+import type { AttrChange } from '../../src/base/attr.ts'
 import type { Ino } from '../../src/base/ids.ts'
 import { ROOT_INO } from '../../src/base/ids.ts'
 import type { NameChange, Request } from '../../src/wire/protocol.ts'
@@ -35,7 +36,8 @@ async function journal(mount: TestMount) {
   return {
     make: (parent: Ino, name: string, type: 'file' | 'dir' = 'file'): NameChange => {
       const ino = next++ as Ino
-      return { kind: 'make', parent, name, ino, time, node: { ...node, type, opened: type === 'file' } }
+      const made = { ...node, type, opened: type === 'file' }
+      return { kind: 'make', parent, name, ino, time, node: made, change: undefined }
     },
     gone: (kind: 'unlink' | 'rmdir', parent: Ino, name: string, ino: Ino): NameChange => ({
       kind,
@@ -44,6 +46,16 @@ async function journal(mount: TestMount) {
       ino,
       time,
       node: undefined,
+      change: undefined,
+    }),
+    setattr: (parent: Ino, change: AttrChange): NameChange => ({
+      kind: 'setattr',
+      parent,
+      name: '',
+      ino: parent,
+      time,
+      node: undefined,
+      change,
     }),
     tell: (...changes: NameChange[]) =>
       mount.master.call(mount.peer, 'names', { stamp: mount.stamp(), changes: changes as never }),
@@ -150,6 +162,16 @@ describe('names that were changed first and told afterwards', () => {
     expect((await a.lookup('below', sub.ino)).ino).toBe(below.ino)
     await expect(a.lookup('one', dir)).rejects.toMatchObject({ code: 'ENOENT' })
     expect(master.state.inode(dir)!.attr.nlink).toBe(3)
+  })
+
+  test('may be attributes of the directory itself', async () => {
+    const { a } = await two()
+    const dir = await mkdir(a, 'd')
+    const log = await journal(a)
+    const mtime = { sec: 5, nsec: 6 }
+    const { errnos, parents } = await log.tell(log.make(dir, 'f'), log.setattr(dir, { mode: 0o700, uid: 3, mtime }))
+    expect(errnos).toEqual([0, 0])
+    expect(parents[0]).toMatchObject({ ino: dir, mode: 0o700, uid: 3, mtime, size: 32 })
   })
 
   test('do no harm when they are told again by another session', async () => {

@@ -3,7 +3,7 @@
  * shows because of them. An inode or a name is here for as long as one change of it is; then what the master says counts.
  */
 
-import { type Attr, directoryWith, later, newAttr, type Time } from '../../base/attr.ts'
+import { type Attr, type AttrChange, changedAttr, directoryWith, later, newAttr, type Time } from '../../base/attr.ts'
 import type { Ino } from '../../base/ids.ts'
 import type { NameChange } from '../../wire/protocol.ts'
 
@@ -40,7 +40,7 @@ export class PendingNames {
   make(directory: Attr, name: string, ino: Ino, node: NonNullable<NameChange['node']>, now: Time): Attr {
     const time = later(now, directory.ctime)
     const attr = newAttr(directory, { ...node, ino }, time)
-    this.#add({ kind: 'make', parent: directory.ino, name, ino, time, node }, ino)
+    this.#add({ kind: 'make', parent: directory.ino, name, ino, time, node, change: undefined }, ino)
     const made = this.#touch(ino)
     made.attr = attr
     made.unborn = true
@@ -51,9 +51,20 @@ export class PendingNames {
   /** A name goes; `child`: what it stands for. */
   remove(kind: 'unlink' | 'rmdir', directory: Attr, name: string, child: Ino, now: Time): void {
     const time = later(now, directory.ctime)
-    this.#add({ kind, parent: directory.ino, name, ino: child, time, node: undefined }, 0)
+    this.#add({ kind, parent: directory.ino, name, ino: child, time, node: undefined, change: undefined }, 0)
     this.#touch(child).attr = undefined
     this.#touch(directory.ino).attr = directoryWith(directory, -1, kind === 'rmdir' ? -1 : 0, time)
+  }
+
+  /** Attributes of a directory itself; set-id bits of a directory mean something else and stay. */
+  setattr(directory: Attr, change: AttrChange, now: Time): Attr {
+    const { ino } = directory
+    const time = later(now, directory.ctime)
+    const wish = { ...change, killSuidGid: undefined }
+    this.#queue.push({ kind: 'setattr', parent: ino, name: '', ino, time, node: undefined, change: wish })
+    const attr = { ...changedAttr(directory, wish, time), version: directory.version + 1 }
+    this.#touch(ino).attr = attr
+    return attr
   }
 
   /** What a name stands for here, 0 for nothing; undefined when nothing is pending for it. */
@@ -76,7 +87,7 @@ export class PendingNames {
 
   /** Directories with changed names that the master knows. */
   parents(): Ino[] {
-    return [...this.#names.keys()].filter((ino) => !this.unborn(ino))
+    return [...new Set(this.#queue.map(({ parent }) => parent))].filter((ino) => !this.unborn(ino))
   }
 
   /** The oldest change is no longer pending. Answers what was shown of a new inode, when nothing more of it is pending. */
@@ -84,6 +95,10 @@ export class PendingNames {
     const change = this.#queue.shift()
     if (change === undefined) return undefined
     const { parent, name, ino, kind } = change
+    if (kind === 'setattr') {
+      this.#untouch(ino)
+      return undefined
+    }
     const names = this.#names.get(parent)
     const entry = names?.get(name)
     if (names !== undefined && entry !== undefined && --entry.changes === 0) {

@@ -34,6 +34,8 @@ interface Directory {
 export class TreeCache {
   readonly #attrs = new Generations<Ino, Attr>(ATTRS_MAX)
   readonly #directories = new Generations<Ino, Directory>(DIRECTORIES_MAX)
+  /** Under which name a directory was found; true only while that name still stands for it. */
+  readonly #places = new Generations<Ino, { parent: Ino; name: string }>(DIRECTORIES_MAX)
 
   attr(ino: Ino): Attr | undefined {
     return this.#attrs.get(ino)
@@ -69,6 +71,18 @@ export class TreeCache {
     if (ino === 0 && directory.complete) directory.names.delete(name)
     else if (directory.names.size < NAMES_MAX) directory.names.set(name, ino)
     else directory.complete = false
+  }
+
+  /** A name that stands for a directory. */
+  setDirectory(parent: Ino, name: string, ino: Ino): void {
+    this.setName(parent, name, ino)
+    this.#places.set(ino, { parent, name })
+  }
+
+  /** What ".." is in a directory, if that is known. */
+  parent(ino: Ino): Ino | undefined {
+    const place = this.#places.get(ino)
+    return place !== undefined && this.name(place.parent, place.name) === ino ? place.parent : undefined
   }
 
   /** Something happened to this name elsewhere: nothing is known of it, so the directory is no longer complete. */
@@ -110,5 +124,6 @@ export class TreeCache {
   clear(): void {
     this.#attrs.clear()
     this.#directories.clear()
+    this.#places.clear()
   }
 }

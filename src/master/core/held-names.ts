@@ -12,6 +12,7 @@ import { errno } from '../../base/errno.ts'
 import { isRefusal, ok, type Result, refuse } from '../../base/fault.ts'
 import type { Ino, SessionId } from '../../base/ids.ts'
 import type { NameChange } from '../../wire/protocol.ts'
+import { setattr } from './attributes.ts'
 import type { CommandOf } from './commands.ts'
 import { attrOf, makeNamed, rmdir, unlink } from './namespace.ts'
 import { badName, type Work } from './work.ts'
@@ -38,6 +39,7 @@ function carryOut(work: Work, change: NameChange, openIn: readonly SessionId[]):
   // A directory's times never go back, whatever the clock of the session says.
   work.now = later(change.time, dir.ok.attr.ctime)
   const { parent, name, ino, node } = change
+  if (change.kind === 'setattr') return setattr(work, { kind: 'setattr', ino: parent, change: change.change ?? {} })
   const entry = work.state.lookup(parent, name)
   if (change.kind !== 'make') {
     if (entry === undefined || entry.ino !== ino) return refuse('ENOENT', 'the name stands for something else')
