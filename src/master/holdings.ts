@@ -185,8 +185,9 @@ export class Holdings {
 
   async #ask(session: Session, inos: readonly Ino[], directories: readonly Ino[], all: boolean): Promise<void> {
     const peer = session.peer
-    if (peer === undefined || peer.closed) {
-      const sinceMs = this.#clock.monotonicMs() - session.heardMs
+    const sinceMs = this.#clock.monotonicMs() - session.heardMs
+    // Hung: whoever waited for it once need not wait for the next of its directories.
+    if (peer === undefined || peer.closed || sinceMs > RECALL_MS) {
       if (directories.length > 0 && sinceMs < LEASE_OVER_MS) await this.#clock.sleep(LEASE_OVER_MS - sinceMs)
       return
     }

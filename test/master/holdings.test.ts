@@ -1,5 +1,6 @@
 import { afterEach, describe, expect, test } from 'vitest'
 import type { AttrChange } from '../../src/base/attr.ts'
+import { FsError } from '../../src/base/fault.ts'
 import type { Ino } from '../../src/base/ids.ts'
 import { ROOT_INO } from '../../src/base/ids.ts'
 import type { NameChange, Request } from '../../src/wire/protocol.ts'
@@ -125,6 +126,20 @@ describe('a directory', () => {
     expect(await Promise.race([looked, Promise.resolve('waiting')])).toBe('waiting')
     await master.clock.pass(1_000)
     expect(await looked).toBe('done')
+  })
+
+  test('whose holder hangs is waited for once, not for every directory', async () => {
+    const { a, b, master } = await two()
+    const dirs = [await mkdir(a, 'd'), await mkdir(a, 'e')]
+    const hung = new FsError('ETIMEDOUT')
+    a.peer.answers.recall = () => master.clock.sleep(10_000).then(() => Promise.reject(hung))
+    const first = b.create('f', dirs[0]).then(() => 'done')
+    await master.clock.pass(9_000)
+    expect(await Promise.race([first, Promise.resolve('waiting')])).toBe('waiting')
+    await master.clock.pass(2_000)
+    expect(await first).toBe('done')
+    await b.create('f', dirs[1])
+    expect(a.peer.asked.filter(({ name }) => name === 'recall')).toHaveLength(1)
   })
 
   test('that is being called in is given back to nobody before that is over', async () => {
