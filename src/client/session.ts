@@ -261,6 +261,7 @@ export class MasterSession {
   #dropped(peer: Peer): void {
     if (this.#peer !== peer) return
     this.#peer = undefined
+    if (this.#closed) return
     this.#events.disconnected()
     this.#world.log.warn({ master: peer.address }, 'lost the master; operations wait until it is back')
     this.#connectLoop()

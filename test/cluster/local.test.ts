@@ -164,7 +164,16 @@ describe.runIf(able)('a local cluster', () => {
 
   it('stops in order and leaves no process, mount or state behind', async () => {
     const before = await status()
+    const logs = (): Promise<Buffer[]> =>
+      Promise.all(['mount', 'chunkserver-1'].map((name) => readFile(join(dir, 'log', `${name}.log`))))
+    const logged = await logs()
     expect(await json('local', 'stop', '--dir', dir)).toEqual({ dir, stopped: true })
+    // Who ends before those it needs misses nothing: 40 and above are warnings and errors.
+    for (const [i, log] of (await logs()).entries()) {
+      const lines = log.subarray(logged[i]!.length).toString().trim().split('\n')
+      const severe = lines.filter((line) => line !== '' && (JSON.parse(line) as { level: number }).level >= 40)
+      expect(severe).toEqual([])
+    }
     expect(await living(pidsOf(before))).toEqual([])
     expect(await isMounted(mnt)).toBe(false)
     expect(await status()).toMatchObject({ running: false, phase: 'stopped', mounted: false })
