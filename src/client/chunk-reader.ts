@@ -57,13 +57,16 @@ export class ChunkReader {
     this.#places.set(places.chunk, places)
   }
 
-  /** Exactly `length` bytes. With `neighbours` whole blocks are fetched and kept, else only what is asked. */
+  /**
+   * Exactly `length` bytes. With `neighbours` whole blocks are fetched and kept, else only what is asked. Without a caller
+   * nothing interrupts it.
+   */
   async read(
     chunk: ChunkId,
     offset: number,
     length: number,
     neighbours: boolean,
-    caller: Interruptible,
+    caller: Interruptible | undefined,
   ): Promise<Buffer[]> {
     const cached = this.#fromCache(chunk, offset, length)
     if (cached !== undefined) return cached
@@ -86,7 +89,12 @@ export class ChunkReader {
         .finally(() => this.#loading.delete(key))
       this.#loading.set(key, loading)
     }
-    await loading
+    try {
+      await loading
+    } catch (error) {
+      // Whoever began the shared fetch was interrupted; that is no reason for anybody else to stop.
+      if (errnoOf(error) !== 'EINTR' || caller?.signal.aborted) throw error
+    }
     // A shared fetch may have been made for a shorter prefix of an open chunk, or the cache is smaller than the request.
     return this.#fromCache(chunk, offset, length) ?? [await this.#fetch(chunk, offset, length, length, caller)]
   }
@@ -111,7 +119,7 @@ export class ChunkReader {
     offset: number,
     length: number,
     atLeast: number,
-    caller: Interruptible,
+    caller: Interruptible | undefined,
   ): Promise<Buffer> {
     const deadline = this.#world.clock.monotonicMs() + this.#onDisconnectMs
     let lastError: unknown
@@ -133,7 +141,7 @@ export class ChunkReader {
           if (bulk.length >= atLeast) return bulk
           lastError = new FsError('EIO', `copy on disk ${place.disk} is shorter than committed`)
         } catch (error) {
-          if (caller.signal.aborted) throw new FsError('EINTR', undefined, { cause: error })
+          if (caller?.signal.aborted) throw new FsError('EINTR', undefined, { cause: error })
           if (errnoOf(error) === undefined) throw error
           lastError = error
           if (error instanceof RemoteError && error.code !== 'ENODEV') refused++
@@ -153,15 +161,15 @@ export class ChunkReader {
     }
   }
 
-  async #pause(ms: number, caller: Interruptible): Promise<void> {
+  async #pause(ms: number, caller: Interruptible | undefined): Promise<void> {
     try {
-      await this.#world.clock.sleep(ms, { signal: caller.signal })
+      await this.#world.clock.sleep(ms, caller === undefined ? {} : { signal: caller.signal })
     } catch (cause) {
       throw new FsError('EINTR', undefined, { cause })
     }
   }
 
-  async #locate(chunk: ChunkId, caller: Interruptible): Promise<ChunkPlaces | undefined> {
+  async #locate(chunk: ChunkId, caller: Interruptible | undefined): Promise<ChunkPlaces | undefined> {
     const { chunks } = await this.#session.ask('chunkPlaces', { chunks: [chunk] }, caller)
     const places = chunks[0]
     if (places !== undefined) this.learn(places)

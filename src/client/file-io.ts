@@ -387,7 +387,7 @@ export class FileIo {
     if (file.attr.size <= SMALL_BYTES || file.dirty) return this.#assemble(file, offset, end, caller)
     let ahead = this.#ahead.get(file.ino)
     if (ahead === undefined) {
-      ahead = new Readahead((from, to) => this.#assemble(file, from, Math.min(to, file.attr.size), NEVER))
+      ahead = new Readahead((from, to) => this.#assemble(file, from, Math.min(to, file.attr.size), undefined))
       this.#ahead.set(file.ino, ahead)
     }
     try {
@@ -418,7 +418,8 @@ export class FileIo {
     file.known.put({ offset: start, length: upTo - start, source: true, sourceOffset: 0 })
   }
 
-  async #assemble(file: FileState, start: number, end: number, caller: Interruptible): Promise<Buffer[]> {
+  /** Without a caller for readahead: it belongs to no single request, so no single interrupt ends it. */
+  async #assemble(file: FileState, start: number, end: number, caller: Interruptible | undefined): Promise<Buffer[]> {
     if (end <= start) return []
     if (!file.overlay.covers(start, end) && !file.known.covers(start, end)) await this.#locate(file, start, end, caller)
     const small = file.attr.size <= SMALL_BYTES
@@ -443,7 +444,7 @@ export class FileIo {
     return (await Promise.all(jobs)).flat()
   }
 
-  async #locate(file: FileState, start: number, end: number, caller: Interruptible): Promise<void> {
+  async #locate(file: FileState, start: number, end: number, caller: Interruptible | undefined): Promise<void> {
     await this.#journal.settleIf(file.ino)
     for (let at = start; at < end; ) {
       const { extents, upTo, chunks } = await this.#session.ask(
@@ -458,9 +459,6 @@ export class FileIo {
     }
   }
 }
-
-/** Readahead belongs to no single request, so no single interrupt ends it. */
-const NEVER: Interruptible = new AbortController()
 
 function zeros(length: number): Buffer[] {
   const out: Buffer[] = []

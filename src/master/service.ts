@@ -6,6 +6,7 @@
  * that wait are tried again, repair looks at the chunks that were touched, files that nobody counts any more are deleted.
  */
 
+import { setMaxListeners } from 'node:events'
 import { Worker } from '../base/worker.ts'
 import type { Clock, Log, Random } from '../base/world.ts'
 import type { Handlers } from '../wire/peer.ts'
@@ -21,7 +22,7 @@ import { Expiry } from './expiry.ts'
 import { Holdings } from './holdings.ts'
 import { type Change, Loop, type Soon } from './loop.ts'
 import { Nodes } from './nodes.ts'
-import { Orders } from './orders.ts'
+import { ORDERS_MAX, Orders } from './orders.ts'
 import type { Parts } from './parts.ts'
 import { Repair } from './repair.ts'
 import type { ReportParts } from './reports.ts'
@@ -193,6 +194,8 @@ export class Master {
 
   /** Background work until the signal; returns when all of it has stopped. */
   async work(signal: AbortSignal): Promise<void> {
+    // A resting worker listens, and so does each order under way; Node's own limit of ten is a guess at a leak.
+    setMaxListeners(this.workers.length + ORDERS_MAX, signal)
     await Promise.all(this.workers.map((worker) => worker.run(signal)))
   }
 }
