@@ -9,14 +9,10 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { expect, test } from 'vitest'
-import { unwrap } from '../../src/base/fault.ts'
 import { chunkId } from '../../src/base/ids.ts'
-import { parseDiskSpec } from '../../src/chunk/core/disk-spec.ts'
-import { Disk } from '../../src/chunk/disk.ts'
-import { RealDiskIo } from '../../src/chunk/disk-io.ts'
-import { hostClock, hostRandom } from '../../src/host/clock.ts'
+import { hostRandom } from '../../src/host/clock.ts'
 import { appendedByte } from '../support/append-child.ts'
-import { silentLog } from '../support/manual-clock.ts'
+import { attachedDisk } from '../support/real-disk.ts'
 
 const ROUNDS = 6
 
@@ -38,19 +34,7 @@ test('what was answered before a SIGKILL is there after it', async () => {
         if (++lines === target) child.kill('SIGKILL')
       }
       await ended
-      const disk = new Disk(
-        new RealDiskIo(root),
-        unwrap(parseDiskSpec(`${root} =`)),
-        '',
-        '',
-        {
-          clock: hostClock,
-          random: hostRandom,
-          log: silentLog,
-        },
-        { changed: () => {}, damaged: () => {} },
-      )
-      await disk.attach()
+      const disk = await attachedDisk(root)
       const held = await disk.verify(chunkId(1), true)
       expect(held.state).toBe('open')
       expect(held.length).toBeGreaterThanOrEqual(answered)

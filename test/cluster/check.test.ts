@@ -1,46 +1,26 @@
 /* `holdfast check` against real damage: what it finds, and that it changes nothing. */
 
-import { execFile } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { mkdtemp, open, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { open, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import { fileURLToPath } from 'node:url'
-import { promisify } from 'node:util'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import type { CheckReport } from '../../src/cli/check/compare.ts'
+import { holdfast, type StartedCluster, startLocal } from '../support/holdfast-program.ts'
 
-const run = promisify(execFile)
-const bin = join(dirname(dirname(dirname(fileURLToPath(import.meta.url)))), 'bin', 'holdfast')
 const able = process.getuid?.() === 0 || Boolean(process.env.HOLDFAST_NO_SKIP)
 
-async function holdfast(...words: string[]): Promise<{ code: number; stdout: string; stderr: string }> {
-  try {
-    return { code: 0, ...(await run(process.execPath, [bin, ...words], { timeout: 120_000, cwd: tmpdir() })) }
-  } catch (error) {
-    const failed = error as { code?: unknown; stdout: string; stderr: string }
-    if (typeof failed.code !== 'number') throw error
-    return { code: failed.code, stdout: failed.stdout, stderr: failed.stderr }
-  }
-}
-
 describe.runIf(able)('the check of a cluster', () => {
-  let base: string
+  let cluster: StartedCluster | undefined
   let dir: string
   beforeAll(async () => {
-    base = await mkdtemp(join(tmpdir(), 'holdfast-check-'))
-    dir = join(base, 'cluster')
-    const started = await holdfast('local', 'start', '--dir', dir, '--mount', join(base, 'mnt'), '--detach')
-    expect(started.stderr).toBe('')
-    const file = await open(join(base, 'mnt', 'file'), 'w')
+    cluster = await startLocal()
+    dir = cluster.dir
+    const file = await open(join(cluster.mnt, 'file'), 'w')
     await file.write(Buffer.alloc(300_000, 'holdfast'))
     await file.sync()
     await file.close()
   })
-  afterAll(async () => {
-    await holdfast('local', 'stop', '--dir', dir)
-    await rm(base, { recursive: true, force: true })
-  })
+  afterAll(() => cluster?.stop())
 
   const check = async (...flags: string[]): Promise<CheckReport & { code: number }> => {
     const { code, stdout, stderr } = await holdfast('check', '--dir', dir, '--json', ...flags)

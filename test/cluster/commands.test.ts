@@ -1,50 +1,28 @@
 /* The commands that a person gives a running cluster, each through the program itself. */
 
 import { execFile, spawn } from 'node:child_process'
-import { mkdir, mkdtemp, readFile, rm, unlink, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import { dirname, join } from 'node:path'
+import { mkdir, readFile, unlink, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { startTicks } from '../../src/cli/local/state.ts'
 import type { DiskReport, StatusReport, TrashEntry } from '../../src/wire/reports.ts'
+import { HOLDFAST, holdfast, json, type StartedCluster, startLocal } from '../support/holdfast-program.ts'
 
 const run = promisify(execFile)
-const bin = join(dirname(dirname(dirname(fileURLToPath(import.meta.url)))), 'bin', 'holdfast')
 const able = process.getuid?.() === 0 || Boolean(process.env.HOLDFAST_NO_SKIP)
 
-async function holdfast(...words: string[]): Promise<{ code: number; stdout: string; stderr: string }> {
-  try {
-    return { code: 0, ...(await run(process.execPath, [bin, ...words], { timeout: 120_000, cwd: tmpdir() })) }
-  } catch (error) {
-    const failed = error as { code?: unknown; stdout: string; stderr: string }
-    if (typeof failed.code !== 'number') throw error
-    return { code: failed.code, stdout: failed.stdout, stderr: failed.stderr }
-  }
-}
-async function json<T>(...words: string[]): Promise<T> {
-  const { code, stdout, stderr } = await holdfast(...words, '--json')
-  if (code !== 0) throw new Error(`holdfast ${words.join(' ')} exited ${code}: ${stderr}`)
-  return JSON.parse(stdout) as T
-}
-
 describe.runIf(able)('on a running cluster', () => {
+  let cluster: StartedCluster | undefined
   let base: string
   let dir: string
   let mnt: string
   beforeAll(async () => {
-    base = await mkdtemp(join(tmpdir(), 'holdfast-commands-'))
-    dir = join(base, 'cluster')
-    mnt = join(base, 'mnt')
-    const started = await holdfast('local', 'start', '--dir', dir, '--mount', mnt, '--detach')
-    expect(started.stderr).toBe('')
+    cluster = await startLocal()
+    ;({ base, dir, mnt } = cluster)
   })
-  afterAll(async () => {
-    await holdfast('local', 'stop', '--dir', dir)
-    await rm(base, { recursive: true, force: true })
-  })
+  afterAll(() => cluster?.stop())
 
   it('a deleted file is listed in the trash, restored by path, by number under another name, and purged', async () => {
     await mkdir(join(mnt, 'docs'))
@@ -106,7 +84,7 @@ describe.runIf(able)('on a running cluster', () => {
   it('watching a drain can be interrupted: it says that the master goes on, and how to end it', async () => {
     const [disk] = await json<DiskReport[]>('disk', 'list', '--dir', dir)
     // An open chunk keeps the disk from being empty at once.
-    const child = spawn(process.execPath, [bin, 'disk', 'drain', String(disk!.disk), '--force', '--dir', dir])
+    const child = spawn(process.execPath, [HOLDFAST, 'disk', 'drain', String(disk!.disk), '--force', '--dir', dir])
     let said = ''
     child.stderr.on('data', (piece: Buffer) => (said += piece.toString()))
     const ended = new Promise<number | null>((done) => child.on('exit', done))
@@ -132,7 +110,7 @@ describe.runIf(able)('on a running cluster', () => {
   })
 
   it('the changelog can be followed', async () => {
-    const child = spawn(process.execPath, [bin, 'changelog', 'tail', '-f', '-n', '0', '--json', '--dir', dir])
+    const child = spawn(process.execPath, [HOLDFAST, 'changelog', 'tail', '-f', '-n', '0', '--json', '--dir', dir])
     let said = ''
     child.stdout.on('data', (piece: Buffer) => (said += piece.toString()))
     const ended = new Promise<number | null>((done) => child.on('exit', done))

@@ -7,16 +7,15 @@ import { execFile, spawn } from 'node:child_process'
 import { accessSync, constants } from 'node:fs'
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { dirname, join } from 'node:path'
+import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { startTicks } from '../../src/cli/local/state.ts'
 import type { LocalStatus } from '../../src/cli/local/status.ts'
+import { HOLDFAST, holdfast, json } from '../support/holdfast-program.ts'
 
 const run = promisify(execFile)
-const bin = join(dirname(dirname(dirname(fileURLToPath(import.meta.url)))), 'bin', 'holdfast')
 
 function canMount(): boolean {
   try {
@@ -27,30 +26,6 @@ function canMount(): boolean {
   }
 }
 const able = canMount() || Boolean(process.env.HOLDFAST_NO_SKIP)
-
-interface Outcome {
-  readonly code: number
-  readonly stdout: string
-  readonly stderr: string
-}
-
-async function holdfast(...words: string[]): Promise<Outcome> {
-  const env = { ...process.env, HOLDFAST_DIR: '' }
-  try {
-    const { stdout, stderr } = await run(process.execPath, [bin, ...words], { env, cwd: tmpdir(), timeout: 120_000 })
-    return { code: 0, stdout, stderr }
-  } catch (error) {
-    const failed = error as { code?: number | string; stdout: string; stderr: string; message: string }
-    if (typeof failed.code !== 'number') throw error
-    return { code: failed.code, stdout: failed.stdout, stderr: failed.stderr }
-  }
-}
-
-async function json<T>(...words: string[]): Promise<T> {
-  const outcome = await holdfast(...words, '--json')
-  if (outcome.code !== 0) throw new Error(`holdfast ${words.join(' ')} exited ${outcome.code}: ${outcome.stderr}`)
-  return JSON.parse(outcome.stdout) as T
-}
 
 /** A zombie whose new parent has not fetched it yet is gone as well. */
 const alive = async (pid: number): Promise<boolean> => (await startTicks(pid)) !== undefined
@@ -181,7 +156,9 @@ describe.runIf(able)('a local cluster', () => {
   })
 
   it('starts in the foreground with what it remembers, finds every file, and stops at Ctrl-C', async () => {
-    const child = spawn(process.execPath, [bin, 'local', 'start', '--dir', dir], { stdio: ['ignore', 'pipe', 'pipe'] })
+    const child = spawn(process.execPath, [HOLDFAST, 'local', 'start', '--dir', dir], {
+      stdio: ['ignore', 'pipe', 'pipe'],
+    })
     let said = ''
     child.stdout.on('data', (piece: Buffer) => (said += piece.toString()))
     const ended = new Promise<number | null>((done) => child.on('exit', done))

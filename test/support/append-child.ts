@@ -1,29 +1,13 @@
 /* Appends to chunk 1 of the disk in its first argument until it is killed; prints the length after each answer. */
 
-import { unwrap } from '../../src/base/fault.ts'
 import { chunkId } from '../../src/base/ids.ts'
-import { parseDiskSpec } from '../../src/chunk/core/disk-spec.ts'
-import { Disk } from '../../src/chunk/disk.ts'
-import { RealDiskIo } from '../../src/chunk/disk-io.ts'
-import { hostClock, hostRandom } from '../../src/host/clock.ts'
-import { silentLog } from './manual-clock.ts'
+import { hostRandom } from '../../src/host/clock.ts'
+import { attachedDisk } from './real-disk.ts'
 
 export const appendedByte = (at: number): number => (at * 31 + (at >> 8) + (at >> 16)) & 0xff
 
 async function main(root: string): Promise<void> {
-  const disk = new Disk(
-    new RealDiskIo(root),
-    unwrap(parseDiskSpec(`${root} =`)),
-    '',
-    '',
-    {
-      clock: hostClock,
-      random: hostRandom,
-      log: silentLog,
-    },
-    { changed: () => {}, damaged: () => {} },
-  )
-  await disk.attach()
+  const disk = await attachedDisk(root)
   const chunk = chunkId(1)
   await disk.append(chunk, 0, [Buffer.alloc(0)], true)
   let { length } = await disk.verify(chunk, false)
