@@ -136,4 +136,5 @@ export function directoryWith(attr: Attr, entries: number, subdirectories: numbe
   }
 }
 
+/** Clocks differ: what changed later must not look older because another machine's clock said when. */
 export const later = (a: Time, b: Time): Time => (timeCompare(a, b) < 0 ? b : a)

@@ -9,7 +9,7 @@
  * COMMIT_BYTES; whatever is dirty for DIRTY_MS is committed without being asked.
  */
 
-import { type Attr, type AttrChange, changedAttr, withoutSetId } from '../base/attr.ts'
+import { type Attr, type AttrChange, changedAttr, later, withoutSetId } from '../base/attr.ts'
 import { errnoOf, FsError } from '../base/fault.ts'
 import type { Ino } from '../base/ids.ts'
 import { FILE_BYTES_MAX } from '../base/limits.ts'
@@ -99,7 +99,8 @@ export class FileIo {
     const now = this.#world.clock.now()
     const attr = file.attr
     const mode = killSuidGid ? withoutSetId(attr.mode) : attr.mode
-    file.attr = { ...attr, mode, size: Math.max(attr.size, offset + data.length), mtime: now, ctime: now }
+    const size = Math.max(attr.size, offset + data.length)
+    file.attr = { ...attr, mode, size, mtime: now, ctime: later(attr.ctime, now) }
     // A time set before this write is overtaken by it.
     if (file.change?.mtime !== undefined) file.change = { ...file.change, mtime: undefined }
     if (killSuidGid) file.change = { ...file.change, killSuidGid: true }
@@ -112,7 +113,7 @@ export class FileIo {
   /** Holds an attribute change back until the file's next commit. Only for files that are dirty or young. */
   holdBack(file: FileState, change: AttrChange): void {
     const now = this.#world.clock.now()
-    file.attr = changedAttr(file.attr, change, now)
+    file.attr = changedAttr(file.attr, change, later(file.attr.ctime, now))
     const resolved: AttrChange = {
       ...change,
       ...(change.atime === 'now' ? { atime: now } : {}),
@@ -239,6 +240,7 @@ export class FileIo {
           ready.length === 0 ? undefined : Math.max(...ready.map(({ offset, segment }) => offset + segment.length)),
         mtime: ready.length === 0 ? undefined : file.attr.mtime,
         change,
+        ctime: file.attr.ctime,
       }
       try {
         return await this.#committer.commit(request, sync)

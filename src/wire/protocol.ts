@@ -194,6 +194,8 @@ export const fileCommit = struct({
   mtime: optional(time),
   /** Attribute changes held back since the last commit, applied after the data. */
   change: optional(attrChange),
+  /** When the client says that the last of it happened: it has shown this time, and it must not move by itself later. */
+  ctime: optional(time),
 })
 export type FileCommit = Infer<typeof fileCommit>
 

@@ -38,6 +38,22 @@ export function attributeTests(started: () => Started): void {
       expect(await p.attr(file)).toMatchObject({ uid: 0xffff_fffe, gid: 4, mode: 0o4711 })
     })
 
+    test('a time that was shown does not move by itself when the bytes become durable', async () => {
+      const p = await fresh('shown times')
+      const file = await p.create('f')
+      await p.write(file, 0, 'some bytes')
+      const open = await p.attr(file)
+      await p.vfs.fsync(file, p.caller)
+      expect(await p.attr(file)).toMatchObject({ ctime: open.ctime, mtime: open.mtime })
+      await p.write(file, 0, 'others')
+      await p.close(file)
+      const { ctime } = await p.set(file, { mtime: { sec: 5, nsec: 6 } })
+      await p.open(file)
+      await p.vfs.fsync(file, p.caller)
+      await p.close(file)
+      expect(await p.attr(file)).toMatchObject({ ctime, mtime: { sec: 5, nsec: 6 } })
+    })
+
     test('times are kept to the nanosecond, also before 1970 and far away', async () => {
       const p = await fresh('times')
       const file = await p.put('f')

@@ -393,6 +393,7 @@ export async function writeFile(
         minSize: undefined,
         mtime: undefined,
         change: undefined,
+        ctime: undefined,
       },
     ],
     sync: false,

@@ -4,7 +4,7 @@
  * and the reverse index change together with them, here and nowhere else.
  */
 
-import { withoutSetId } from '../../base/attr.ts'
+import { later, withoutSetId } from '../../base/attr.ts'
 import { errno } from '../../base/errno.ts'
 import { ok, type Result, refuse } from '../../base/fault.ts'
 import type { Ino } from '../../base/ids.ts'
@@ -158,7 +158,9 @@ function commitFile(work: Work, file: FileCommit): Result<InodeRecord> {
   const ctime = data || file.mtime !== undefined ? work.now : record.attr.ctime
   const next = work.put(data ? withoutCapabilities(work, record) : record, { size, used, mtime, ctime })
   work.touchInode(file.ino, data)
-  return file.change === undefined ? ok(next) : changeAttributes(work, next, file.change)
+  const done = file.change === undefined ? ok(next) : changeAttributes(work, next, file.change)
+  if ('errno' in done || file.ctime === undefined) return done
+  return ok(work.put(done.ok, { ctime: later(record.attr.ctime, file.ctime) }))
 }
 
 export function commit(work: Work, command: CommandOf<'commit'>): Result<unknown> {
