@@ -8,7 +8,7 @@
  * commit; all others ask the master.
  */
 
-import type { Attr, AttrChange } from '../base/attr.ts'
+import { type Attr, type AttrChange, changedAttr } from '../base/attr.ts'
 import { FsError } from '../base/fault.ts'
 import type { Ino } from '../base/ids.ts'
 import { FILE_BYTES_MAX } from '../base/limits.ts'
@@ -153,6 +153,8 @@ export class Filesystem implements Vfs {
 
   async setattr(ino: Ino, change: AttrChange, caller: Caller): Promise<Attr> {
     if (change.size !== undefined && change.size > FILE_BYTES_MAX) throw new FsError('EFBIG')
+    const gone = this.#names.removed(ino)
+    if (gone !== undefined) return this.#names.changeRemoved(changedAttr(gone, change, this.#world.clock.now()))
     const file = this.#files.find(ino)
     if (file !== undefined && change.size === undefined && (file.dirty || file.young)) {
       this.#io.holdBack(file, change)

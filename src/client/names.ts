@@ -45,6 +45,11 @@ export class Names {
   removed(ino: Ino): Attr | undefined {
     return this.#removed.get(ino)
   }
+  /** Nobody else can reach it, and it goes with the last who stands in it: what changes of it, changes here. */
+  changeRemoved(attr: Attr): Attr {
+    this.#removed.set(attr.ino, attr)
+    return attr
+  }
 
   async lookup(parent: Ino, name: string, caller: Caller): Promise<Attr> {
     checkName(name)
@@ -211,10 +216,10 @@ export class Names {
       else this.#tree.setName(parent, name, 0)
       this.#tree.setName(newParent, newName, ino)
     }
-    if (replaced !== undefined) {
+    if (replaced !== undefined && (flags.exchange || replaced === ino)) {
       this.#tree.forget(replaced)
       this.#tree.forgetDirectory(replaced)
-    }
+    } else if (replaced !== undefined) this.#directoryGone(replaced, this.#files.view(replaced))
   }
 
   async link(ino: Ino, newParent: Ino, newName: string, caller: Caller): Promise<Attr> {
