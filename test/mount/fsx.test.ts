@@ -1,0 +1,36 @@
+/*
+ * One file under random reads, writes, mapped writes, holes and copies: it must at every moment hold what a buffer in memory
+ * holds that went through the same, and another mount that never saw the writer must read the same in the end.
+ */
+
+import { execFile } from 'node:child_process'
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { same } from '../conformance/vfs-probe.ts'
+import { operationsOf, seedOf } from '../model/compare.ts'
+import { LocalCluster } from '../support/local-cluster.ts'
+import { canMount } from '../support/mount-child.ts'
+
+const run = promisify(execFile)
+const PROGRAM = fileURLToPath(new URL('./fsx.py', import.meta.url))
+const LONG = 900_000
+
+describe.skipIf(!canMount())('one file under random work', () => {
+  let cluster: LocalCluster
+  beforeAll(async () => {
+    cluster = await LocalCluster.start({ mounts: 2 })
+  })
+  afterAll(() => cluster?.stop())
+  const seed = seedOf()
+
+  for (const [i, what] of ['first', 'second'].entries())
+    test(`holds what was put into it, in a ${what} run (seed ${seed + i})`, { timeout: LONG }, async () => {
+      const words = [PROGRAM, join(cluster.path(0), `file-${i}`), String(seed + i), String(operationsOf(2000))]
+      const { stdout: held } = await run('python3', words, { encoding: 'buffer', maxBuffer: 1 << 26, timeout: LONG })
+      same(await readFile(join(cluster.path(1), `file-${i}`)), held)
+      expect((await cluster.check()).findings).toEqual([])
+    })
+})
