@@ -1,6 +1,6 @@
 """Random reads, writes, truncations, mapped writes, holes and copies on one file, each checked against what the file must hold
-(after the fsx of Apple and the Linux Test Project). Arguments: the file, the seed, how many operations. What does not fit ends the
-program with the seed, the operation's number, the bytes that differ and the operations before it; the same seed does the same again."""
+(after the fsx of Apple and the Linux Test Project). Arguments: the seed, how many operations, the file; the file again when there is
+another way to it, which is then taken by turns, with the file closed in between. What does not fit ends the program with the seed, the operation's number, the bytes that differ and the operations before it; the same seed does the same again."""
 import ctypes, mmap, os, random, sys
 
 libc = ctypes.CDLL(None, use_errno=True)
@@ -12,7 +12,8 @@ LENGTH_MAX = 200_000
 WHOLE_EVERY = 200
 LOG = 40
 
-path, seed, count = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+seed, count, paths = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3:]
+path = paths[0]
 dice = random.Random(seed)
 shadow = bytearray()
 log = []
@@ -52,7 +53,9 @@ class File:
     def __init__(self):
         self.fd = os.open(path, os.O_RDWR | os.O_CREAT)
     def again(self):
+        global path
         os.close(self.fd)
+        path = dice.choice(paths)
         self.fd = os.open(path, os.O_RDWR)
 
 f = File()
@@ -171,9 +174,9 @@ def sync():
     return ()
 def close():
     f.again()
-    return ()
+    return path,
 
-KINDS = [(write, 12), (append, 3), (read, 10), (read_anew, 4), (truncate, 4), (map_read, 4), (map_write, 6), (punch, 4), (zero, 3), (reserve, 1), (copy, 5), (holes, 1), (sync, 1), (close, 2)]
+KINDS = [(write, 12), (append, 3), (read, 10), (read_anew, 4), (truncate, 4), (map_read, 4), (map_write, 6), (punch, 4), (zero, 3), (reserve, 1), (copy, 5), (holes, 1), (sync, 1), (close, 2 if len(paths) == 1 else 12)]
 todo = dice.choices([kind for kind, _ in KINDS], [weight for _, weight in KINDS], k=count)
 for number, kind in enumerate(todo):
     log.append(f'{number} {kind.__name__}')

@@ -26,11 +26,19 @@ describe.skipIf(!canMount())('one file under random work', () => {
   afterAll(() => cluster?.stop())
   const seed = seedOf()
 
-  for (const [i, what] of ['first', 'second'].entries())
-    test(`holds what was put into it, in a ${what} run (seed ${seed + i})`, { timeout: LONG }, async () => {
-      const words = [PROGRAM, join(cluster.path(0), `file-${i}`), String(seed + i), String(operationsOf(2000))]
-      const { stdout: held } = await run('python3', words, { encoding: 'buffer', maxBuffer: 1 << 26, timeout: LONG })
-      same(await readFile(join(cluster.path(1), `file-${i}`)), held)
-      expect((await cluster.check()).findings).toEqual([])
-    })
+  const work = async (which: number, ...paths: string[]): Promise<Buffer> => {
+    const words = [PROGRAM, String(seed + which), String(operationsOf(2500)), ...paths]
+    return (await run('python3', words, { encoding: 'buffer', maxBuffer: 1 << 26, timeout: LONG })).stdout
+  }
+
+  test(`holds what was put into it through one mount (seed ${seed})`, { timeout: LONG }, async () => {
+    const held = await work(0, join(cluster.path(0), 'one'))
+    same(await readFile(join(cluster.path(1), 'one')), held)
+    expect((await cluster.check()).findings).toEqual([])
+  })
+
+  test(`holds what was put into it through two mounts by turns (seed ${seed + 1})`, { timeout: LONG }, async () => {
+    await work(1, join(cluster.path(0), 'two'), join(cluster.path(1), 'two'))
+    expect((await cluster.check()).findings).toEqual([])
+  })
 })
