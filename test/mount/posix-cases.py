@@ -6,7 +6,7 @@ any other one those whose title contains it.
 All cases are set up first, then all are carried out, so that one pause in between tells old times from new ones on every
 filesystem. Paths are relative to the directory of the case, so the way to it may be closed to the users that act here. The
 caller changes by effective ids, as a file server does, and needs to be root."""
-import ctypes, errno, itertools, json, os, stat, sys, time
+import ctypes, errno, itertools, json, os, stat, struct, sys, time
 
 libc = ctypes.CDLL(None, use_errno=True)
 AT_FDCWD, AT_SYMLINK_NOFOLLOW, AT_SYMLINK_FOLLOW = -100, 0x100, 0x400
@@ -107,6 +107,22 @@ def do_lseek(slot, offset, whence):
     return os.lseek(slots[slot], offset, whence)
 def do_copy(a, b, length, offset, to):
     return os.copy_file_range(slots[a], slots[b], length, offset, to)
+ACL_TAGS = {'u': 1, 'user': 2, 'g': 4, 'group': 8, 'mask': 16, 'o': 32}
+def acl_bytes(text):
+    """u:7 user:3333:6 g:5 mask:4 o:0, in this order, as Linux stores it; a number instead of a tag goes in as it is."""
+    out = struct.pack('<I', 2)
+    for entry in text.split():
+        tag, *who, bits = entry.split(':')
+        out += struct.pack('<HHI', ACL_TAGS.get(tag) or int(tag), int(bits), int(who[0]) if who else 0xffffffff)
+    return out
+def do_setacl(path, text, kind='access'):
+    os.setxattr(path, f'system.posix_acl_{kind}', acl_bytes(text))
+def do_getacl(path, kind='access'):
+    raw = os.getxattr(path, f'system.posix_acl_{kind}')
+    names = {number: tag for tag, number in ACL_TAGS.items()}
+    return [f'{names[tag]}:{who}:{bits}' for tag, bits, who in struct.iter_unpack('<HHI', raw[4:])]
+def do_delacl(path, kind='access'):
+    os.removexattr(path, f'system.posix_acl_{kind}')
 def do_umask(mask):
     os.umask(mask)
 
@@ -116,6 +132,7 @@ CALLS = {
     'mkdir': os.mkdir, 'rmdir': os.rmdir, 'unlink': os.unlink, 'rename': os.rename, 'renameat2': do_renameat2, 'linkat': do_linkat,
     'linkfd': do_linkfd, 'symlink': os.symlink, 'readlink': os.readlink, 'chmod': os.chmod, 'chown': os.chown, 'lchown': os.lchown,
     'mkfifo': os.mkfifo, 'mknod': do_mknod, 'listdir': lambda path: sorted(os.listdir(path)), 'listfd': do_listfd, 'access': do_access,
+    'setacl': do_setacl, 'getacl': do_getacl, 'delacl': do_delacl, 'listxattr': lambda path: sorted(os.listxattr(path)),
     'chdir': do_chdir, 'fallocate': do_fallocate, 'lseek': do_lseek, 'copy': do_copy, 'umask': do_umask,
     'setxattr': lambda path, name, value, flags=0: os.setxattr(path, name, value.encode(), flags),
     'getxattr': lambda path, name: os.getxattr(path, name).decode(), 'removexattr': os.removexattr,
@@ -305,6 +322,28 @@ for who, mask, mode in itertools.product(['root', 'owner', 'other'], [0, 0o022, 
     for dir_mode in (0o777, 0o2777):
         new = [(who, 'umask', mask), (who, 'mkdir', 'd/d', mode), (who, 'open', 'd/o', W | CREAT, mode), (who, 'mkfifo', 'd/p', mode), (who, 'mknod', 'd/m', stat.S_IFREG, mode), (who, 'umask', 0o022)]
         case(f'made by {who} with umask {mask:o} and mode {mode:o} in a directory {dir_mode:o}', owned(dir_mode, 0o644), new)
+
+# Access control lists: who gets in by which entry, what chmod and umask do to them, what is handed down, what is refused.
+ACLS = [
+    'u:6 g:4 o:0', 'u:6 user:3333:6 g:0 mask:6 o:0', 'u:6 user:3333:6 g:0 mask:4 o:7', 'u:6 user:3333:0 g:7 mask:7 o:7', 'u:0 user:1111:7 g:7 mask:7 o:7',
+    'u:6 g:0 group:4444:6 mask:6 o:0', 'u:6 g:4 group:4444:2 mask:7 o:0', 'u:6 g:0 group:6666:7 mask:7 o:4', 'u:7 user:0:0 g:7 group:0:0 mask:7 o:7', 'u:6 user:5555:7 g:6 mask:0 o:6',
+]
+ACL_USES = {
+    'open r': ('open', 'd/f', R), 'open w': ('open', 'd/f', W), 'open rw': ('open', 'd/f', RW), 'access x': ('access', 'd/f', 1), 'chmod 640': ('chmod', 'd/f', 0o640), 'chmod 707': ('chmod', 'd/f', 0o707),
+    'chmod 2777': ('chmod', 'd/f', 0o2777), 'setacl': ('setacl', 'd/f', 'u:7 user:9999:7 g:0 mask:7 o:0'), 'setacl without a mask': ('setacl', 'd/f', 'u:4 g:2 o:1'), 'delacl': ('delacl', 'd/f'), 'getacl': ('getacl', 'd/f'),
+    'utimens now': ('utimens', 'd/f', NOW, NOW), 'chown': ('chown', 'd/f', -1, 4444), 'setxattr': ('setxattr', 'd/f', 'user.a', 'v'),
+}
+for acl, who, (name, step) in itertools.product(ACLS, WHO, ACL_USES.items()):
+    case(f'acl {acl}: {name} by {who}', [*owned_file(0o640), ('setacl', 'd/f', acl)], [(who, *step), ('getacl', 'd/f'), ('listxattr', 'd/f')])
+for acl, mask, mode in itertools.product(ACLS, (0, 0o022, 0o077, 0o777), (0o666, 0o2640, 0o7777)):
+    steps = [('umask', mask), ('open', 'd/o', CREAT | W, mode), ('mkdir', 'd/d', mode), ('mkfifo', 'd/p', mode), ('symlink', 'x', 'd/s'), ('mknod', 'd/m', stat.S_IFREG, mode), ('umask', 0o022)]
+    looks = [(call_name, path, *kind) for path in ('d/o', 'd/d', 'd/p', 'd/m') for call_name, *kind in (('getacl',), ('getacl', 'default'))]
+    case(f'acl {acl} handed down with umask {mask:o} and mode {mode:o}', [D, ('setacl', 'd', acl, 'default')], [*steps, *looks])
+for acl in ['', 'u:7', 'u:7 g:7', 'g:7 u:7 o:7', 'u:7 g:7 o:8', 'u:7 user:5:7 g:7 o:7', 'u:7 u:7 g:7 o:7', 'u:7 g:7 mask:7 mask:7 o:7', 'u:7 user:5:7 user:5:7 g:7 mask:7 o:7', 'u:7 user:9:7 user:5:7 g:7 mask:7 o:7', '3:7 g:7 o:7', 'u:7 g:7 mask:7 o:7']:
+    for what in ('a file', 'an empty directory', 'a symlink to a file', 'a dangling symlink', 'a fifo', 'nothing'):
+        path, setup = PATHS[what]
+        for kind in ('access', 'default'):
+            case(f'setacl {kind} {acl}: {what}', setup, [('setacl', path, acl, kind), ('getacl', path, kind), ('listxattr', path), ('delacl', path, kind), ('delacl', path, kind)])
 
 # What happens to things in use.
 for how in ('unlink', 'replace'):

@@ -365,7 +365,10 @@ export class MemoryVfs implements Vfs {
   async removexattr(target: Ino, name: string, _caller: Caller): Promise<void> {
     const node = this.#node(target)
     this.#mayHoldUserXattr(node, name)
-    if (!node.xattrs.delete(name)) throw new FsError('ENODATA')
+    if (!node.xattrs.delete(name)) {
+      if (name.startsWith('system.posix_acl_')) return
+      throw new FsError('ENODATA')
+    }
     this.#change(node, { hasXattr: node.xattrs.size > 0 }, false)
   }
 

@@ -108,7 +108,9 @@ export function removexattr(work: Work, command: CommandOf<'removexattr'>): Resu
   if ('errno' in found) return found
   const refusal = xattrRefusal(command.name, found.ok.attr.type)
   if (refusal !== undefined) return refusal
-  if (!has(work, found.ok, command.name)) return refuse('ENODATA')
+  // As on a local disk: every file has an ACL, its mode, so there is always one that can be taken away.
+  const isAcl = command.name === ACL_ACCESS || command.name === ACL_DEFAULT
+  if (!has(work, found.ok, command.name)) return isAcl ? ok(found.ok.attr) : refuse('ENODATA')
   return done(work, putXattr(work, found.ok, command.name, undefined))
 }
 
