@@ -126,7 +126,8 @@ describe.runIf(able)('on a running cluster', () => {
       .split('\n')
       .map((line) => JSON.parse(line) as { kind: string })
     expect(rows.every((row) => row.kind !== '')).toBe(true)
-    expect(rows.some((row) => row.kind === 'make')).toBe(true)
+    // What a mount made in a directory that it holds is told in one command for many names.
+    expect(rows.some((row) => row.kind === 'make' || row.kind === 'names')).toBe(true)
   })
 
   it('the small benchmark runs and cleans up', async () => {
