@@ -8,7 +8,8 @@
  */
 
 import { assert } from '../base/fault.ts'
-import type { ChangelogEntry, State } from './core/state.ts'
+import type { ChangelogEntry } from './core/command-codec.ts'
+import type { State } from './core/state.ts'
 
 export interface Changelog {
   /** Answers the index of the last command of the batch. */

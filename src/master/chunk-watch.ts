@@ -189,8 +189,8 @@ export class ChunkWatch implements Work {
       const source = round.sources[round.at]!
       const page =
         source === 'attention'
-          ? this.#state.attentionPage(round.cursor, left)
-          : this.#state.chunksOfDisk(source, round.cursor, left)
+          ? this.#state.chunkIndex.attention(round.cursor, left)
+          : this.#state.chunkIndex.ofDisk(source, round.cursor, left)
       for (const chunk of page) {
         const health = this.#look(chunk, disks, rules)
         if (source !== 'attention' && health !== undefined) this.#count(chunk, source, health, round)

@@ -190,13 +190,13 @@ export class Garbage implements Work {
       await this.#loop.command(() => ({ ok: { kind: 'copiesTold', limit: TELL_AT_ONCE } }))
       busy = true
     }
-    const expiring = this.#state.trashPage(undefined, 1)[0]
+    const expiring = this.#state.trash.page(undefined, 1)[0]
     if (expiring !== undefined && expiring.expirySec <= now.sec) {
       const before = this.#state.counters().trashed
       await this.#loop.command(() => ({ ok: { kind: 'trashExpired', limit: EXPIRE_AT_ONCE } }))
       busy ||= this.#state.counters().trashed < before
     }
-    const dead = this.#state.deadBefore(now.sec - this.#deadGraceSec, FORGET_AT_ONCE)
+    const dead = this.#state.chunkIndex.deadBefore(now.sec - this.#deadGraceSec, FORGET_AT_ONCE)
     if (dead.length > 0) {
       await this.#loop.command(() => ({ ok: { kind: 'chunksForgotten', chunks: dead } }))
       this.#forgotten += dead.length

@@ -99,14 +99,14 @@ export class Compaction implements Work {
 
   async #endAbandoned(): Promise<void> {
     if (this.#abandonedEnded) return
-    for (const chunk of this.#state.openChunksOf(MASTER)) await this.#end(chunk)
+    for (const chunk of this.#state.chunkIndex.openOf(MASTER)) await this.#end(chunk)
     this.#abandonedEnded = true
   }
 
   /** Some half-dead chunks together, or undefined when there is nothing worth it. */
   #sparse(): Rewrite | undefined {
     if (this.#clock.monotonicMs() < this.#notBeforeMs) return undefined
-    const page = this.#state.sparsePage(this.#cursor, CHUNKS_MAX)
+    const page = this.#state.chunkIndex.sparse(this.#cursor, CHUNKS_MAX)
     this.#cursor = page.length < CHUNKS_MAX ? 0 : page.at(-1)!
     if (this.#cursor === 0) this.#notBeforeMs = this.#clock.monotonicMs() + IDLE_MS
     const owned: Owned[] = []
@@ -116,7 +116,7 @@ export class Compaction implements Work {
       const record = this.#state.chunk(chunk)
       if (record === undefined || record.live * 100 >= record.length * this.#belowPercent) continue
       if (live + record.live > CHUNK_BYTES_MAX || owned.length >= MOVES_MAX || !this.#readable(chunk)) continue
-      owned.push(...this.#state.extentsInChunk(chunk, undefined, MOVES_MAX))
+      owned.push(...this.#state.extents.inChunk(chunk, undefined, MOVES_MAX))
       live += record.live
       win += record.length - record.live
     }
@@ -128,7 +128,7 @@ export class Compaction implements Work {
     this.#file ??= this.#nextFile()
     if (this.#file === undefined) return undefined
     const { ino, offset } = this.#file
-    const { extents, complete } = this.#state.extentsFrom(ino, offset, MOVES_MAX)
+    const { extents, complete } = this.#state.extents.from(ino, offset, MOVES_MAX)
     const last = extents.at(-1)
     this.#file = complete || last === undefined ? undefined : { ino, offset: last.offset + last.length }
     if (extents.length <= EXTENTS_MANY / 2 || averageOf(extents) >= EXTENT_SMALL) return undefined
@@ -143,7 +143,7 @@ export class Compaction implements Work {
       this.#changed.delete(ino)
       const used = this.#state.inode(ino)?.attr.used ?? 0
       if (used < EXTENT_SMALL) continue
-      const { extents, complete } = this.#state.extentsFrom(ino, 0, EXTENTS_MANY)
+      const { extents, complete } = this.#state.extents.from(ino, 0, EXTENTS_MANY)
       if (!complete && averageOf(extents) < EXTENT_SMALL) return { ino, offset: 0 }
     }
     return undefined

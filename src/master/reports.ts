@@ -139,7 +139,7 @@ function sessionReports({ state, sessions, clock }: ReportParts): SessionReport[
     version: info.version,
     connected,
     openFiles: opens?.size ?? 0,
-    openChunks: state.openChunksOf(info.session).length,
+    openChunks: state.chunkIndex.openOf(info.session).length,
     locks: state.lockedBy(info.session).length,
     idleSeconds: Math.max(0, Math.round((nowMs - heardMs) / 1000)),
   }))
@@ -163,7 +163,7 @@ export function fileReport({ state, nodes }: Parts, path: string): FileReport {
   const ino = resolvePath(state, path)
   const record = state.inode(ino)
   if (record === undefined) throw new FsError('ENOENT', path)
-  const { extents } = state.extentsFrom(ino, 0, REPORT_EXTENTS_MAX)
+  const { extents } = state.extents.from(ino, 0, REPORT_EXTENTS_MAX)
   const settings = state.settings()
   const chunks = [...new Set(extents.map((extent) => extent.chunk))].flatMap((chunk) => {
     const found = state.chunk(chunk)
@@ -197,7 +197,7 @@ export function trashReport(state: State, cursor: string, limit: number, match: 
   const entries: TrashEntry[] = []
   let after = cursorOf(cursor)
   for (let looked = 0; looked < TRASH_LOOKED_AT_MAX; ) {
-    const page = state.trashPage(after, 1_000)
+    const page = state.trash.page(after, 1_000)
     for (const { ino, expirySec, record } of page) {
       after = { expirySec, ino }
       if (match !== '' && !record.path.includes(match)) continue

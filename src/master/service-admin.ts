@@ -111,7 +111,7 @@ export function adminHandlers(parts: ReportParts, orders: Orders, spare: Spare):
       allow(stamp, context)
       await holdings.settleAll()
       return change<'trashRestore'>(parts, stamp, () => {
-        const wanted = path ?? state.trash(ino)?.path ?? ''
+        const wanted = path ?? state.trash.of(state.inode(ino))?.path ?? ''
         const first = state.nextIds().ino
         const newInos = Array.from({ length: restoreNeeds(wanted) }, (_, i) => (first + i) as typeof first)
         return { kind: 'trashRestore', ino, path, newInos }
@@ -164,7 +164,7 @@ function drainProblem({ state, nodes }: ReportParts, disk: DiskId): string | und
 /** EBUSY when the disk holds the only good copy that can be read of anything. In slices: the disk may hold a million chunks. */
 async function refuseIfOnly({ state, clock }: ReportParts, spare: Spare, disk: DiskId): Promise<void> {
   for (let after: ChunkId | 0 = 0; ; ) {
-    const page: ChunkId[] = state.chunksOfDisk(disk, after, SLICE)
+    const page: ChunkId[] = state.chunkIndex.ofDisk(disk, after, SLICE)
     for (const chunk of page) {
       const record = state.chunk(chunk)
       if (record === undefined || (record.state === 'sealed' && record.live === 0)) continue

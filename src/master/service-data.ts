@@ -31,7 +31,7 @@ export function dataHandlers(parts: Parts): Handlers<DataCalls> {
       const attr = attrOf(state, ino)
       asking.told(ino)
       const end = offset + length
-      const { extents, complete } = state.extentsFrom(ino, offset, LOCATE_EXTENTS, end)
+      const { extents, complete } = state.extents.from(ino, offset, LOCATE_EXTENTS, end)
       const last = extents.at(-1)
       const upTo = complete || last === undefined ? end : last.offset + last.length
       return { reply: { attr, extents, upTo, chunks: chunksOf(parts, extents) } }

@@ -214,7 +214,7 @@ export function namespaceHandlers(parts: Parts): Handlers<NamespaceCalls> {
         asking.opens?.add(ino)
         asking.told(ino)
         if (attr.used === 0) return { reply: { attr, extents: [], complete: true, chunks: [] } }
-        const { extents, complete } = state.extentsFrom(ino, 0, OPEN_EXTENTS)
+        const { extents, complete } = state.extents.from(ino, 0, OPEN_EXTENTS)
         return { reply: { attr, extents, complete, chunks: chunksOf(parts, extents) } }
       }
       return settled(session, { inos: [ino] }, open)

@@ -558,7 +558,7 @@ describe('what is not needed any more', () => {
     const change = { size: 2 ** 20 }
     await master.call(mount.peer, 'setattr', { stamp: mount.stamp(), ino: file.ino, change })
     await master.clock.pass(3 * MINUTE)
-    const { extents } = master.state.extentsFrom(file.ino, 0, 10)
+    const { extents } = master.state.extents.from(file.ino, 0, 10)
     expect(extents).toHaveLength(1)
     expect(extents[0]!.chunk).not.toBe(file.chunk)
     expect(master.state.chunk(extents[0]!.chunk)).toMatchObject({ state: 'sealed', length: 2 ** 20, live: 2 ** 20 })
@@ -575,7 +575,7 @@ describe('what is not needed any more', () => {
     await master.clock.pass(1_000)
     await master.call(mount.peer, 'setattr', { stamp: mount.stamp(), ino: file.ino, change: { size: 2 ** 20 } })
     await master.clock.pass(3 * MINUTE)
-    expect(master.state.extentsFrom(file.ino, 0, 10).extents[0]!.chunk).toBe(file.chunk)
+    expect(master.state.extents.from(file.ino, 0, 10).extents[0]!.chunk).toBe(file.chunk)
     const { safe, open } = master.state.counters()
     expect({ safe, open }).toEqual({ safe: 1, open: 0 })
   })

@@ -94,7 +94,7 @@ const visitors: { readonly [T in TableName]?: (c: Checker, at: string, value: Ui
     const ino = numAt(at, afterNum(at, 1)) as Ino
     const offset = numAt(at, afterNum(at, afterNum(at, 1)))
     c.expect(
-      c.state.extentAt(ino, offset)?.chunk === chunk,
+      c.state.extents.at(ino, offset)?.chunk === chunk,
       `chunk ${chunk} is said to hold inode ${ino} at ${offset}, but does not`,
     )
   },
@@ -246,7 +246,11 @@ function checkDirectory(c: Checker, ino: Ino, record: InodeRecord): void {
 function checkExtents(c: Checker, ino: Ino, record: InodeRecord): void {
   const { state } = c
   const who = `inode ${ino}`
-  const { extents, complete } = state.extentsFrom(ino, 0, c.totals === undefined ? NESTED_MAX : Number.MAX_SAFE_INTEGER)
+  const { extents, complete } = state.extents.from(
+    ino,
+    0,
+    c.totals === undefined ? NESTED_MAX : Number.MAX_SAFE_INTEGER,
+  )
   let end = 0
   let used = 0
   for (const extent of extents) {
@@ -274,7 +278,7 @@ function checkChunk(c: Checker, chunk: ChunkId, record: ChunkRecord): void {
   const { state } = c
   const who = `chunk ${chunk}`
   c.chunks.push({ chunk, state: record.state, length: record.length, disks: [...record.disks] })
-  const owners = state.extentsInChunk(chunk, undefined, c.totals === undefined ? NESTED_MAX : Number.MAX_SAFE_INTEGER)
+  const owners = state.extents.inChunk(chunk, undefined, c.totals === undefined ? NESTED_MAX : Number.MAX_SAFE_INTEGER)
   const live = owners.reduce((sum, { extent }) => sum + extent.length, 0)
   c.expect(c.tooMany(owners.length + 1) || live === record.live, `${who}: ${live} live bytes, not ${record.live}`)
   for (const disk of record.disks) {

@@ -71,7 +71,7 @@ export function inventory(work: Work, command: CommandOf<'inventory'>): Result<u
   const from = command.first ? 0 : (record.walkedTo ?? 0)
   const to = command.last ? Number.MAX_SAFE_INTEGER : Math.max(from, ...present)
   for (let at = from; ; ) {
-    const page = state.chunksOfDisk(disk, at as ChunkId | 0, 4096)
+    const page = state.chunkIndex.ofDisk(disk, at as ChunkId | 0, 4096)
     for (const chunk of page) {
       const known = state.chunk(chunk)
       if (chunk > to) break
@@ -133,7 +133,7 @@ export function diskRemove(work: Work, command: CommandOf<'diskRemove'>): Result
   const { state } = work
   const { disk, force } = command
   if (state.disk(disk) === undefined) return refuse('ENOENT')
-  const chunks = state.chunksOfDisk(disk, 0, Number.MAX_SAFE_INTEGER)
+  const chunks = state.chunkIndex.ofDisk(disk, 0, Number.MAX_SAFE_INTEGER)
   for (const chunk of force ? [] : chunks) {
     const known = state.chunk(chunk)
     if (known === undefined || (known.state === 'sealed' && known.live === 0)) continue
@@ -171,7 +171,7 @@ export function copiesTold(work: Work, command: CommandOf<'copiesTold'>): Result
   const told = state.counters().copiesToldTo
   if (told === undefined) return ok({})
   const { copies } = state.settings()
-  const page = state.chunksPage(told as ChunkId | 0, command.limit)
+  const page = state.chunkIndex.all(told as ChunkId | 0, command.limit)
   for (const chunk of page) {
     const record = state.chunk(chunk)
     if (record !== undefined && record.copies !== copies) putChunk(work, chunk, { ...record, copies })

@@ -28,7 +28,7 @@ export function cut(work: Work, ino: Ino, from: number, to: number, used: number
   let freed = 0
   let at = from
   for (;;) {
-    const { extents, complete } = work.state.extentsFrom(ino, at, EXTENTS_PAGE, to)
+    const { extents, complete } = work.state.extents.from(ino, at, EXTENTS_PAGE, to)
     for (const extent of extents) freed += cutOne(work, ino, extent, from, to)
     if (complete) return freed
     at = endOf(extents.at(-1)!)
@@ -41,10 +41,10 @@ function cutOne(work: Work, ino: Ino, extent: Extent, from: number, to: number):
   const left = Math.max(0, from - extent.offset)
   const right = Math.max(0, endOf(extent) - to)
   const freed = extent.length - left - right
-  if (left === 0) state.deleteExtent(ino, extent)
-  else state.putExtent(ino, { ...extent, length: left })
+  if (left === 0) state.extents.delete(ino, extent)
+  else state.extents.put(ino, { ...extent, length: left })
   if (right > 0)
-    state.putExtent(ino, {
+    state.extents.put(ino, {
       offset: to,
       length: right,
       chunk: extent.chunk,
@@ -66,17 +66,17 @@ function place(work: Work, ino: Ino, extent: Extent, file: { used: number; size:
   const { state } = work
   let whole = extent
   if (file.used > 0) {
-    const before = state.extentBefore(ino, extent.offset)
+    const before = state.extents.before(ino, extent.offset)
     if (before !== undefined && continues(before, extent)) whole = { ...before, length: before.length + extent.length }
     if (endOf(extent) < file.size) {
-      const next = state.extentAt(ino, endOf(extent))
+      const next = state.extents.at(ino, endOf(extent))
       if (next !== undefined && continues(whole, next)) {
-        state.deleteExtent(ino, next)
+        state.extents.delete(ino, next)
         whole = { ...whole, length: whole.length + next.length }
       }
     }
   }
-  state.putExtent(ino, whole)
+  state.extents.put(ino, whole)
   addLive(work, extent.chunk, extent.length)
 }
 
@@ -104,10 +104,10 @@ export function resized(work: Work, record: InodeRecord, size: number): { size: 
 /** Frees at most the command's budget of extents; true when none is left. */
 export function freeAll(work: Work, ino: Ino, used: number): boolean {
   if (used === 0) return true
-  const { extents, complete } = work.state.extentsFrom(ino, 0, work.freeBudget)
+  const { extents, complete } = work.state.extents.from(ino, 0, work.freeBudget)
   let freed = 0
   for (const extent of extents) {
-    work.state.deleteExtent(ino, extent)
+    work.state.extents.delete(ino, extent)
     addLive(work, extent.chunk, -extent.length)
     freed += extent.length
   }
@@ -212,7 +212,7 @@ export function copyRange(work: Work, command: CommandOf<'copyRange'>): Result<u
     return refuse('EINVAL', 'the ranges overlap')
   if (targetOffset + length > FILE_BYTES_MAX) return refuse('EFBIG')
   if (length === 0) return ok({ copied: 0, attr: to.ok.attr })
-  const { extents, complete } = work.state.extentsFrom(
+  const { extents, complete } = work.state.extents.from(
     command.source,
     sourceOffset,
     SHARE_EXTENTS_MAX,
@@ -258,11 +258,11 @@ export function relocate(work: Work, command: CommandOf<'relocate'>): Result<unk
     if (move.oldChunk === command.chunk) return refuse('EINVAL', 'onto itself')
   }
   for (const move of command.moves) {
-    const found = state.extentAt(move.ino, move.offset)
+    const found = state.extents.at(move.ino, move.offset)
     if (found?.chunk !== move.oldChunk || found.chunkOffset !== move.oldOffset || found.length !== move.length) continue
     const record = state.inode(move.ino)
     if (record === undefined || record.doomed) continue
-    state.deleteExtent(move.ino, found)
+    state.extents.delete(move.ino, found)
     addLive(work, found.chunk, -found.length)
     place(
       work,

@@ -12,6 +12,7 @@ import type { CommandOf } from './commands.ts'
 import { BUCKET_SLOTS } from './dentries.ts'
 import { freeAll } from './extents.ts'
 import { addName } from './names.ts'
+import { dirPath } from './paths.ts'
 import { EMPTY, encodeRecord, type InodeRecord, trashRecord } from './records.ts'
 import { key } from './tables.ts'
 import { badName, type Work } from './work.ts'
@@ -40,7 +41,7 @@ export function lastNameGone(
   const retentionMs = retentionOf(work, record)
   if (type === 'file' && retentionMs > 0) {
     const trashedUntil = Math.max(0, Math.ceil(work.now.sec + work.now.nsec / 1e9 + retentionMs / 1000))
-    const dir = state.dirPath(was.parent) ?? '...'
+    const dir = dirPath(state, was.parent) ?? '...'
     const path = dir === '/' ? `/${was.name}` : `${dir}/${was.name}`
     state.kv.put(
       key.trash(trashedUntil, ino),
@@ -78,7 +79,7 @@ function dropAllLocks(work: Work, ino: Ino): void {
 
 export function doomedFreed(work: Work, _command: CommandOf<'doomedFreed'>): Result<unknown> {
   const { state } = work
-  for (const ino of state.doomedPage(0, 1024)) {
+  for (const ino of state.trash.doomed(0, 1024)) {
     const record = state.inode(ino)
     if (record !== undefined && !freeAll(work, ino, record.attr.used)) return ok({})
     state.setInode(ino, undefined)
@@ -137,7 +138,7 @@ export function trashPurge(work: Work, command: CommandOf<'trashPurge'>): Result
 }
 
 export function trashExpired(work: Work, command: CommandOf<'trashExpired'>): Result<unknown> {
-  for (const { ino, expirySec } of work.state.trashPage(undefined, command.limit)) {
+  for (const { ino, expirySec } of work.state.trash.page(undefined, command.limit)) {
     if (expirySec > work.now.sec) break
     const record = work.state.inode(ino)
     if (record !== undefined) purge(work, record)
@@ -152,7 +153,7 @@ export const restoreNeeds = (path: string): number =>
 export function trashRestore(work: Work, command: CommandOf<'trashRestore'>): Result<unknown> {
   const { state } = work
   const record = state.inode(command.ino)
-  const trashed = state.trash(command.ino)
+  const trashed = state.trash.of(record)
   if (record === undefined || trashed === undefined) return refuse('ENOENT', 'not in the trash')
   const old = state.inode(trashed.parent)
   const stillThere = old?.attr.type === 'dir' && old.attr.nlink > 0
@@ -189,7 +190,7 @@ export function trashRestore(work: Work, command: CommandOf<'trashRestore'>): Re
   state.setCounters({ files: counters.files + 1, sustained: counters.sustained - (sustained ? 1 : 0) })
   const restored = work.put(next, { nlink: 1, ctime: work.now }, { parent })
   addName(work, parent, name, restored)
-  return ok({ path: state.dirPath(parent) === '/' ? `/${name}` : `${state.dirPath(parent)}/${name}` })
+  return ok({ path: dirPath(state, parent) === '/' ? `/${name}` : `${dirPath(state, parent)}/${name}` })
 }
 
 /** Where a path leads: the last directory of it that exists, the parts that are missing after it, and the name. */

@@ -49,7 +49,7 @@ export function sessionEnd(work: Work, command: CommandOf<'sessionEnd'>): Result
     work.touched.unlocked.push(ino)
   }
   for (const ino of state.sustained(session)) release(work, ino, session)
-  for (const chunk of state.openChunksOf(session)) {
+  for (const chunk of state.chunkIndex.openOf(session)) {
     const open = state.chunk(chunk)
     if (open !== undefined) seal(work, chunk, open, open.length)
   }

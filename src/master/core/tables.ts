@@ -7,6 +7,7 @@
  */
 
 import type { ChunkId, DiskId, Ino, NodeId, SessionId } from '../../base/ids.ts'
+import type { Kv } from './kv.ts'
 
 interface Table {
   readonly prefix: string
@@ -97,6 +98,18 @@ export function after(prefix: string): string {
   const last = prefix.length - 1
   const code = prefix.charCodeAt(last)
   return code < 255 ? prefix.slice(0, last) + char(code + 1) : after(prefix.slice(0, last))
+}
+
+/** The numbers that keys go on with after `prefix`, those after `afterNumber` (encoded; '' = from the start). */
+export function numbersIn(kv: Kv, prefix: string, afterNumber: string, limit: number): number[] {
+  const found: number[] = []
+  if (limit <= 0) return found
+  const from = afterNumber === '' ? prefix : `${prefix}${afterNumber}\0`
+  kv.scan({ from, to: after(prefix) }, (at) => {
+    found.push(numAt(at, prefix.length))
+    return found.length < limit
+  })
+  return found
 }
 
 export const key = {

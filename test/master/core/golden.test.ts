@@ -6,6 +6,7 @@
 import { describe, expect, it } from 'vitest'
 import { FILE_TYPE_NAMES } from '../../../src/base/attr.ts'
 import type { ChunkId, Ino, SessionId } from '../../../src/base/ids.ts'
+import { decodeChangelog, encodeChangelog } from '../../../src/master/core/command-codec.ts'
 import { type CommandName, commands } from '../../../src/master/core/commands.ts'
 import { nameHash } from '../../../src/master/core/dentries.ts'
 import {
@@ -18,7 +19,6 @@ import {
   pack,
   unpack,
 } from '../../../src/master/core/records.ts'
-import { decodeChangelog, encodeChangelog } from '../../../src/master/core/state.ts'
 import { after, afterNum, key, num, numAt, tables } from '../../../src/master/core/tables.ts'
 import { chance, create } from './support.ts'
 

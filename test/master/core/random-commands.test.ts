@@ -315,15 +315,15 @@ class Trial {
     this.session = 0
     switch (this.below(4)) {
       case 0:
-        this.do({ kind: 'trashPurge', inos: state.trashPage(undefined, 3).map(({ ino }) => ino) }, undefined)
+        this.do({ kind: 'trashPurge', inos: state.trash.page(undefined, 3).map(({ ino }) => ino) }, undefined)
         break
       case 1:
-        this.do({ kind: 'chunksForgotten', chunks: state.deadBefore(10 ** 9, 2) }, undefined)
+        this.do({ kind: 'chunksForgotten', chunks: state.chunkIndex.deadBefore(10 ** 9, 2) }, undefined)
         for (const chunk of this.chunks)
           chunk.length = Math.max(chunk.length, state.chunk(chunk.chunk as never)!.length)
         break
       case 2: {
-        const trashed = state.trashPage(undefined, 10)
+        const trashed = state.trash.page(undefined, 10)
         if (trashed.length === 0) break
         const { ino, record } = this.pick(trashed)
         const dir = this.model.nodes.get(record.parent)
@@ -346,10 +346,10 @@ class Trial {
   }
   compact(): void {
     const { state } = this.bench
-    const [old] = state.sparsePage(0, 10)
+    const [old] = state.chunkIndex.sparse(0, 10)
     if (old === undefined) return
     const { chunk } = state.nextIds()
-    const owners = state.extentsInChunk(old, undefined, 100)
+    const owners = state.extents.inChunk(old, undefined, 100)
     let at = 0
     const moves = owners.map(({ ino, extent }) => {
       const move = {
@@ -396,7 +396,7 @@ class Trial {
 
 function bytesOf(state: State, ino: Ino, size: number): (string | undefined)[] {
   const bytes = new Array<string | undefined>(size).fill(undefined)
-  for (const { offset, length, chunk, chunkOffset } of state.extentsFrom(ino, 0, 10_000).extents)
+  for (const { offset, length, chunk, chunkOffset } of state.extents.from(ino, 0, 10_000).extents)
     for (let i = 0; i < length; i++) bytes[offset + i] = `${chunk}:${chunkOffset + i}`
   return bytes
 }

@@ -20,6 +20,7 @@ import { REPLIES_MAX } from '../../../src/master/core/apply.ts'
 import { check } from '../../../src/master/core/check.ts'
 import type { Command, CommandOf } from '../../../src/master/core/commands.ts'
 import { conflict, deadlocks, granted, type LockWish } from '../../../src/master/core/locks.ts'
+import { pathOf } from '../../../src/master/core/paths.ts'
 import type { HeldLock } from '../../../src/master/core/records.ts'
 import { Bench, create, DAY_MS, make, rename, SETTINGS, unlink } from './support.ts'
 
@@ -51,8 +52,8 @@ describe('names', () => {
     const c = b.dir('c', b.dir('b', a))
     const file = b.file('f', c)
     b.ok(rename(a, 'b', b.root, 'x'))
-    expect(b.state.pathOf(c)).toBe('/x/c')
-    expect(b.state.pathOf(file)).toBe('/x/c/f')
+    expect(pathOf(b.state, c)).toBe('/x/c')
+    expect(pathOf(b.state, file)).toBe('/x/c/f')
     expect(b.state.attr(a)!.nlink).toBe(2)
   })
 
@@ -264,13 +265,13 @@ describe('what has lost its last name', () => {
     const file = b.file('f', dir)
     b.ok(unlink(dir, 'f'))
     expect(b.state.attr(file)).toBeUndefined()
-    expect(b.state.trash(file)).toMatchObject({ path: '/a/b/f' })
+    expect(b.state.trash.of(b.state.inode(file))).toMatchObject({ path: '/a/b/f' })
     b.ok({ kind: 'rmdir', parent: b.state.lookup(b.root, 'a')!.ino, name: 'b' })
     b.ok({ kind: 'rmdir', parent: b.root, name: 'a' })
     expect(b.errno({ kind: 'trashRestore', ino: file, path: undefined, newInos: undefined })).toBe('ENOENT')
     const newInos = [b.next(), (b.next() + 1) as Ino]
     expect(b.ok({ kind: 'trashRestore', ino: file, path: undefined, newInos })).toEqual({ path: '/a/b/f' })
-    expect(b.state.pathOf(file)).toBe('/a/b/f')
+    expect(pathOf(b.state, file)).toBe('/a/b/f')
     b.ok(unlink(newInos[1]!, 'f'))
     b.sec += DAY_MS / 1000 - 10
     b.ok({ kind: 'trashExpired', limit: 10 })
@@ -331,7 +332,7 @@ describe('requests', () => {
 })
 
 describe('chunks', () => {
-  const attention = (b: Bench) => b.state.attentionPage(0, 100)
+  const attention = (b: Bench) => b.state.chunkIndex.attention(0, 100)
   const prepared = () => {
     const b = new Bench()
     b.disks()
@@ -411,10 +412,10 @@ describe('chunks', () => {
     b.ok({ kind: 'chunkSeal', chunk, length: 100, failed: [] }, session)
     b.ok({ kind: 'chunkSealed', chunk, disks: [1, 2] as DiskId[] })
     b.ok({ kind: 'setattr', ino: file, change: { size: 0 } })
-    expect(b.state.deadBefore(b.sec + 1, 10)).toEqual([chunk])
+    expect(b.state.chunkIndex.deadBefore(b.sec + 1, 10)).toEqual([chunk])
     b.write(session, file, chunk, 0, 40, 0)
-    expect(b.state.deadBefore(b.sec + 1, 10)).toEqual([])
-    expect(b.state.sparsePage(0, 10)).toEqual([chunk])
+    expect(b.state.chunkIndex.deadBefore(b.sec + 1, 10)).toEqual([])
+    expect(b.state.chunkIndex.sparse(0, 10)).toEqual([chunk])
     b.ok({ kind: 'chunksForgotten', chunks: [chunk] })
     expect(b.state.chunk(chunk)).toBeDefined()
     b.ok({ kind: 'setattr', ino: file, change: { size: 0 } })
