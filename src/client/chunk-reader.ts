@@ -140,6 +140,7 @@ export class ChunkReader {
           )
           if (bulk.length >= atLeast) return bulk
           lastError = new FsError('EIO', `copy on disk ${place.disk} is shorter than committed`)
+          refused++
         } catch (error) {
           if (caller?.signal.aborted) throw new FsError('EINTR', undefined, { cause: error })
           if (errnoOf(error) === undefined) throw error

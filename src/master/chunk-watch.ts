@@ -102,6 +102,7 @@ export class ChunkWatch implements Work {
       chunk,
       sealed: record.state === 'sealed',
       length: record.length,
+      cut: record.lost !== undefined,
       wanted: record.copies,
       disks: record.disks,
       unsealed: record.unsealed,

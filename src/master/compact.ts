@@ -149,10 +149,14 @@ export class Compaction implements Work {
     return undefined
   }
 
-  /** Sealed, and there is a copy to read it from. */
+  /** Sealed, and there is a copy to read all of it from. */
   #readable(chunk: ChunkId): boolean {
     const record = this.#state.chunk(chunk)
-    return record?.state === 'sealed' && record.disks.some((d) => this.#nodes.isLive(d) && !record.unsealed.includes(d))
+    return (
+      record?.lost === undefined &&
+      record?.state === 'sealed' &&
+      record.disks.some((d) => this.#nodes.isLive(d) && !record.unsealed.includes(d))
+    )
   }
 
   async #carryOut({ ranges, moves, length }: Rewrite, signal: AbortSignal): Promise<void> {

@@ -8,21 +8,20 @@
 import { FsError } from '../base/fault.ts'
 import type { ChunkId } from '../base/ids.ts'
 import type { Work, WorkStep } from '../base/worker.ts'
-import type { Clock, Log, Random } from '../base/world.ts'
+import type { Log, Random } from '../base/world.ts'
+import type { ChunkJobs } from './chunk-jobs.ts'
 import type { ChunkWatch } from './chunk-watch.ts'
 import type { Deletions } from './collect.ts'
 import { judge, type Order, plan, type RepairRules } from './core/repair.ts'
 import type { State } from './core/state.ts'
 import type { Loop } from './loop.ts'
 import type { Nodes } from './nodes.ts'
-import { ORDERS_MAX, type Orders } from './orders.ts'
+import type { Orders } from './orders.ts'
 import type { Spare } from './spare.ts'
 
 /** Chunks considered for one plan; more than can be ordered at once, so that busy disks do not hide idle ones. */
 const CONSIDERED = 256
-const PENALTY_MS = 10_000
-const PENALTIES_MAX = 10_000
-/** With something waiting for a busy disk or a penalty; the end of an order ends the rest early. */
+/** With something waiting for a busy disk or its rest to be over; the end of an order ends the wait early. */
 const WAIT_MS = 1_000
 const IDLE_MS = 60_000
 
@@ -32,19 +31,14 @@ export class Repair implements Work {
   readonly #nodes: Nodes
   readonly #orders: Orders
   readonly #watch: ChunkWatch
+  readonly #jobs: ChunkJobs
   readonly #deletions: Deletions
   readonly #spare: Spare
-  readonly #clock: Clock
   readonly #random: Random
   readonly #log: Log
   readonly #rules: () => RepairRules
   readonly #bytesPerSecond: number
-  readonly #running = new Set<ChunkId>()
-  readonly #penalty = new Map<ChunkId, number>()
-  #done = 0
   #nowhere = 0
-  /** An order has ended. */
-  onDone: () => void = () => undefined
 
   constructor(
     state: State,
@@ -52,9 +46,9 @@ export class Repair implements Work {
     nodes: Nodes,
     orders: Orders,
     watch: ChunkWatch,
+    jobs: ChunkJobs,
     deletions: Deletions,
     spare: Spare,
-    clock: Clock,
     random: Random,
     log: Log,
     rules: () => RepairRules,
@@ -65,9 +59,9 @@ export class Repair implements Work {
     this.#nodes = nodes
     this.#orders = orders
     this.#watch = watch
+    this.#jobs = jobs
     this.#deletions = deletions
     this.#spare = spare
-    this.#clock = clock
     this.#random = random
     this.#log = log
     this.#rules = rules
@@ -79,48 +73,33 @@ export class Repair implements Work {
   }
   progress(): string {
     const homeless = this.#nowhere > 0 ? `, ${this.#nowhere} find no disk` : ''
-    return `${this.#running.size} running, ${this.#done} done${homeless}`
+    return `${this.#jobs.progress()}${homeless}`
   }
 
   async step(signal: AbortSignal): Promise<WorkStep> {
-    const nowMs = this.#clock.monotonicMs()
-    for (const [chunk, untilMs] of this.#penalty) if (untilMs <= nowMs) this.#penalty.delete(chunk)
-    const room = ORDERS_MAX - this.#running.size
-    const chunks = this.#watch.next(CONSIDERED, (chunk) => this.#running.has(chunk) || this.#penalty.has(chunk))
-    if (chunks.length === 0) return { restMs: this.#penalty.size > 0 ? WAIT_MS : IDLE_MS, resting: 'idle' }
+    const room = this.#jobs.room()
+    const chunks = this.#watch.next(CONSIDERED, this.#jobs.busy)
+    if (chunks.length === 0) return { restMs: this.#jobs.waits ? WAIT_MS : IDLE_MS, resting: 'idle' }
     const disks = this.#nodes.map()
     const rules = this.#rules()
     const { orders, waiting, nowhere } = plan(chunks, disks, rules, room, (n) => this.#random.below(n))
     this.#nowhere = nowhere.length
     for (const chunk of chunks) if (judge(chunk, disks, rules).need.kind === 'none') this.#watch.forgetFor(chunk.chunk)
     for (const chunk of nowhere) this.#homeless(chunk, signal)
-    for (const order of orders) void this.#carryOut(order, signal)
+    for (const order of orders) this.#begin(order, signal)
     return orders.length > 0 || waiting.length > 0
       ? { restMs: WAIT_MS, resting: 'throttled' }
       : { restMs: WAIT_MS, resting: 'idle' }
   }
 
-  async #carryOut(order: Order, signal: AbortSignal): Promise<void> {
-    const { chunk } = order
-    this.#running.add(chunk)
-    try {
+  #begin(order: Order, signal: AbortSignal): void {
+    const disk = order.kind === 'copy' ? order.target : order.disk
+    const failed = { says: 'repair order failed; trying again later', fields: { disk, order: order.kind } }
+    this.#jobs.begin(order.chunk, signal, failed, async () => {
       if (order.kind === 'copy') await this.#copy(order, signal)
       else await this.#drop(order, signal)
-      this.#done++
-    } catch (error) {
-      if (signal.aborted) return
-      if (!(error instanceof FsError)) throw error
-      const disk = order.kind === 'copy' ? order.target : order.disk
-      this.#log.warn(
-        { chunk, disk, order: order.kind, error: error.message },
-        'repair order failed; trying again later',
-      )
-      if (this.#penalty.size < PENALTIES_MAX) this.#penalty.set(chunk, this.#clock.monotonicMs() + PENALTY_MS)
-    } finally {
-      this.#running.delete(chunk)
-      this.#watch.touched([chunk])
-      this.onDone()
-    }
+      return true
+    })
   }
 
   async #copy(order: Order & { kind: 'copy' }, signal: AbortSignal): Promise<void> {
@@ -178,7 +157,7 @@ export class Repair implements Work {
     const { bad } = this.#watch.view(chunk, record)
     const survivor = record.disks.find((d) => this.#nodes.isLive(d) && !bad.includes(d) && !record.unsealed.includes(d))
     if (bad[0] === undefined || survivor === undefined) return
-    void this.#carryOut(
+    this.#begin(
       { kind: 'drop', urgency: 'endangered', chunk, disk: bad[0], reason: 'damaged', survivors: [survivor] },
       signal,
     )

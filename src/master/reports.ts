@@ -19,6 +19,7 @@ import type {
   WorkReport,
 } from '../wire/reports.ts'
 import type { ChunkWatch } from './chunk-watch.ts'
+import { bytesBeyond } from './core/chunks.ts'
 import type { State } from './core/state.ts'
 import type { Parts } from './parts.ts'
 
@@ -78,7 +79,7 @@ function workReport(worker: Worker): WorkReport {
 
 /** The state's counters, corrected by what cannot be read right now. */
 function healthReport({ state, watch }: ReportParts): HealthReport {
-  const { safe, under, endangered, lost, over, open } = state.counters()
+  const { safe, under, endangered, lost, over, open, lostBytes = 0 } = state.counters()
   const now = watch.overlay()
   return {
     safe: safe + now.safe,
@@ -87,6 +88,7 @@ function healthReport({ state, watch }: ReportParts): HealthReport {
     lost: lost + now.lost,
     over: over + now.over,
     open,
+    lostBytes,
   }
 }
 
@@ -187,7 +189,11 @@ export function fileReport({ state, nodes }: Parts, path: string): FileReport {
     used: record.attr.used,
     copiesWanted: record.copies === 0 ? settings.copies : record.copies,
     trashRetentionMs: record.retentionMs ?? settings.trashRetentionMs,
-    extents: extents.map((extent) => ({ ...extent, chunk: chunkName(extent.chunk) })),
+    extents: extents.map((extent) => {
+      const { committed, length = 0 } = state.chunk(extent.chunk) ?? {}
+      const lost = committed === undefined ? 0 : bytesBeyond(extent, length)
+      return { ...extent, chunk: chunkName(extent.chunk), lost }
+    }),
     chunks,
   }
 }

@@ -1,24 +1,41 @@
 /*
  * Sealing: every copy that can be reached is told the committed length, cuts what is beyond, and counts as sealed when it
  * has confirmed. One confirmation makes the chunk sealed; copies that were away confirm when they come back.
+ *
+ * What was committed but not yet on the disks can be lost with the power on all of them at once. Only when every copy has
+ * been heard, or has stayed away past its grace, and none holds what was committed, the chunk ends where the longest of
+ * them does; the others are not cut down to a shorter one's length. What is beyond stays in the files as bytes that
+ * cannot be read, and a longer copy that comes back later is asked for it before it is sealed.
  */
 
 import { FsError } from '../base/fault.ts'
-import type { ChunkId } from '../base/ids.ts'
+import type { ChunkId, DiskId } from '../base/ids.ts'
 import type { Work, WorkStep } from '../base/worker.ts'
-import type { Clock, Log } from '../base/world.ts'
+import type { Log } from '../base/world.ts'
+import type { ChunkJobs } from './chunk-jobs.ts'
 import type { ChunkWatch } from './chunk-watch.ts'
+import { lostFiles } from './core/losses.ts'
+import type { ChunkRecord } from './core/records.ts'
 import type { State } from './core/state.ts'
 import type { Loop } from './loop.ts'
 import type { Nodes } from './nodes.ts'
-import { isAbsence, ORDERS_MAX, type Orders } from './orders.ts'
+import { isAbsence, type Orders } from './orders.ts'
 import type { Spare } from './spare.ts'
 
-const PENALTY_MS = 10_000
-const PENALTIES_MAX = 10_000
-/** With something waiting for a penalty; the end of an order ends the rest early. */
+/** With something waiting for its rest to be over; the end of an order ends the wait early. */
 const WAIT_MS = 1_000
 const IDLE_MS = 60_000
+/** Files named in the log; `holdfast check` names more. */
+const FILES_TOLD = 16
+
+/** How the copies answered. */
+interface Answers {
+  readonly confirmed: DiskId[]
+  readonly refused: DiskId[]
+  absent: number
+  /** Of both, those that did not say that they never held that much: they were away, or their disk was in trouble. */
+  unsure: number
+}
 
 export class Sealing implements Work {
   readonly #state: State
@@ -26,13 +43,9 @@ export class Sealing implements Work {
   readonly #nodes: Nodes
   readonly #orders: Orders
   readonly #watch: ChunkWatch
+  readonly #jobs: ChunkJobs
   readonly #spare: Spare
-  readonly #clock: Clock
   readonly #log: Log
-  readonly #running = new Set<ChunkId>()
-  readonly #penalty = new Map<ChunkId, number>()
-  #done = 0
-  onDone: () => void = () => undefined
 
   constructor(
     state: State,
@@ -40,8 +53,8 @@ export class Sealing implements Work {
     nodes: Nodes,
     orders: Orders,
     watch: ChunkWatch,
+    jobs: ChunkJobs,
     spare: Spare,
-    clock: Clock,
     log: Log,
   ) {
     this.#state = state
@@ -49,8 +62,8 @@ export class Sealing implements Work {
     this.#nodes = nodes
     this.#orders = orders
     this.#watch = watch
+    this.#jobs = jobs
     this.#spare = spare
-    this.#clock = clock
     this.#log = log
   }
 
@@ -58,77 +71,78 @@ export class Sealing implements Work {
     return this.#watch.sealing
   }
   progress(): string {
-    return `${this.#running.size} running, ${this.#done} done`
+    return this.#jobs.progress()
   }
 
   async step(signal: AbortSignal): Promise<WorkStep> {
-    const nowMs = this.#clock.monotonicMs()
-    for (const [chunk, untilMs] of this.#penalty) if (untilMs <= nowMs) this.#penalty.delete(chunk)
-    const room = ORDERS_MAX - this.#running.size
-    const chunks = this.#watch.nextSealing(room, (chunk) => this.#running.has(chunk) || this.#penalty.has(chunk))
-    for (const chunk of chunks) void this.#seal(chunk, signal)
-    const waits = this.#penalty.size > 0 || this.#running.size > 0
-    return { restMs: waits ? WAIT_MS : IDLE_MS, resting: 'idle' }
-  }
-
-  async #seal(chunk: ChunkId, signal: AbortSignal): Promise<void> {
-    this.#running.add(chunk)
-    try {
-      if (await this.#confirm(chunk, signal)) this.#done++
-      else if (this.#penalty.size < PENALTIES_MAX) this.#penalty.set(chunk, this.#clock.monotonicMs() + PENALTY_MS)
-    } catch (error) {
-      if (signal.aborted) return
-      if (!(error instanceof FsError)) throw error
-      this.#log.warn({ chunk, error: error.message }, 'sealing failed; trying again later')
-      if (this.#penalty.size < PENALTIES_MAX) this.#penalty.set(chunk, this.#clock.monotonicMs() + PENALTY_MS)
-    } finally {
-      this.#running.delete(chunk)
-      this.#watch.touched([chunk])
-      this.onDone()
-    }
+    for (const chunk of this.#watch.nextSealing(this.#jobs.room(), this.#jobs.busy))
+      this.#jobs.begin(chunk, signal, { says: 'sealing failed; trying again later' }, () => this.#seal(chunk, signal))
+    return { restMs: this.#jobs.waits ? WAIT_MS : IDLE_MS, resting: 'idle' }
   }
 
   /** Whether everybody who can be reached has answered for good. */
-  async #confirm(chunk: ChunkId, signal: AbortSignal): Promise<boolean> {
+  async #seal(chunk: ChunkId, signal: AbortSignal): Promise<boolean> {
     const record = this.#state.chunk(chunk)
     if (record === undefined || record.state === 'open') return true
-    const { length } = record
     const pending = record.state === 'sealing' ? record.disks : record.unsealed
     const present = pending.filter((disk) => this.#nodes.isLive(disk))
+    if (present.length === 0) return false
+    if (record.lost !== undefined) return this.#shorten(chunk, record, present, signal)
+    const answers = await this.#tell(chunk, record.length, present, signal)
+    const none = record.state === 'sealing' && answers.confirmed.length === 0
+    if (none && answers.unsure === 0 && this.#allHeard(record)) return this.#shorten(chunk, record, present, signal)
+    return this.#take(chunk, answers)
+  }
+
+  async #take(chunk: ChunkId, { confirmed, refused, absent }: Answers): Promise<boolean> {
+    if (confirmed.length > 0) await this.#loop.command(() => ({ ok: { kind: 'chunkSealed', chunk, disks: confirmed } }))
+    return (await this.#dropRefused(chunk, refused)) === 0 && absent === 0
+  }
+
+  /** The copies that are not here now are not expected back. */
+  #allHeard({ disks }: ChunkRecord): boolean {
+    const { graceMs } = this.#state.settings()
+    const map = this.#nodes.map()
+    return disks.every((disk) => {
+      const known = map.get(disk)
+      return known === undefined || known.live || known.awayMs >= graceMs
+    })
+  }
+
+  async #tell(chunk: ChunkId, length: number, disks: readonly DiskId[], signal: AbortSignal): Promise<Answers> {
+    const answers: Answers = { confirmed: [], refused: [], absent: 0, unsure: 0 }
     const digests = new Map<string, number>()
-    const short: number[] = []
-    let absent = 0
-    const confirmed = (
-      await Promise.all(
-        present.map(async (disk) => {
-          try {
-            const { digest } = await this.#orders.give(disk, 'orderSeal', { disk, chunk, length }, signal, {
-              writes: [disk],
-            })
-            digests.set(digest, disk)
-            return [disk]
-          } catch (error) {
-            if (!(error instanceof FsError)) throw error
-            this.#log.warn({ chunk, disk, length, error: error.message }, 'a copy could not be sealed')
-            if (isAbsence(error)) absent++
-            else short.push(disk)
-            return []
-          }
-        }),
-      )
-    ).flat()
+    await Promise.all(
+      disks.map(async (disk) => {
+        try {
+          const request = { disk, chunk, length }
+          const { digest } = await this.#orders.give(disk, 'orderSeal', request, signal, { writes: [disk] })
+          digests.set(digest, disk)
+          answers.confirmed.push(disk)
+        } catch (error) {
+          if (!(error instanceof FsError)) throw error
+          this.#log.warn({ chunk, disk, length, error: error.message }, 'a copy could not be sealed')
+          if (isAbsence(error)) answers.absent++
+          else answers.refused.push(disk)
+          if (!isFinal(error)) answers.unsure++
+        }
+      }),
+    )
     if (digests.size > 1)
       this.#log.error(
         { chunk, disks: [...digests.values()] },
         'copies of one chunk differ although their checksums are good',
       )
-    if (confirmed.length > 0) {
-      await this.#loop.command(() => ({ ok: { kind: 'chunkSealed', chunk, disks: confirmed } }))
-    }
-    // A copy that does not hold what was committed is none. Without one that does and can be read now it is kept all the
-    // same: part of the data is better than nothing.
+    return answers
+  }
+
+  /**
+   * A copy that does not hold what was committed is none. Without one that does and can be read now it is kept all the
+   * same: part of the data is better than nothing. Answers how many are kept.
+   */
+  async #dropRefused(chunk: ChunkId, refused: readonly DiskId[]): Promise<number> {
     let kept = 0
-    for (const disk of present.filter((d) => short.includes(d))) {
+    for (const disk of refused) {
       if (this.#state.chunk(chunk)?.state === 'sealed' && this.#spare.hasOther(chunk, disk))
         await this.#loop.command(() =>
           this.#spare.hasOther(chunk, disk)
@@ -137,6 +151,72 @@ export class Sealing implements Work {
         )
       else kept++
     }
-    return absent === 0 && kept === 0 && (confirmed.length > 0 || short.length > 0)
+    return kept
+  }
+
+  /**
+   * Ends the chunk where the longest of these copies does, or, when it has been shortened before and none of these is
+   * longer, seals them like the others. Each copy is only ever sealed at its own full length or at the chunk's.
+   */
+  async #shorten(
+    chunk: ChunkId,
+    record: ChunkRecord,
+    present: readonly DiskId[],
+    signal: AbortSignal,
+  ): Promise<boolean> {
+    const committed = record.committed ?? record.length
+    const lengths = await this.#lengths(chunk, present, committed, signal)
+    if (lengths === undefined) return false
+    const atLeast = record.state === 'sealing' ? 0 : record.length
+    const longer = [...new Set(lengths.values())].filter((length) => length > atLeast).sort((a, b) => b - a)
+    for (const length of longer) {
+      const disks = present.filter((disk) => lengths.get(disk) === length)
+      const { confirmed, unsure } = await this.#tell(chunk, length, disks, signal)
+      if (confirmed.length === 0 && unsure > 0) return false
+      if (confirmed.length > 0) return this.#endAt(chunk, length, committed, confirmed, [])
+    }
+    if (record.state === 'sealing') return this.#endAt(chunk, 0, committed, [], present)
+    return this.#take(chunk, await this.#tell(chunk, record.length, present, signal))
+  }
+
+  /** What the copies hold, as far as it was committed; undefined when one of them cannot be asked now. */
+  async #lengths(
+    chunk: ChunkId,
+    disks: readonly DiskId[],
+    committed: number,
+    signal: AbortSignal,
+  ): Promise<Map<DiskId, number> | undefined> {
+    const lengths = new Map<DiskId, number>()
+    for (const disk of disks) {
+      const held = await this.#orders.give(disk, 'orderVerify', { disk, chunks: [chunk], deep: false }, signal)
+      const length = held.chunks.find((entry) => entry.chunk === chunk)?.length
+      if (length === undefined) return undefined
+      lengths.set(disk, Math.min(length, committed))
+    }
+    return lengths
+  }
+
+  async #endAt(
+    chunk: ChunkId,
+    length: number,
+    committed: number,
+    disks: readonly DiskId[],
+    gone: readonly DiskId[],
+  ): Promise<boolean> {
+    await this.#loop.command(() => ({
+      ok: { kind: 'chunkShortened', chunk, length, disks: [...disks], gone: [...gone] },
+    }))
+    const lost = this.#state.chunk(chunk)?.lost ?? 0
+    const fields = { chunk, length, committed, lost }
+    if (lost === 0) this.#log.warn(fields, 'all copies of a chunk ended early; no file has lost anything by it')
+    else
+      this.#log.error(
+        { ...fields, files: lostFiles(this.#state, chunk, FILES_TOLD) },
+        'no copy of a chunk holds all that was committed: these files have lost bytes; restore them, or write them again',
+      )
+    return true
   }
 }
+
+/** The copy does not hold it, whenever it is asked: not a disk or a connection in trouble. */
+const isFinal = ({ code }: FsError): boolean => code === 'ERANGE' || code === 'ENOENT' || code === 'EBADMSG'

@@ -11,6 +11,7 @@ import { Worker } from '../base/worker.ts'
 import type { Clock, Log, Random } from '../base/world.ts'
 import type { Handlers } from '../wire/peer.ts'
 import { EmbeddedChangelog } from './changelog.ts'
+import { ChunkJobs } from './chunk-jobs.ts'
 import { ChunkWatch } from './chunk-watch.ts'
 import { Deletions, Garbage } from './collect.ts'
 import { Compaction } from './compact.ts'
@@ -120,10 +121,12 @@ export class Master {
     const compaction = new Compaction(state, loop, nodes, orders, clock, log, {
       belowPercent: options.compactBelowPercent,
     })
-    const repair = new Repair(state, loop, nodes, orders, watch, deletions, spare, clock, random, log, rules, {
+    const repairs = new ChunkJobs(watch, clock, log)
+    const seals = new ChunkJobs(watch, clock, log)
+    const repair = new Repair(state, loop, nodes, orders, watch, repairs, deletions, spare, random, log, rules, {
       bytesPerSecond: options.repairBytesPerSecond,
     })
-    const sealing = new Sealing(state, loop, nodes, orders, watch, spare, clock, log)
+    const sealing = new Sealing(state, loop, nodes, orders, watch, seals, spare, log)
     const worker = (name: string, work: ConstructorParameters<typeof Worker>[1]): Worker =>
       new Worker(name, work, clock, log)
     const watching = worker('chunk watch', watch)
@@ -150,11 +153,11 @@ export class Master {
       repairing.poke()
       sealer.poke()
     }
-    repair.onDone = () => {
+    repairs.onDone = () => {
       watching.poke()
       repairing.poke()
     }
-    sealing.onDone = () => {
+    seals.onDone = () => {
       watching.poke()
       sealer.poke()
     }

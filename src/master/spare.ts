@@ -30,11 +30,11 @@ export class Spare {
     )
   }
 
-  /** What the disk has of the chunk may be deleted: it does not count, and nobody could need it. */
+  /** What the disk has of the chunk may be deleted: it does not count, and nobody could need it (not even for what all others lost). */
   mayDelete(chunk: ChunkId, disk: DiskId): boolean {
     const record = this.#state.chunk(chunk)
     if (record === undefined) return true
-    if (record.disks.includes(disk)) return false
+    if (record.disks.includes(disk) || record.lost !== undefined) return false
     return (record.state === 'sealed' && record.live === 0) || this.hasOther(chunk, disk)
   }
 }

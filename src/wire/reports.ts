@@ -53,7 +53,10 @@ export interface WorkReport {
   lastError: string
 }
 
-/** Numbers of chunks by how safe they are. `lost`: no readable copy. `endangered`: one left of several wanted. */
+/**
+ * Numbers of chunks by how safe they are. `lost`: no readable copy, or none that has all of it. `endangered`: one left of
+ * several wanted.
+ */
 export interface HealthReport {
   safe: number
   under: number
@@ -61,6 +64,8 @@ export interface HealthReport {
   lost: number
   over: number
   open: number
+  /** Bytes of files that no copy holds any more; `check` names the files. */
+  lostBytes: number
 }
 
 export interface StatusReport {
@@ -99,7 +104,8 @@ export interface FileReport {
   used: number
   copiesWanted: number
   trashRetentionMs: number
-  extents: { offset: number; length: number; chunk: string; chunkOffset: number }[]
+  /** `lost`: so many bytes at its end are on no disk any more. */
+  extents: { offset: number; length: number; chunk: string; chunkOffset: number; lost: number }[]
   chunks: { chunk: string; state: string; length: number; liveBytes: number; copies: CopyReport[] }[]
 }
 

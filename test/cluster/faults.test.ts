@@ -371,6 +371,37 @@ describe('faults', () => {
     expect(await p.get(file)).toBe('before')
   })
 
+  test('a power cut under all copies takes what was not fsynced, and says which files; the rest is read', async () => {
+    const it = await start({ chunkservers: 2, master: { sessionTimeoutMs: 2_000 } })
+    const p = await probe(it)
+    const [kept, late] = [pattern(MiB, 1), pattern(MiB, 2)]
+    const ino = await durable(p, 'half', kept)
+    await p.vfs.open(ino, { write: true, truncate: false }, p.caller)
+    await p.write(ino, MiB, late)
+    await p.close(ino)
+    // The writer dies with the machines, so nobody has the lost bytes any more; each disk keeps another part of them.
+    const held = await Promise.all([it.chunkFiles(0), it.chunkFiles(1)])
+    for (const name of it.chunkservers) await it.kill(name)
+    for (const [i, files] of held.entries())
+      for (const file of files) await truncate(file, (await sizeOf(file)) - (i + 1) * 200_000)
+    await p.vfs.close()
+    await it.until('the sessions are over', ({ sessions }) => sessions.length === 0)
+    for (const name of it.chunkservers) await it.startChunkserver(name)
+    const { chunks } = await it.until('the loss is known', ({ chunks }) => chunks.lost > 0)
+    expect(chunks).toMatchObject({ lost: 1, open: 0, lostBytes: MiB })
+    same(await coldRead(it, ino, MiB), kept)
+    const reader = await it.client()
+    await reader.open(ino, { write: false, truncate: false }, p.caller)
+    for (const at of [MiB, MiB + 500_000, 2 * MiB - 4096]) await refused(reader.read(ino, at, 4096, p.caller), 'EIO')
+    reader.release(ino)
+    expect((await errorsOf(it)).filter((what) => /1048576 bytes are lost, of ".*\/half"/.test(what))).toHaveLength(1)
+    const again = await probe(it)
+    await again.vfs.setattr(ino, { size: MiB }, again.caller)
+    await it.until('nothing is missed any more', ({ chunks: { lost, lostBytes } }) => lost + lostBytes === 0)
+    expect(await errorsOf(it)).toEqual([])
+    same(await coldRead(it, ino, MiB), kept)
+  })
+
   test('after a power cut under the metadata everything fsynced before it is there', async () => {
     const it = await start()
     const p = await probe(it)

@@ -127,6 +127,111 @@ describe('sealing', () => {
   })
 })
 
+describe('a chunk whose copies have all lost its end', () => {
+  const [FULL, LONGER, SHORTER] = [1_000, 400, 300]
+  /** Copies 1 and 2 hold less than the 1 000 bytes that are committed. */
+  async function powerCut(count: number, lengths: readonly number[], before?: (servers: TestChunkserver[]) => void) {
+    const it = await cluster(count)
+    const file = await writeFile(it.master, it.mount, it.servers, 'f', FULL, (chunk, disks) => {
+      for (const [i, disk] of disks.entries()) {
+        const server = it.servers.find((s) => s.disk === disk)!
+        if (lengths[i] === 0) server.held.delete(chunk)
+        else server.held.set(chunk, { length: lengths[i]!, sealed: false })
+      }
+      before?.(disks.map((disk) => it.servers.find((s) => s.disk === disk)!))
+    })
+    return { ...it, ...file, holders: file.disks.map((disk) => it.servers.find((s) => s.disk === disk)!) }
+  }
+  const truncated = async ({ master, mount, ino }: Awaited<ReturnType<typeof powerCut>>, size: number) =>
+    master.call(mount.peer, 'setattr', {
+      stamp: mount.stamp(),
+      ino,
+      change: { size, mode: undefined, uid: undefined, gid: undefined, atime: undefined, mtime: undefined },
+    } as never)
+
+  test('ends where the longest does; what is lost is told, with the files, until nothing refers to it', async () => {
+    const it = await powerCut(3, [SHORTER, LONGER])
+    const { master, admin, chunk, servers } = it
+    await master.clock.pass(MINUTE)
+    expect(master.state.chunk(chunk)).toMatchObject({ state: 'sealed', length: LONGER, committed: FULL, lost: 600 })
+    // Nobody was cut, the shorter copy has been replaced.
+    expect(disksOf(master, chunk)).toHaveLength(2)
+    for (const server of servers)
+      if (disksOf(master, chunk).includes(server.disk))
+        expect(server.held.get(chunk)).toEqual({ length: LONGER, sealed: true })
+    expect(await health(master, admin)).toMatchObject({ lost: 1, lostBytes: 600, open: 0, safe: 0 })
+    const { extents } = await master.call(admin, 'fileInfo', { path: '/f' })
+    expect(extents).toMatchObject([{ length: FULL, lost: 600 }])
+    const { findings } = await master.call(admin, 'checkPage', { cursor: '', limit: 10_000 })
+    expect(findings).toMatchObject([
+      { severity: 'error', what: expect.stringMatching(/600 bytes are lost, of "\/f"$/) },
+    ])
+    await truncated(it, LONGER)
+    await master.clock.pass(MINUTE)
+    expect(master.state.chunk(chunk)).toMatchObject({ length: LONGER, committed: undefined, lost: undefined })
+    expect(await health(master, admin)).toMatchObject({ lost: 0, lostBytes: 0, safe: 1 })
+  })
+
+  test('waits for a copy that is away, and is whole when that one has it all', async () => {
+    const { master, chunk, holders } = await powerCut(2, [LONGER, FULL], ([, away]) => away!.peer.close())
+    await master.clock.pass(5 * MINUTE)
+    expect(master.state.chunk(chunk)).toMatchObject({ state: 'sealing', length: FULL })
+    expect(holders[0]!.held.get(chunk)).toEqual({ length: LONGER, sealed: false })
+    await holders[1]!.join(master)
+    await master.clock.pass(MINUTE)
+    expect(master.state.chunk(chunk)).toMatchObject({ state: 'sealed', length: FULL, lost: undefined })
+  })
+
+  test('does not wait for one beyond its grace, which makes it whole if it comes back all the same', async () => {
+    const { master, admin, chunk, holders, servers } = await powerCut(3, [LONGER, FULL], ([, away]) =>
+      away!.peer.close(),
+    )
+    await master.clock.pass(12 * MINUTE)
+    expect(master.state.chunk(chunk)).toMatchObject({ state: 'sealed', length: LONGER, lost: 600 })
+    await holders[1]!.join(master)
+    await master.clock.pass(5 * MINUTE)
+    expect(master.state.chunk(chunk)).toMatchObject({ state: 'sealed', length: FULL, lost: undefined, unsealed: [] })
+    expect(await health(master, admin)).toMatchObject({ lost: 0, lostBytes: 0, safe: 1 })
+    for (const server of servers)
+      if (disksOf(master, chunk).includes(server.disk))
+        expect(server.held.get(chunk)).toEqual({ length: FULL, sealed: true })
+  })
+
+  test('or even a copy that was written off and reports again', async () => {
+    const { master, chunk, holders, servers } = await powerCut(3, [LONGER, 0], () => undefined)
+    await master.clock.pass(MINUTE)
+    expect(master.state.chunk(chunk)).toMatchObject({ state: 'sealed', length: LONGER, lost: 600 })
+    const back = servers.find((server) => !disksOf(master, chunk).includes(server.disk)) ?? holders[1]!
+    back.held.set(chunk, { length: FULL, sealed: false })
+    const entries = [{ chunk, state: 'open' as const, length: FULL }]
+    const page = { node: back.node, disk: back.disk, full: false, first: true, last: true, seq: 1, entries }
+    expect((await master.call(back.peer, 'inventory', page)).unwanted).toEqual([])
+    await master.clock.pass(5 * MINUTE)
+    expect(master.state.chunk(chunk)).toMatchObject({ state: 'sealed', length: FULL, lost: undefined })
+  })
+
+  test('of which nothing is left is lost, and not asked for again and again', async () => {
+    const { master, admin, chunk, servers } = await powerCut(2, [0, 0])
+    await master.clock.pass(MINUTE)
+    expect(master.state.chunk(chunk)).toMatchObject({ state: 'sealed', length: 0, lost: FULL, disks: [] })
+    expect(await health(master, admin)).toMatchObject({ lost: 1, lostBytes: FULL })
+    const before = orders(servers, 'orderSeal')
+    await master.clock.pass(10 * MINUTE)
+    expect(orders(servers, 'orderSeal')).toBe(before)
+  })
+
+  test('is not shortened while a disk in trouble may still hold more', async () => {
+    const { master, chunk, holders } = await powerCut(2, [LONGER, FULL], ([, sick]) => {
+      sick!.peer.answers.orderSeal = () => {
+        throw new FsError('EIO', 'the disk does not answer')
+      }
+    })
+    await master.clock.pass(20 * MINUTE)
+    expect(master.state.chunk(chunk)).toMatchObject({ state: 'sealing', length: FULL })
+    expect(holders[0]!.held.get(chunk)).toEqual({ length: LONGER, sealed: false })
+  })
+})
+
 describe('a chunkserver that is away', () => {
   test('for the time of a restart causes no copying', async () => {
     const { master, mount, servers, admin } = await cluster(3)

@@ -316,16 +316,16 @@ export class TestChunkserver {
         return {}
       },
       orderSeal: ({ chunk, length }) => {
-        if ((this.held.get(chunk)?.length ?? -1) < length) throw new FsError('ERANGE')
+        const held = this.held.get(chunk)
+        if (held === undefined) throw new FsError('ENOENT')
+        if (held.sealed ? held.length !== length : held.length < length) throw new FsError('ERANGE')
         this.held.set(chunk, { length, sealed: true })
         return { digest: 'same' }
       },
       orderVerify: ({ chunks }) => ({
-        chunks: chunks.flatMap((chunk) => {
-          const copy = this.held.get(chunk)
-          return copy === undefined
-            ? []
-            : [{ chunk, state: copy.sealed ? 'sealed' : 'open', length: copy.length } as const]
+        chunks: chunks.map((chunk) => {
+          const { length, sealed } = this.held.get(chunk) ?? { length: 0, sealed: undefined }
+          return { chunk, state: sealed === undefined ? 'gone' : sealed ? 'sealed' : 'open', length }
         }),
       }),
       orderCompact: ({ chunk, ranges }) => {

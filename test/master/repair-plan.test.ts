@@ -42,6 +42,7 @@ const chunk = (disks: number[], rest: Partial<RepairChunk> = {}): RepairChunk =>
   chunk: chunkId(7),
   sealed: true,
   length: 1000,
+  cut: false,
   wanted: 2,
   disks: disks.map(diskId),
   unsealed: [],

@@ -26,6 +26,7 @@ import {
 import { parseDiskSpec } from '../../chunk/core/disk-spec.ts'
 import { loadConfig } from '../../config/load.ts'
 import { check, checkPage } from '../../master/core/check.ts'
+import { lossFindings } from '../../master/core/losses.ts'
 import { State } from '../../master/core/state.ts'
 import { LmdbStore } from '../../master/lmdb-store.ts'
 import { changelogReport } from '../../master/reports.ts'
@@ -166,6 +167,12 @@ export async function checkOffline(
       const page = checkPage(state, cursor, WALK_PAGE)
       records += page.records
       expected.push(...page.chunks)
+      findings.push(
+        ...lossFindings(
+          state,
+          page.chunks.map(({ chunk }) => chunk as ChunkId),
+        ),
+      )
       cursor = page.cursor
       onProgress(`metadata: ${records} records`)
     } while (cursor !== '')

@@ -66,6 +66,9 @@ export function renderFile(f: FileReport): string {
     { title: 'LENGTH', value: (e) => e.length, right: true },
     { title: 'CHUNK', value: (e) => e.chunk },
     { title: 'AT', value: (e) => e.chunkOffset, right: true },
+    ...(f.extents.some((e) => e.lost > 0)
+      ? [{ title: 'LOST AT THE END', value: (e: FileReport['extents'][number]) => e.lost, right: true }]
+      : []),
   ])
   const chunks = table(f.chunks.slice(0, ROWS_MAX), [
     { title: 'CHUNK', value: (c) => c.chunk },

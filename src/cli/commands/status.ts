@@ -64,7 +64,7 @@ export function renderStatus(s: StatusReport): string {
 
 function chunkHealth(c: StatusReport['chunks']): string {
   const words: [number, string][] = [
-    [c.lost, 'LOST'],
+    [c.lost, c.lostBytes > 0 ? `LOST (${formatBytes(c.lostBytes)} of files; \`holdfast check\` names them)` : 'LOST'],
     [c.endangered, 'endangered (one copy left)'],
     [c.under, 'under'],
     [c.over, 'over'],

@@ -11,7 +11,16 @@ import type { Errno } from '../../base/errno.ts'
 import { assert, type Result, refuse } from '../../base/fault.ts'
 import type { SessionId } from '../../base/ids.ts'
 import { removexattr, setattr, setxattr } from './attributes.ts'
-import { chunkOpen, chunkSeal, chunkSealed, chunksForgotten, compactBegun, copyAdded, copyDropped } from './chunks.ts'
+import {
+  chunkOpen,
+  chunkSeal,
+  chunkSealed,
+  chunkShortened,
+  chunksForgotten,
+  compactBegun,
+  copyAdded,
+  copyDropped,
+} from './chunks.ts'
 import { type Envelope, encodeChangelog } from './command-codec.ts'
 import { type Command, type CommandName, type CommandOf, commands } from './commands.ts'
 import { copiesTold, diskDrain, diskRemove, inventory, nodeJoined, settingsSet } from './disks.ts'
@@ -55,6 +64,7 @@ const handlers: Handlers = {
   copyAdded,
   copyDropped,
   chunkSealed,
+  chunkShortened,
   chunksForgotten,
   compactBegun,
   relocate,

@@ -9,8 +9,9 @@
 
 import type { ChunkId, DiskId, Ino, SessionId } from '../../base/ids.ts'
 import type { CheckPage, Finding } from '../../wire/reports.ts'
-import { type ChunkClass, chunkClass, isSparse, needsAttention } from './chunks.ts'
+import { bytesBeyond, type ChunkClass, chunkClass, isSparse, needsAttention } from './chunks.ts'
 import { BUCKET_SLOTS, nameHash } from './dentries.ts'
+import { lossFindings } from './losses.ts'
 import { bucketRecord, type ChunkRecord, type Counters, type InodeRecord, unpack } from './records.ts'
 import type { State } from './state.ts'
 import { after, afterNum, key, num48At, numAt, type TableName, tables } from './tables.ts'
@@ -21,6 +22,7 @@ interface Totals {
     [K in ChunkClass | 'directories' | 'files' | 'trashed' | 'sustained' | 'doomed' | 'sessions']: number
   }
   logicalBytes: number
+  lostBytes: number
   changelogBytes: number
   entries: number
 }
@@ -260,7 +262,7 @@ function checkExtents(c: Checker, ino: Ino, record: InodeRecord): void {
     const chunk = state.chunk(extent.chunk)
     c.expect(chunk !== undefined, `${who} at ${extent.offset}: chunk ${extent.chunk} does not exist`)
     c.expect(
-      chunk === undefined || extent.chunkOffset + extent.length <= chunk.length,
+      chunk === undefined || extent.chunkOffset + extent.length <= (chunk.committed ?? chunk.length),
       `${who} at ${extent.offset}: beyond the end of chunk ${extent.chunk}`,
     )
     c.expect(
@@ -279,8 +281,16 @@ function checkChunk(c: Checker, chunk: ChunkId, record: ChunkRecord): void {
   const who = `chunk ${chunk}`
   c.chunks.push({ chunk, state: record.state, length: record.length, disks: [...record.disks] })
   const owners = state.extents.inChunk(chunk, undefined, c.totals === undefined ? NESTED_MAX : Number.MAX_SAFE_INTEGER)
-  const live = owners.reduce((sum, { extent }) => sum + extent.length, 0)
+  const live = sumOf(owners.map(({ extent }) => extent.length))
   c.expect(c.tooMany(owners.length + 1) || live === record.live, `${who}: ${live} live bytes, not ${record.live}`)
+  const lost =
+    record.committed === undefined ? 0 : sumOf(owners.map(({ extent }) => bytesBeyond(extent, record.length)))
+  c.expect(
+    c.tooMany(owners.length + 1) || lost === (record.lost ?? 0),
+    `${who}: ${lost} bytes lost, not ${record.lost}`,
+  )
+  c.expect((record.committed === undefined) === (record.lost === undefined), `${who}: shortened or not?`)
+  if (c.totals !== undefined) c.totals.lostBytes += record.lost ?? 0
   for (const disk of record.disks) {
     c.expect(c.has(key.diskChunk(disk, chunk)), `${who}: disk ${disk} does not know of it`)
     c.expect(state.disk(disk) !== undefined, `${who}: disk ${disk} does not exist`)
@@ -301,6 +311,8 @@ function checkChunk(c: Checker, chunk: ChunkId, record: ChunkRecord): void {
   if (c.totals !== undefined) c.totals.counted[chunkClass(record)] += 1
 }
 
+const sumOf = (numbers: readonly number[]): number => numbers.reduce((sum, n) => sum + n, 0)
+
 /** Everything at once, totals included. Everything changed must have been flushed. */
 export function check(state: State): Finding[] {
   const zero = { open: 0, safe: 0, under: 0, endangered: 0, lost: 0, over: 0, dead: 0 }
@@ -308,6 +320,7 @@ export function check(state: State): Finding[] {
     links: new Map(),
     counted: { ...zero, directories: 0, files: 0, trashed: 0, sustained: 0, doomed: 0, sessions: 0 },
     logicalBytes: 0,
+    lostBytes: 0,
     changelogBytes: 0,
     entries: 0,
   }
@@ -321,6 +334,7 @@ export function check(state: State): Finding[] {
       `counter ${name}: ${counted} found, not ${counters[name as keyof Counters]}`,
     )
   c.expect(counters.logicalBytes === totals.logicalBytes, `counter logicalBytes: ${totals.logicalBytes} found`)
+  c.expect((counters.lostBytes ?? 0) === totals.lostBytes, `counter lostBytes: ${totals.lostBytes} found`)
   c.expect(counters.changelogBytes === totals.changelogBytes, `counter changelogBytes: ${totals.changelogBytes} found`)
   c.expect(counters.index - counters.firstIndex + 1 === totals.entries, `changelog: ${totals.entries} entries`)
   for (const [ino, links] of totals.links) {
@@ -335,7 +349,11 @@ export function check(state: State): Finding[] {
 export function checkPage(state: State, cursor: string, limit: number): CheckPage {
   const c = new Checker(state)
   const { next, records } = step(c, cursor, Math.max(1, limit))
-  return { cursor: next ?? '', records, findings: c.findings, chunks: c.chunks }
+  const losses = lossFindings(
+    state,
+    c.chunks.map(({ chunk }) => chunk as ChunkId),
+  )
+  return { cursor: next ?? '', records, findings: [...c.findings, ...losses], chunks: c.chunks }
 }
 
 /** Looks at up to `limit` records from a key on; `next`: where to go on, undefined at the end. */

@@ -6,7 +6,7 @@
 
 import { ok, type Result, refuse } from '../../base/fault.ts'
 import type { ChunkId, DiskId } from '../../base/ids.ts'
-import type { InventoryEntry } from '../../wire/protocol.ts'
+import type { Extent, InventoryEntry } from '../../wire/protocol.ts'
 import type { CommandOf } from './commands.ts'
 import type { ChunkRecord, Counters } from './records.ts'
 import { EMPTY } from './records.ts'
@@ -20,7 +20,7 @@ export function chunkClass(record: ChunkRecord): ChunkClass {
   if (record.state !== 'sealed') return 'open'
   if (record.live === 0) return 'dead'
   const copies = record.disks.length
-  if (copies === 0) return 'lost'
+  if (copies === 0 || record.lost !== undefined) return 'lost'
   if (copies === 1 && record.copies > 1) return 'endangered'
   return copies < record.copies ? 'under' : copies > record.copies ? 'over' : 'safe'
 }
@@ -56,6 +56,10 @@ export function putChunk(work: Work, chunk: ChunkId, wanted: ChunkRecord | undef
     state.setCounters(change)
     work.touchChunk(chunk)
   }
+  const lostBefore = before?.lost ?? 0
+  const lostAfter = after?.lost ?? 0
+  if (lostBefore !== lostAfter)
+    state.setCounters({ lostBytes: (state.counters().lostBytes ?? 0) + lostAfter - lostBefore })
   if (before?.disks !== after?.disks) {
     for (const disk of before?.disks ?? []) {
       if (after?.disks.includes(disk)) continue
@@ -102,11 +106,25 @@ function countOnDisk(work: Work, disk: DiskId, by: number): void {
   if (record !== undefined) work.state.setDisk(disk, { ...record, chunks: record.chunks + by })
 }
 
-/** Extents came or went. */
-export function addLive(work: Work, chunk: ChunkId, by: number): void {
-  const record = work.state.chunk(chunk)
-  if (record !== undefined && by !== 0) putChunk(work, chunk, { ...record, live: record.live + by })
+/** Bytes of a chunk, wherever in a file. */
+export type ChunkRange = Omit<Extent, 'offset'>
+
+/** Extents came (+1) or went (−1). */
+export function addLive(work: Work, range: ChunkRange, sign: 1 | -1): void {
+  const record = work.state.chunk(range.chunk)
+  if (record === undefined || range.length === 0) return
+  const live = record.live + sign * range.length
+  const lost = record.lost === undefined ? 0 : record.lost + sign * bytesBeyond(range, record.length)
+  if (lost > 0) putChunk(work, range.chunk, { ...record, live, lost })
+  // When nothing refers to what is gone, it is not missed: the chunk is one like others.
+  else putChunk(work, range.chunk, record.lost === undefined ? { ...record, live } : { ...record, live, ...WHOLE })
 }
+
+const WHOLE = { committed: undefined, lost: undefined } as const
+
+/** How much of a range lies beyond an end. */
+export const bytesBeyond = ({ chunkOffset, length }: ChunkRange, end: number): number =>
+  Math.max(0, chunkOffset + length - Math.max(end, chunkOffset))
 
 /** A chunk ends at `length`. One without a byte has nothing to keep and nothing to confirm. */
 export function seal(work: Work, chunk: ChunkId, record: ChunkRecord, length: number): void {
@@ -153,6 +171,7 @@ function newChunk(
     disks: [...new Set(wanted.disks)],
     unsealed: [],
     deadSec: undefined,
+    ...WHOLE,
   })
   const counters = work.state.counters()
   if (wanted.chunk >= counters.nextChunk) work.state.setCounters({ nextChunk: wanted.chunk + 1 })
@@ -201,6 +220,36 @@ export function chunkSealed(work: Work, command: CommandOf<'chunkSealed'>): Resu
   if (record.state === 'sealing' && unsealed.length === record.disks.length) return refuse('EINVAL', 'nobody confirms')
   putChunk(work, command.chunk, { ...record, state: 'sealed', unsealed })
   work.touchChunk(command.chunk)
+  return ok({})
+}
+
+/**
+ * Where a chunk ends when no copy holds what was committed. Only the shell knows that all copies have been heard; here it
+ * is made sure that a chunk becomes shorter once, and after that only longer again.
+ */
+export function chunkShortened(work: Work, command: CommandOf<'chunkShortened'>): Result<unknown> {
+  const { chunk, length } = command
+  const record = work.state.chunk(chunk)
+  if (record === undefined) return refuse('ENOENT')
+  const committed = record.committed ?? record.length
+  const may = record.state === 'sealing' || (record.committed !== undefined && length > record.length)
+  if (!may || length > committed) return refuse('EINVAL', `${record.state} at ${record.length} of ${committed} bytes`)
+  const disks = record.disks.filter((disk) => !command.gone.includes(disk))
+  const sealed = disks.filter((disk) => command.disks.includes(disk))
+  if (length > 0 && sealed.length === 0) return refuse('EINVAL', 'nobody confirms')
+  // All extents of one chunk, once in its life, and only after an accident.
+  let lost = 0
+  for (const { extent } of work.state.extents.inChunk(chunk, undefined, Number.MAX_SAFE_INTEGER))
+    lost += bytesBeyond(extent, length)
+  putChunk(work, chunk, {
+    ...record,
+    state: 'sealed',
+    length,
+    disks,
+    unsealed: disks.filter((disk) => !sealed.includes(disk)),
+    ...(lost > 0 ? { committed, lost } : WHOLE),
+  })
+  work.touchChunk(chunk)
   return ok({})
 }
 

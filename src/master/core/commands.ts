@@ -300,6 +300,23 @@ export const commands = {
       ),
     }),
   ),
+  /**
+   * Every copy that can be heard of ends before what was committed: the chunk ends where the longest does. Later, with a
+   * longer one that came back: there.
+   */
+  chunkShortened: command(
+    50,
+    undefined,
+    'A chunk ends where its longest copy does; what was committed beyond is lost.',
+    struct({
+      chunk,
+      length: chunkOffset,
+      /** Sealed at that length. */
+      disks: list(disk, 64),
+      /** Hold nothing of it. */
+      gone: list(disk, 64),
+    }),
+  ),
   diskDrain: command(48, 'diskDrain', 'A disk is (not) to be emptied.', struct({ disk, drain: bool })),
   diskRemove: command(49, 'diskRemove', 'A disk is forgotten.', struct({ disk, force: bool })),
   // ---- trash and settings

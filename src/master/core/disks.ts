@@ -7,7 +7,7 @@ import type { ChunkId, DiskId } from '../../base/ids.ts'
 import type { InventoryEntry } from '../../wire/protocol.ts'
 import { addCopy, copyGone, hasOther, putChunk } from './chunks.ts'
 import type { CommandOf } from './commands.ts'
-import type { DiskRecord } from './records.ts'
+import type { ChunkRecord, DiskRecord } from './records.ts'
 import type { Work } from './work.ts'
 
 export function nodeJoined(work: Work, command: CommandOf<'nodeJoined'>): Result<unknown> {
@@ -108,16 +108,29 @@ function counts(work: Work, disk: DiskId, entry: InventoryEntry): boolean {
   const whole = entry.length >= record.length
   if (record.state === 'sealing') return counted || (found === 'sealed' && whole)
   if (!whole) return counted
+  if (record.committed !== undefined && entry.length > record.length) {
+    // It may hold what the others have lost: sealing looks at it.
+    putUnsealed(work, chunk, record, disk)
+    return true
+  }
   if (found === 'sealed') {
     if (record.live > 0 || counted) addCopy(work, chunk, record, disk)
     return counted || record.live > 0
   }
   // Written to the full length, but away when the others confirmed: it has to confirm as well before it counts for more.
   if (record.live === 0 && !counted) return false
-  const unsealed = record.unsealed.includes(disk) ? record.unsealed : [...record.unsealed, disk]
-  putChunk(work, chunk, { ...record, disks: counted ? record.disks : [...record.disks, disk], unsealed })
-  work.touchChunk(chunk)
+  putUnsealed(work, chunk, record, disk)
   return true
+}
+
+/** The copy counts as one that has not confirmed the seal. */
+function putUnsealed(work: Work, chunk: ChunkId, record: ChunkRecord, disk: DiskId): void {
+  putChunk(work, chunk, {
+    ...record,
+    disks: record.disks.includes(disk) ? record.disks : [...record.disks, disk],
+    unsealed: record.unsealed.includes(disk) ? record.unsealed : [...record.unsealed, disk],
+  })
+  work.touchChunk(chunk)
 }
 
 export function diskDrain(work: Work, command: CommandOf<'diskDrain'>): Result<unknown> {

@@ -50,7 +50,7 @@ function cutOne(work: Work, ino: Ino, extent: Extent, from: number, to: number):
       chunk: extent.chunk,
       chunkOffset: extent.chunkOffset + extent.length - right,
     })
-  addLive(work, extent.chunk, -freed)
+  addLive(work, { chunk: extent.chunk, chunkOffset: extent.chunkOffset + left, length: freed }, -1)
   return freed
 }
 
@@ -77,7 +77,7 @@ function place(work: Work, ino: Ino, extent: Extent, file: { used: number; size:
     }
   }
   state.extents.put(ino, whole)
-  addLive(work, extent.chunk, extent.length)
+  addLive(work, extent, 1)
 }
 
 /** Replaces what an extent covers. Answers by how much `used` grew. */
@@ -108,7 +108,7 @@ export function freeAll(work: Work, ino: Ino, used: number): boolean {
   let freed = 0
   for (const extent of extents) {
     work.state.extents.delete(ino, extent)
-    addLive(work, extent.chunk, -extent.length)
+    addLive(work, extent, -1)
     freed += extent.length
   }
   work.freeBudget -= extents.length
@@ -263,7 +263,7 @@ export function relocate(work: Work, command: CommandOf<'relocate'>): Result<unk
     const record = state.inode(move.ino)
     if (record === undefined || record.doomed) continue
     state.extents.delete(move.ino, found)
-    addLive(work, found.chunk, -found.length)
+    addLive(work, found, -1)
     place(
       work,
       move.ino,

@@ -48,6 +48,7 @@ export function found(state: State, { now, salt, settings, uid, gid }: Founding)
     copiesToldTo: undefined,
     sec: now.sec,
     nsec: now.nsec,
+    lostBytes: undefined,
   })
   state.kv.put(key.meta('salt'), pack([salt[0] | 0, salt[1] | 0]))
   state.setSettings(settings)

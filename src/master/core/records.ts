@@ -177,6 +177,10 @@ export const chunkRecord = struct({
   unsealed: list(disk, 256),
   /** Since when a sealed chunk has had no live byte. */
   deadSec: optional(uint()),
+  /** What was committed, while no copy holds all of that and extents still refer to what is gone; `length` is what is left. */
+  committed: optional(uint()),
+  /** Bytes beyond `length` that extents refer to: on no disk that could be asked. */
+  lost: optional(uint()),
 })
 export type ChunkRecord = Infer<typeof chunkRecord>
 
@@ -285,6 +289,8 @@ export const countersRecord = struct({
   /** Time of the last command. */
   sec: uint(),
   nsec: uint(),
+  /** Bytes of files that no copy holds any more (see ChunkRecord.lost). */
+  lostBytes: optional(uint()),
 })
 export type Counters = Infer<typeof countersRecord>
 

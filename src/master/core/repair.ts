@@ -30,6 +30,8 @@ export interface RepairChunk {
   /** Only sealed chunks are copied and dropped; the health of the others is told all the same. */
   readonly sealed: boolean
   readonly length: number
+  /** Its end is lost. Copies that are away may have it: they are not written off. */
+  readonly cut: boolean
   readonly wanted: number
   readonly disks: readonly DiskId[]
   /** Those of `disks` that have not confirmed the seal yet: waited for, not relied on. */
@@ -86,7 +88,7 @@ export function judge(chunk: RepairChunk, disks: DiskMap, rules: Pick<RepairRule
   const alone = live.length === 1 && wanted > 1
   const health: Health = !chunk.sealed
     ? 'open'
-    : live.length === 0
+    : live.length === 0 || chunk.cut
       ? 'lost'
       : alone
         ? 'endangered'
@@ -142,7 +144,7 @@ function dropOf(
   if (bad !== undefined) return drop(bad.disk, 'damaged')
   const drained = live.find((d) => d.draining)
   if (drained !== undefined) return drop(drained.disk, 'drained')
-  const gone = known.find((d) => !d.live && d.awayMs >= graceMs)
+  const gone = chunk.cut ? undefined : known.find((d) => !d.live && d.awayMs >= graceMs)
   if (gone !== undefined) return drop(gone.disk, 'lost')
   const over = surplus[0] ?? counting[wanted]
   if (over !== undefined) return drop(over.disk, 'over')
