@@ -91,6 +91,15 @@ const master = {
       means: 'How long a chunk without live bytes stays on the disks, for readers that still know its place.',
     },
   ),
+  settleMs: durationMs(
+    20_000,
+    { max: 3_600_000 },
+    {
+      means: 'How long a chunkserver may be away before chunks that have one copy left are copied again.',
+      danger:
+        'Shorter than a restart takes: every restart causes copying. Long: data with one copy stays so for longer.',
+    },
+  ),
   heartbeatMs: durationMs(
     2000,
     { min: 100, max: 60_000 },
@@ -113,6 +122,23 @@ const master = {
     {
       means: 'Upper bound of repair traffic per copy; 0: none.',
       danger: 'Too low leaves chunks below their number of copies for long.',
+    },
+  ),
+  changelogEntries: integer(
+    '',
+    65_536,
+    { min: 1_024, max: 100_000_000 },
+    {
+      means: 'How many of the last changes the changelog keeps, for `holdfast changelog tail`.',
+      danger: 'They take room on the metadata disk, some 150 bytes each, up to changelogBytes.',
+    },
+  ),
+  changelogBytes: sizeBytes(
+    64 * MiB,
+    { min: MiB, max: 65_536 * MiB },
+    {
+      means: 'How many bytes the changelog keeps at most.',
+      danger: 'Room on the metadata disk that the filesystem itself does not get.',
     },
   ),
   compactBelowPercent: integer(

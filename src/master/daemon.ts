@@ -23,8 +23,6 @@ import { key } from './core/tables.ts'
 import { LmdbStore } from './lmdb-store.ts'
 import { Master } from './service.ts'
 
-/** A chunkserver that is restarted is back well within this, also on a loaded machine. */
-const SETTLE_MS = 20_000
 /** How long the last answers may take to leave. */
 const LAST_ANSWERS_MS = 200
 const CLUSTER_KEY = key.meta('cluster')
@@ -36,7 +34,7 @@ export async function run(config: MasterConfig, world: World, signal: AbortSigna
   const release = await claim(config.dataDir)
   const store = LmdbStore.open(join(config.dataDir, 'meta'))
   try {
-    const state = new State(store)
+    const state = new State(store, { entries: config.changelogEntries, bytes: config.changelogBytes })
     const existed = state.exists()
     if (!existed) foundCluster(store, state, config, world)
     await store.flushed()
@@ -48,7 +46,7 @@ export async function run(config: MasterConfig, world: World, signal: AbortSigna
       cluster,
       version,
       heartbeatMs: config.heartbeatMs,
-      settleMs: Math.min(SETTLE_MS, state.settings().graceMs),
+      settleMs: config.settleMs,
       deadGraceMs: config.deadGraceMs,
       repairParallel: config.repairParallel,
       repairBytesPerSecond: config.repairBytesPerSecond,

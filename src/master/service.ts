@@ -96,7 +96,7 @@ export class Master {
     const locks = new WaitingLocks()
     const rules = (): RepairRules => ({
       graceMs: state.settings().graceMs,
-      settleMs: options.settleMs,
+      settleMs: Math.min(options.settleMs, state.settings().graceMs),
       readsPerDisk: options.repairParallel * 2,
       writesPerDisk: options.repairParallel,
     })

@@ -83,9 +83,6 @@ const handlers: Handlers = {
 export const REPLIES_MAX = 4096
 /** Acknowledged replies are deleted one by one up to this many; a larger jump is a scan. */
 const ACKED_ONE_BY_ONE = 64
-/** What the changelog keeps: a follower that is further behind starts from a hot copy of the store. */
-export const CHANGELOG_ENTRIES_MAX = 65_536
-const CHANGELOG_BYTES_MAX = 64 * 1024 * 1024
 /** Entries trimmed per command, so that a changelog over its bounds comes back into them. */
 const TRIM_MAX = 4
 
@@ -148,7 +145,7 @@ function record(state: State, envelope: Envelope, command: Command, code: Errno 
   changelogBytes += entry.length
   for (let trimmed = 0; trimmed < TRIM_MAX; trimmed++) {
     const entries = envelope.index - firstIndex + 1
-    if (entries <= 1 || (entries <= CHANGELOG_ENTRIES_MAX && changelogBytes <= CHANGELOG_BYTES_MAX)) break
+    if (entries <= 1 || (entries <= state.keeps.entries && changelogBytes <= state.keeps.bytes)) break
     const oldest = state.kv.get(key.changelog(firstIndex))
     changelogBytes -= oldest?.length ?? 0
     state.kv.delete(key.changelog(firstIndex))

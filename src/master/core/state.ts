@@ -54,6 +54,16 @@ export interface DirEntry extends Dentry {
   readonly cookie: number
 }
 
+/**
+ * What the changelog keeps: a follower that is further behind starts from a hot copy of the store. The only thing in the
+ * store that is each process's own to choose; nothing is ever decided by it.
+ */
+export interface ChangelogBounds {
+  readonly entries: number
+  readonly bytes: number
+}
+const CHANGELOG_BOUNDS: ChangelogBounds = { entries: 65_536, bytes: 64 * 1024 * 1024 }
+
 /** Decoded records held between transactions: 16 K inodes are about 10 MB and cover the directories in use. */
 const HELD_INODES_MAX = 16_384
 const HELD_CHUNKS_MAX = 8_192
@@ -63,6 +73,7 @@ export class State {
   readonly extents: ExtentTable
   readonly chunkIndex: ChunkIndex
   readonly trash: TrashTable
+  readonly keeps: ChangelogBounds
   readonly #inodes = new Held<Ino, InodeRecord>(HELD_INODES_MAX)
   readonly #chunks = new Held<ChunkId, ChunkRecord>(HELD_CHUNKS_MAX)
   readonly #sessions = new Held<SessionId, SessionRecord>(4096)
@@ -73,8 +84,9 @@ export class State {
   #settings: Settings | undefined
   #salt: readonly [number, number] | undefined
 
-  constructor(kv: Kv) {
+  constructor(kv: Kv, keeps: ChangelogBounds = CHANGELOG_BOUNDS) {
     this.kv = kv
+    this.keeps = keeps
     this.extents = new ExtentTable(kv)
     this.chunkIndex = new ChunkIndex(kv)
     this.trash = new TrashTable(kv)

@@ -22,6 +22,7 @@ import type { Command, CommandOf } from '../../../src/master/core/commands.ts'
 import { conflict, deadlocks, granted, type LockWish } from '../../../src/master/core/locks.ts'
 import { pathOf } from '../../../src/master/core/paths.ts'
 import type { HeldLock } from '../../../src/master/core/records.ts'
+import { State } from '../../../src/master/core/state.ts'
 import { Bench, create, DAY_MS, make, rename, SETTINGS, unlink } from './support.ts'
 
 const setxattr = (ino: Ino, name: string, value: Buffer, more: object = {}): Command =>
@@ -311,6 +312,24 @@ describe('what has lost its last name', () => {
     expect(b.state.counters().doomed).toBe(1)
     b.ok({ kind: 'doomedFreed' })
     expect(b.state.counters()).toMatchObject({ doomed: 0, logicalBytes: 0 })
+  })
+})
+
+describe('the changelog', () => {
+  it('keeps as much as it is told to, and comes back into smaller bounds with the next commands', () => {
+    const b = new Bench()
+    const entries = (): number => b.state.counters().index - b.state.counters().firstIndex + 1
+    for (let i = 0; i < 100; i++) b.file(`f${i}`)
+    expect(entries()).toBe(100)
+    b.state = new State(b.store, { entries: 10, bytes: 1 << 20 })
+    for (let i = 100; i < 140; i++) b.file(`f${i}`)
+    expect(entries()).toBe(10)
+    const bytes = Math.ceil(b.state.counters().changelogBytes / 10)
+    b.state = new State(b.store, { entries: 100, bytes: bytes * 5 })
+    for (let i = 140; i < 160; i++) b.file(`f${i}`)
+    expect(b.state.counters().changelogBytes).toBeLessThanOrEqual(bytes * 5)
+    expect(entries()).toBeGreaterThan(3)
+    expect(b.state.changelog(1, 1000).at(0)?.envelope.index).toBe(b.state.counters().firstIndex)
   })
 })
 

@@ -29,7 +29,7 @@ export function chance(seed: number): (n: number) => number {
 
 export class Bench {
   readonly store: StateStore
-  readonly state: State
+  state: State
   sec = 1_000
   #seq = 0
   constructor(store: StateStore = new MemoryStore(), settings = SETTINGS) {
