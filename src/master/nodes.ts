@@ -10,6 +10,7 @@ import { storableBytes } from '../topology/capacity.ts'
 import { FULL_BELOW_BYTES, type Location, type Placement, place } from '../topology/place.ts'
 import type { Peer } from '../wire/peer.ts'
 import type { DiskState, Place } from '../wire/protocol.ts'
+import type { DiskRecord } from './core/records.ts'
 import type { RepairDisk } from './core/repair.ts'
 import type { State } from './core/state.ts'
 
@@ -142,11 +143,11 @@ export class Nodes {
         disk: live.disk,
         node: live.node,
         location: this.#locationOf(live.node),
-        usable: this.#usable(live) && !record.draining,
+        usable: this.#usable(live) && !isToEmpty(record),
         availableBytes: live.report?.availableBytes ?? 0,
         writing: live.writes + live.opened,
         live: live.awaySinceMs === undefined,
-        draining: record.draining,
+        draining: isToEmpty(record),
         awayMs: live.awaySinceMs === undefined ? 0 : nowMs - live.awaySinceMs,
         reads: live.reads,
         writes: live.writes,
@@ -207,7 +208,7 @@ export class Nodes {
       rawTotal += report.totalBytes
       rawUsed += report.usedBytes
       total.set(live.node, (total.get(live.node) ?? 0) + report.usedBytes + report.availableBytes)
-      if (this.#usable(live) && this.#state.disk(live.disk)?.draining !== true)
+      if (this.#usable(live) && !isToEmpty(this.#state.disk(live.disk)))
         available.set(live.node, (available.get(live.node) ?? 0) + report.availableBytes)
     }
     const totalBytes = storableBytes([...total.values()], copies)
@@ -241,6 +242,10 @@ export class Nodes {
     this.#onChange()
   }
 }
+
+/** Nothing new goes there, and what it holds is not counted on. */
+const isToEmpty = (record: DiskRecord | undefined): boolean =>
+  record?.draining === true || record?.leaving !== undefined
 
 const newDisk = (disk: DiskId, node: NodeId, nowMs: number): LiveDisk => ({
   disk,

@@ -4,12 +4,12 @@
  */
 
 import { FsError, refuse } from '../base/fault.ts'
-import type { ChunkId, DiskId } from '../base/ids.ts'
+import type { DiskId } from '../base/ids.ts'
 import type { CallContext, Handlers } from '../wire/peer.ts'
 import type { Stamp } from '../wire/protocol.ts'
 import { checkPage } from './core/check.ts'
 import { restoreNeeds } from './core/lifetime.ts'
-import { isAbsence, type Orders } from './orders.ts'
+import type { DiskRemoval } from './disk-removal.ts'
 import { change, NOTHING } from './parts.ts'
 import {
   changelogReport,
@@ -20,7 +20,6 @@ import {
   statusReport,
   trashReport,
 } from './reports.ts'
-import type { Spare } from './spare.ts'
 
 type AdminCalls =
   | 'status'
@@ -37,16 +36,12 @@ type AdminCalls =
   | 'changelogPage'
   | 'checkPage'
 
-/** Chunks looked at between two turns of the event loop. */
-const SLICE = 1_000
 /** How long a chunkserver may take to register a disk that it has just taken into use. */
 const DISK_JOINS_MS = 15_000
 const DISK_JOINS_LOOK_MS = 100
-/** Steps of a removal by force: each takes some thousand chunks off the disk. */
-const REMOVE_STEPS_MAX = 100_000
 
-export function adminHandlers(parts: ReportParts, orders: Orders, spare: Spare): Handlers<AdminCalls> {
-  const { state, holdings, nodes, loop, clock, log } = parts
+export function adminHandlers(parts: ReportParts, removal: DiskRemoval): Handlers<AdminCalls> {
+  const { state, holdings, nodes, clock } = parts
   return {
     status: () => ({ reply: statusReport(parts) }),
     fileInfo: async ({ path }) => {
@@ -65,25 +60,7 @@ export function adminHandlers(parts: ReportParts, orders: Orders, spare: Spare):
 
     diskRemove: async ({ stamp, disk, force }, _bulk, context) => {
       allow(stamp, context)
-      if (state.disk(disk) === undefined) throw new FsError('ENOENT', `disk ${disk}`)
-      if (!force) await refuseIfOnly(parts, spare, disk)
-      for (let i = 0; i < REMOVE_STEPS_MAX; i++) {
-        try {
-          await loop.command(() => ({ ok: { kind: 'diskRemove', disk, force } }))
-          break
-        } catch (error) {
-          // So many chunks were taken off it; there are more.
-          if (!(error instanceof FsError) || error.code !== 'EAGAIN' || loop.status().refusing) throw error
-        }
-      }
-      try {
-        await orders.give(disk, 'orderDiskRemove', { disk }, context.signal)
-      } catch (error) {
-        if (!(error instanceof FsError)) throw error
-        // Away, or the disk is gone there as well. Should it come back, it registers as a new disk.
-        if (!isAbsence(error)) log.warn({ disk, error: error.message }, 'the chunkserver could not let go of a disk')
-      }
-      nodes.forget(disk)
+      await removal.remove(disk, force, context.signal)
       return NOTHING
     },
 
@@ -159,21 +136,4 @@ function drainProblem({ state, nodes }: ReportParts, disk: DiskId): string | und
   const room = others.reduce((sum, d) => sum + d.availableBytes, 0)
   const used = nodes.disk(disk)?.report?.usedBytes ?? 0
   return used > room ? 'the other disks have not enough room; add some or use --force' : undefined
-}
-
-/** EBUSY when the disk holds the only good copy that can be read of anything. In slices: the disk may hold a million chunks. */
-async function refuseIfOnly({ state, clock }: ReportParts, spare: Spare, disk: DiskId): Promise<void> {
-  for (let after: ChunkId | 0 = 0; ; ) {
-    const page: ChunkId[] = state.chunkIndex.ofDisk(disk, after, SLICE)
-    for (const chunk of page) {
-      const record = state.chunk(chunk)
-      if (record === undefined || (record.state === 'sealed' && record.live === 0)) continue
-      if (!spare.hasOther(chunk, disk))
-        throw new FsError('EBUSY', 'it holds the only copy of something that can be read; drain it first')
-    }
-    const last = page.at(-1)
-    if (last === undefined) return
-    after = last
-    await clock.sleep(0)
-  }
 }

@@ -43,7 +43,7 @@ export function nodeHandlers(
       held.forget(disk)
       return false
     }
-    if (live.awaySinceMs !== undefined) return false
+    if (live.awaySinceMs !== undefined || record.leaving !== undefined) return false
     const { open, dead } = state.counters()
     return held.heard(disk, {
       held: report.chunks,
@@ -120,6 +120,7 @@ export function nodeHandlers(
         if (record === undefined || !needsMending(record, entry, what.disk) || damage.knows(what.disk, chunk)) continue
         damage.add({ disk: what.disk, chunk, blocks: [], detail: `${entry.state}, ${entry.length} bytes` })
       }
+      if (state.disk(what.disk)?.leaving !== undefined) return { reply: { unwanted: [] } }
       // Told again with the next full list, or counted and over then: held-watch.ts sees that it is there.
       return { reply: { unwanted: unwanted.filter((chunk) => spare.mayDelete(chunk, what.disk)) } }
     },

@@ -19,6 +19,7 @@ import type { StateStore } from './core/kv.ts'
 import type { RepairRules } from './core/repair.ts'
 import type { State } from './core/state.ts'
 import { Damage } from './damage.ts'
+import { DiskRemoval } from './disk-removal.ts'
 import { Expiry } from './expiry.ts'
 import { Holdings } from './holdings.ts'
 import { type Change, Loop, type Soon } from './loop.ts'
@@ -61,14 +62,14 @@ function handlersOf(parts: ReportParts, rest: HandlerParts) {
     ...namespaceHandlers(parts),
     ...dataHandlers(parts),
     ...lockHandlers(parts, rest.locks),
-    ...adminHandlers(parts, rest.orders, rest.spare),
+    ...adminHandlers(parts, rest.removal),
     ...nodeHandlers(parts, rest.deletions, rest.damage, rest.spare, rest.options),
   }
 }
 
 interface HandlerParts {
   readonly locks: WaitingLocks
-  readonly orders: Orders
+  readonly removal: DiskRemoval
   readonly deletions: Deletions
   readonly damage: Damage
   readonly spare: Spare
@@ -127,6 +128,7 @@ export class Master {
       bytesPerSecond: options.repairBytesPerSecond,
     })
     const sealing = new Sealing(state, loop, nodes, orders, watch, seals, spare, log)
+    const removal = new DiskRemoval(state, loop, nodes, orders, spare, clock, log)
     const worker = (name: string, work: ConstructorParameters<typeof Worker>[1]): Worker =>
       new Worker(name, work, clock, log)
     const watching = worker('chunk watch', watch)
@@ -134,12 +136,14 @@ export class Master {
     const sealer = worker('seal', sealing)
     const deleting = worker('delete', deletions)
     const mending = worker('mend damaged copies', damage)
+    const removing = worker('forget disks', removal)
     const workers = [
       watching,
       repairing,
       sealer,
       deleting,
       mending,
+      removing,
       worker('collect', new Garbage(state, loop, clock, options)),
       worker('compact', compaction),
       worker('session expiry', new Expiry(parts)),
@@ -163,6 +167,7 @@ export class Master {
     }
     deletions.onWork = () => deleting.poke()
     damage.onWork = () => mending.poke()
+    removal.onWork = () => removing.poke()
 
     const committed = (changes: readonly Change[]): void => {
       sessions.push(changes)
@@ -188,7 +193,7 @@ export class Master {
       version: options.version,
       startedMs: clock.monotonicMs(),
     }
-    this.handlers = handlersOf(reports, { locks, orders, deletions, damage, spare, options })
+    this.handlers = handlersOf(reports, { locks, removal, deletions, damage, spare, options })
     this.loop = loop
     this.sessions = sessions
     this.nodes = nodes

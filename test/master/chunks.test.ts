@@ -1,6 +1,7 @@
 import { afterEach, describe, expect, test } from 'vitest'
 import { FsError } from '../../src/base/fault.ts'
 import type { ChunkId } from '../../src/base/ids.ts'
+import { REMOVED_AT_ONCE } from '../../src/master/core/disks.ts'
 import { LASTING_BEATS } from '../../src/master/held-watch.ts'
 import type { Settings } from '../../src/wire/protocol.ts'
 import { diskReport, TestChunkserver, TestMaster, TestMount, TestPeer, writeFile } from './harness.ts'
@@ -494,6 +495,24 @@ describe('disks', () => {
     await expect(
       master.call(admin, 'diskRemove', { stamp: ADMIN, disk: servers[0]!.disk, force: false }),
     ).rejects.toMatchObject({ code: 'EBUSY' })
+  })
+
+  test('a disk that a killed master was forgetting is forgotten by the next one, and its chunkserver is told', async () => {
+    const { master, mount, servers } = await cluster(3)
+    for (let i = 0; i < 30; i++)
+      await master.call(mount.peer, 'chunkOpen', { stamp: mount.stamp(), count: 64, kind: 'pack', avoid: [] })
+    const victim = servers.find(({ disk }) => master.state.disk(disk)!.chunks > REMOVED_AT_ONCE)!
+    await master.master.loop.command(() => ({ ok: { kind: 'diskRemove', disk: victim.disk, force: false } }))
+    expect(master.state.disk(victim.disk)).toMatchObject({ leaving: false })
+    const next = await master.restarted()
+    running = next
+    for (const server of servers) await server.join(next)
+    expect(next.state.disk(victim.disk)).toBeDefined()
+    next.work()
+    await next.clock.pass(5_000)
+    expect(next.state.disk(victim.disk)).toBeUndefined()
+    expect(victim.count('orderDiskRemove')).toBe(1)
+    expect(servers.filter(({ disk }) => next.state.disk(disk) !== undefined)).toHaveLength(2)
   })
 
   test('a drain that cannot end is refused unless forced', async () => {

@@ -23,7 +23,7 @@ import {
 } from './chunks.ts'
 import { type Envelope, encodeChangelog } from './command-codec.ts'
 import { type Command, type CommandName, type CommandOf, commands } from './commands.ts'
-import { copiesTold, diskDrain, diskRemove, inventory, nodeJoined, settingsSet } from './disks.ts'
+import { copiesTold, diskDrain, diskLeft, diskRemove, inventory, nodeJoined, settingsSet } from './disks.ts'
 import { commit, copyRange, fallocate, relocate } from './extents.ts'
 import { inosReserve, names } from './held-names.ts'
 import { doomedFreed, released, trashExpired, trashPurge, trashRestore, trashRetention } from './lifetime.ts'
@@ -70,6 +70,7 @@ const handlers: Handlers = {
   relocate,
   diskDrain,
   diskRemove,
+  diskLeft,
   trashRestore,
   trashPurge,
   trashExpired,

@@ -180,8 +180,11 @@ function newChunk(
 function cannotOpen(work: Work, chunk: ChunkId, disks: readonly DiskId[]): Result<never> | undefined {
   if (work.state.chunk(chunk) !== undefined || chunk === 0) return refuse('EIO', `chunk number ${chunk} is taken`)
   if (disks.length === 0) return refuse('ENOSPC', 'no disk takes a new chunk')
-  const unknown = disks.find((disk) => work.state.disk(disk) === undefined)
-  return unknown === undefined ? undefined : refuse('ENOSPC', `disk ${unknown} is unknown`)
+  const unknown = disks.find((disk) => {
+    const record = work.state.disk(disk)
+    return record === undefined || record.leaving !== undefined
+  })
+  return unknown === undefined ? undefined : refuse('ENOSPC', `disk ${unknown} is unknown or to be forgotten`)
 }
 
 export function chunkOpen(work: Work, command: CommandOf<'chunkOpen'>): Result<unknown> {
@@ -258,7 +261,8 @@ const confirmedNot = (record: ChunkRecord, disk: DiskId): boolean =>
 
 export function copyAdded(work: Work, command: CommandOf<'copyAdded'>): Result<unknown> {
   const record = work.state.chunk(command.chunk)
-  if (record === undefined || work.state.disk(command.disk) === undefined) {
+  const target = work.state.disk(command.disk)
+  if (record === undefined || target === undefined || target.leaving !== undefined) {
     work.unwanted(command.disk, command.chunk)
     return refuse('ENOENT')
   }

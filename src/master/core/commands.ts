@@ -318,7 +318,15 @@ export const commands = {
     }),
   ),
   diskDrain: command(48, 'diskDrain', 'A disk is (not) to be emptied.', struct({ disk, drain: bool })),
+  /** At once when it holds few chunks; else nothing comes to it any more, and `diskLeft` goes on. */
   diskRemove: command(49, 'diskRemove', 'A disk is forgotten.', struct({ disk, force: bool })),
+  /** While the record says `leaving`. Without force it stays when it turns out to hold the only copy of something. */
+  diskLeft: command(
+    51,
+    undefined,
+    'The next chunks are taken off a disk that is to be forgotten.',
+    struct({ disk, limit: uint(65536) }),
+  ),
   // ---- trash and settings
   trashRestore: command(
     60,

@@ -48,6 +48,7 @@ const newDisk = (node: DiskRecord['node'], uuid: string): DiskRecord => ({
   chunks: 0,
   walkedTo: undefined,
   chunksAtDrain: 0,
+  leaving: undefined,
 })
 
 /**
@@ -100,6 +101,7 @@ function counts(work: Work, disk: DiskId, entry: InventoryEntry): boolean {
   const record = work.state.chunk(chunk)
   if (record === undefined) return found === 'gone'
   const counted = record.disks.includes(disk)
+  if (work.state.disk(disk)?.leaving !== undefined) return counted
   if (found === 'gone') {
     copyGone(work, chunk, record, disk)
     return true
@@ -141,23 +143,49 @@ export function diskDrain(work: Work, command: CommandOf<'diskDrain'>): Result<u
   return ok({})
 }
 
-/** In one command however many chunks it held: 8 TB are 125 000 of them, about a second, by hand, once in a disk's life. */
+/** Chunks taken off a disk by one command: 6 ms, up to ten times that when their records have to be read first. */
+export const REMOVED_AT_ONCE = 1_024
+
+/** Whether the disk may forget this chunk: force, or another copy, or nobody needs it. */
+const mayForget = (work: Work, disk: DiskId, chunk: ChunkId, force: boolean): boolean => {
+  const known = work.state.chunk(chunk)
+  const dead = known === undefined || (known.state === 'sealed' && known.live === 0)
+  return force || dead || hasOther(known, disk)
+}
+
 export function diskRemove(work: Work, command: CommandOf<'diskRemove'>): Result<unknown> {
   const { state } = work
   const { disk, force } = command
-  if (state.disk(disk) === undefined) return refuse('ENOENT')
-  const chunks = state.chunkIndex.ofDisk(disk, 0, Number.MAX_SAFE_INTEGER)
-  for (const chunk of force ? [] : chunks) {
-    const known = state.chunk(chunk)
-    if (known === undefined || (known.state === 'sealed' && known.live === 0)) continue
-    if (!hasOther(known, disk)) return refuse('EBUSY', 'it holds the only copy of something')
-  }
+  const record = state.disk(disk)
+  if (record === undefined) return refuse('ENOENT')
+  const first = state.chunkIndex.ofDisk(disk, 0, REMOVED_AT_ONCE)
+  if (first.some((chunk) => !mayForget(work, disk, chunk, force)))
+    return refuse('EBUSY', 'it holds the only copy of something')
+  state.setDisk(disk, { ...record, leaving: force })
+  takeOff(work, disk, first, REMOVED_AT_ONCE)
+  return ok({})
+}
+
+export function diskLeft(work: Work, command: CommandOf<'diskLeft'>): Result<unknown> {
+  const { state } = work
+  const { disk } = command
+  const record = state.disk(disk)
+  if (record?.leaving === undefined) return ok({})
+  const limit = Math.max(1, command.limit)
+  const page = state.chunkIndex.ofDisk(disk, 0, limit)
+  // Another copy went since it was asked for.
+  if (page.some((chunk) => !mayForget(work, disk, chunk, record.leaving === true)))
+    state.setDisk(disk, { ...record, leaving: undefined })
+  else takeOff(work, disk, page, limit)
+  return ok({})
+}
+
+function takeOff(work: Work, disk: DiskId, chunks: readonly ChunkId[], limit: number): void {
   for (const chunk of chunks) {
-    const known = state.chunk(chunk)
+    const known = work.state.chunk(chunk)
     if (known !== undefined) copyGone(work, chunk, known, disk)
   }
-  state.setDisk(disk, undefined)
-  return ok({})
+  if (chunks.length < limit) work.state.setDisk(disk, undefined)
 }
 
 // ---- settings

@@ -222,6 +222,8 @@ export const diskRecord = struct({
   walkedTo: optional(chunk),
   /** How many chunks there were when the drain began. */
   chunksAtDrain: uint(),
+  /** It is being forgotten in steps: nothing comes to it any more. True: also the only copies of something. */
+  leaving: optional(bool),
 })
 export type DiskRecord = Infer<typeof diskRecord>
 

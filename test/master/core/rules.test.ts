@@ -19,10 +19,12 @@ import {
 import { REPLIES_MAX } from '../../../src/master/core/apply.ts'
 import { check } from '../../../src/master/core/check.ts'
 import type { Command, CommandOf } from '../../../src/master/core/commands.ts'
+import { REMOVED_AT_ONCE } from '../../../src/master/core/disks.ts'
 import { conflict, deadlocks, granted, type LockWish } from '../../../src/master/core/locks.ts'
 import { pathOf } from '../../../src/master/core/paths.ts'
 import type { HeldLock } from '../../../src/master/core/records.ts'
 import { State } from '../../../src/master/core/state.ts'
+import { MemoryStore } from '../../../src/master/memory-store.ts'
 import { Bench, create, DAY_MS, make, rename, SETTINGS, unlink } from './support.ts'
 
 const setxattr = (ino: Ino, name: string, value: Buffer, more: object = {}): Command =>
@@ -30,6 +32,19 @@ const setxattr = (ino: Ino, name: string, value: Buffer, more: object = {}): Com
 const NO = 0xffff_ffff
 const acl = (...entries: [number, number, number?][]): AclEntry[] =>
   entries.map(([tag, perm, id = NO]) => ({ tag, perm, id }))
+
+/** Counts what a command writes. */
+class CountingStore extends MemoryStore {
+  changes = 0
+  override put(key: string, value: Uint8Array): void {
+    this.changes++
+    super.put(key, value)
+  }
+  override delete(key: string): boolean {
+    this.changes++
+    return super.delete(key)
+  }
+}
 
 describe('names', () => {
   it('change the times of the directories they come to and go from, and the ctime of what is renamed', () => {
@@ -457,6 +472,50 @@ describe('chunks', () => {
     while (b.state.counters().copiesToldTo !== undefined) b.ok({ kind: 'copiesTold', limit: 1 })
     expect(b.state.counters().under).toBe(1)
     expect(attention(b)).toEqual([chunk])
+  })
+
+  it('are taken off a disk that is removed in bounded steps, which go on after a crash', () => {
+    const store = new CountingStore()
+    const b = new Bench(store)
+    b.disks()
+    const session = b.session()
+    const first = b.chunk(session) as ChunkId
+    for (let i = 1; i < 3_000; i += 50) {
+      const chunks = Array.from({ length: 50 }, (_, j) => ({ chunk: first + i + j, disks: [1, 2] }))
+      b.apply({ kind: 'chunkOpen', chunks, copies: 2 } as unknown as Command, session)
+    }
+    const held = (): number => b.state.disk(1 as DiskId)?.chunks ?? 0
+    const before = held()
+    expect(before).toBeGreaterThan(2_000)
+    store.changes = 0
+    b.ok({ kind: 'diskRemove', disk: 1 as DiskId, force: false })
+    for (let steps = 0; b.state.disk(1 as DiskId) !== undefined; steps++) {
+      expect(store.changes).toBeLessThan(REMOVED_AT_ONCE * 4)
+      expect(held()).toBe(before - (steps + 1) * REMOVED_AT_ONCE)
+      expect(b.errno({ kind: 'copyAdded', chunk: first, disk: 1 as DiskId })).toBe('ENOENT')
+      b.state = new State(store)
+      store.changes = 0
+      b.ok({ kind: 'diskLeft', disk: 1 as DiskId, limit: REMOVED_AT_ONCE })
+    }
+    expect(b.state.chunkIndex.ofDisk(1 as DiskId, 0, 10)).toEqual([])
+    expect(b.state.chunk(first)?.disks).toEqual([2])
+  })
+
+  it('keep a disk that is to be removed when one becomes the only copy meanwhile', () => {
+    const b = new Bench()
+    b.disks()
+    const session = b.session()
+    const first = b.chunk(session) as ChunkId
+    for (let i = 1; i < 1_500; i += 50) {
+      const chunks = Array.from({ length: 50 }, (_, j) => ({ chunk: first + i + j, disks: [1, 2] }))
+      b.apply({ kind: 'chunkOpen', chunks, copies: 2 } as unknown as Command, session)
+    }
+    b.ok({ kind: 'diskRemove', disk: 1 as DiskId, force: false })
+    const last = b.state.chunkIndex.ofDisk(1 as DiskId, 0, 10).at(-1)!
+    b.ok({ kind: 'copyDropped', chunk: last, disk: 2 as DiskId, reason: 'damaged' })
+    const left = b.state.disk(1 as DiskId)!.chunks
+    b.ok({ kind: 'diskLeft', disk: 1 as DiskId, limit: REMOVED_AT_ONCE })
+    expect(b.state.disk(1 as DiskId)).toMatchObject({ leaving: undefined, chunks: left })
   })
 
   it('keep a disk from being removed while it holds the only copy', () => {

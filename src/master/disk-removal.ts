@@ -1,0 +1,115 @@
+/*
+ * Forgetting a disk, in steps: from the first on nothing new comes to it, and each step takes some of its chunks off it, so
+ * that the master does other things between them. The mark that it is to go is state: what a killed master or an impatient
+ * admin left is finished by itself.
+ *
+ * The chunkserver is told last. Should the disk come back, it registers as a new one, and its files are looked at then.
+ */
+
+import { FsError } from '../base/fault.ts'
+import type { ChunkId, DiskId } from '../base/ids.ts'
+import type { Work, WorkStep } from '../base/worker.ts'
+import type { Clock, Log } from '../base/world.ts'
+import { REMOVED_AT_ONCE } from './core/disks.ts'
+import type { State } from './core/state.ts'
+import type { Loop } from './loop.ts'
+import type { Nodes } from './nodes.ts'
+import { isAbsence, type Orders } from './orders.ts'
+import type { Spare } from './spare.ts'
+
+/** Chunks looked at between two turns of the event loop. */
+const SLICE = 1_000
+/** People's requests go between the steps. */
+const STEP_REST_MS = 20
+const IDLE_MS = 60_000
+
+export class DiskRemoval implements Work {
+  readonly #state: State
+  readonly #loop: Loop
+  readonly #nodes: Nodes
+  readonly #orders: Orders
+  readonly #spare: Spare
+  readonly #clock: Clock
+  readonly #log: Log
+  /** An admin waits for these; the others are the worker's. */
+  readonly #awaited = new Set<DiskId>()
+  /** Something was left to be finished. */
+  onWork: () => void = () => undefined
+
+  constructor(state: State, loop: Loop, nodes: Nodes, orders: Orders, spare: Spare, clock: Clock, log: Log) {
+    this.#state = state
+    this.#loop = loop
+    this.#nodes = nodes
+    this.#orders = orders
+    this.#spare = spare
+    this.#clock = clock
+    this.#log = log
+  }
+
+  queued(): number {
+    return this.#leaving().length
+  }
+  progress(): string {
+    const left = this.#leaving().reduce((sum, disk) => sum + (this.#state.disk(disk)?.chunks ?? 0), 0)
+    return left === 0 ? '' : `${left} copies to forget`
+  }
+
+  /** Returns when the disk is forgotten; EBUSY: it holds the only copy of something. */
+  async remove(disk: DiskId, force: boolean, signal: AbortSignal): Promise<void> {
+    if (this.#state.disk(disk) === undefined) throw new FsError('ENOENT', `disk ${disk}`)
+    if (!force) await this.#refuseIfOnly(disk)
+    this.#awaited.add(disk)
+    try {
+      await this.#loop.command(() => ({ ok: { kind: 'diskRemove', disk, force } }))
+      await this.#finish(disk, signal)
+    } finally {
+      this.#awaited.delete(disk)
+      this.onWork()
+    }
+  }
+
+  async step(signal: AbortSignal): Promise<WorkStep> {
+    for (const disk of this.#leaving()) if (!this.#awaited.has(disk)) await this.#finish(disk, signal)
+    return { restMs: IDLE_MS, resting: 'idle' }
+  }
+
+  #leaving(): DiskId[] {
+    return this.#state.disks().flatMap(({ disk, record }) => (record.leaving === undefined ? [] : [disk]))
+  }
+
+  async #finish(disk: DiskId, signal: AbortSignal): Promise<void> {
+    while (this.#state.disk(disk)?.leaving !== undefined) {
+      await this.#loop.command(() => ({ ok: { kind: 'diskLeft', disk, limit: REMOVED_AT_ONCE } }))
+      await this.#clock.sleep(STEP_REST_MS, { signal })
+    }
+    // What was taken off it until then is counted again when it says what it holds.
+    if (this.#state.disk(disk) !== undefined)
+      throw new FsError('EBUSY', 'it holds what has become the only copy of something; it stays')
+    try {
+      await this.#orders.give(disk, 'orderDiskRemove', { disk }, signal)
+    } catch (error) {
+      if (!(error instanceof FsError)) throw error
+      // Away, or the disk is gone there as well.
+      if (!isAbsence(error))
+        this.#log.warn({ disk, error: error.message }, 'the chunkserver could not let go of a disk')
+    }
+    this.#nodes.forget(disk)
+  }
+
+  /** EBUSY when the disk holds the only good copy that can be read of anything. In slices: the disk may hold a million chunks. */
+  async #refuseIfOnly(disk: DiskId): Promise<void> {
+    for (let after: ChunkId | 0 = 0; ; ) {
+      const page: ChunkId[] = this.#state.chunkIndex.ofDisk(disk, after, SLICE)
+      for (const chunk of page) {
+        const record = this.#state.chunk(chunk)
+        if (record === undefined || (record.state === 'sealed' && record.live === 0)) continue
+        if (!this.#spare.hasOther(chunk, disk))
+          throw new FsError('EBUSY', 'it holds the only copy of something that can be read; drain it first')
+      }
+      const last = page.at(-1)
+      if (last === undefined) return
+      after = last
+      await this.#clock.sleep(0)
+    }
+  }
+}
