@@ -22,6 +22,7 @@ import { Damage } from './damage.ts'
 import { DiskRemoval } from './disk-removal.ts'
 import { Expiry } from './expiry.ts'
 import { Holdings } from './holdings.ts'
+import { cutInSteps } from './long-files.ts'
 import { type Change, Loop, type Soon } from './loop.ts'
 import { Nodes } from './nodes.ts'
 import { ORDERS_MAX, Orders } from './orders.ts'
@@ -57,10 +58,11 @@ export interface MasterOptions {
 export type MasterCalls = keyof ReturnType<typeof handlersOf>
 
 function handlersOf(parts: ReportParts, rest: HandlerParts) {
+  const files = { ...namespaceHandlers(parts), ...dataHandlers(parts) }
   return {
     ...sessionHandlers(parts),
-    ...namespaceHandlers(parts),
-    ...dataHandlers(parts),
+    ...files,
+    ...cutInSteps(parts, files),
     ...lockHandlers(parts, rest.locks),
     ...adminHandlers(parts, rest.removal),
     ...nodeHandlers(parts, rest.deletions, rest.damage, rest.spare, rest.options),

@@ -24,7 +24,7 @@ import {
 import { type Envelope, encodeChangelog } from './command-codec.ts'
 import { type Command, type CommandName, type CommandOf, commands } from './commands.ts'
 import { copiesTold, diskDrain, diskLeft, diskRemove, inventory, nodeJoined, settingsSet } from './disks.ts'
-import { commit, copyRange, fallocate, relocate } from './extents.ts'
+import { commit, copyRange, fallocate, relocate, shrunk } from './extents.ts'
 import { inosReserve, names } from './held-names.ts'
 import { doomedFreed, released, trashExpired, trashPurge, trashRestore, trashRetention } from './lifetime.ts'
 import { create, link, make, rename, rmdir, unlink } from './namespace.ts'
@@ -68,6 +68,7 @@ const handlers: Handlers = {
   chunksForgotten,
   compactBegun,
   relocate,
+  shrunk,
   diskDrain,
   diskRemove,
   diskLeft,

@@ -201,6 +201,13 @@ export const commands = {
       killSuidGid: optional(bool),
     }),
   ),
+  /** Before a truncation to `size` of a file with more extents there than one command should cut. */
+  shrunk: command(
+    25,
+    undefined,
+    'A step of truncating a long file: the last extents go, and the file ends where they began.',
+    struct({ ino, size: fileOffset, limit: uint(65536) }),
+  ),
   // ---- attributes and locks
   setxattr: command(
     30,

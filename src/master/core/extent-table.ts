@@ -49,6 +49,17 @@ export class ExtentTable {
     })
     return found
   }
+  /** The last extents that begin at `offset` or later, from the end on, at most `limit`. */
+  lastFrom(ino: Ino, offset: number, limit: number): Extent[] {
+    const extents: Extent[] = []
+    if (limit <= 0) return extents
+    const prefix = key.extentsOf(ino)
+    this.#kv.scan({ from: prefix + num(offset), to: after(prefix), reverse: true }, (at, value) => {
+      extents.push(decodeExtent(numAt(at, prefix.length), value))
+      return extents.length < limit
+    })
+    return extents
+  }
   at(ino: Ino, offset: number): Extent | undefined {
     const value = this.#kv.get(key.extent(ino, offset))
     return value === undefined ? undefined : decodeExtent(offset, value)

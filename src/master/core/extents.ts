@@ -16,7 +16,7 @@ import type { CommandOf } from './commands.ts'
 import type { InodeRecord } from './records.ts'
 import type { Work } from './work.ts'
 
-/** Extents that one copyRange shares at most; the caller goes on from where it ended. Bounds the work of one command. */
+/** Extents that one copyRange shares, and replaces, at most; the caller goes on from where it ended. Bounds the work of one command. */
 const SHARE_EXTENTS_MAX = 4096
 const EXTENTS_PAGE = 4096
 
@@ -99,6 +99,26 @@ export function resized(work: Work, record: InodeRecord, size: number): { size: 
   const freed = cut(work, attr.ino, size, Number.MAX_SAFE_INTEGER, attr.used)
   countBytes(work, -freed)
   return { size, used: attr.used - freed }
+}
+
+export function shrunk(work: Work, command: CommandOf<'shrunk'>): Result<unknown> {
+  const found = work.inode(command.ino)
+  if ('errno' in found) return found
+  const { attr } = found.ok
+  if (attr.type !== 'file') return refuse('EINVAL')
+  const extents = work.state.extents.lastFrom(command.ino, command.size, command.limit)
+  const first = extents.at(-1)
+  if (first === undefined) return ok({})
+  let freed = 0
+  for (const extent of extents) {
+    work.state.extents.delete(command.ino, extent)
+    addLive(work, extent, -1)
+    freed += extent.length
+  }
+  countBytes(work, -freed)
+  work.put(found.ok, { size: first.offset, used: attr.used - freed, mtime: work.now, ctime: work.now })
+  work.touchInode(command.ino, true)
+  return ok({})
 }
 
 /** Frees at most the command's budget of extents; true when none is left. */
@@ -219,10 +239,14 @@ export function copyRange(work: Work, command: CommandOf<'copyRange'>): Result<u
     sourceOffset + length,
   )
   if (!complete) length = endOf(extents.at(-1)!) - sourceOffset
+  // What it replaces is bounded as well.
+  const replaced = work.state.extents.from(command.target, targetOffset, SHARE_EXTENTS_MAX, targetOffset + length)
+  if (!replaced.complete) length = endOf(replaced.extents.at(-1)!) - targetOffset
   const { attr } = to.ok
   let used = attr.used - cut(work, command.target, targetOffset, targetOffset + length, attr.used)
   for (const extent of extents) {
     const start = Math.max(extent.offset, sourceOffset)
+    if (start >= sourceOffset + length) break
     const shared = Math.min(endOf(extent), sourceOffset + length) - start
     place(
       work,
