@@ -34,7 +34,10 @@ const GATHERED_MAX = 1_000_000
 /** The number of the last log record that LMDB contains. No table has this prefix. */
 const SEQ_KEY = '\0seq'
 const DATA = 'data.mdb'
-/** Address space, not memory: 80 million files. LMDB can grow its map, but keeps the pages of the old one resident. */
+/**
+ * Address space, not memory: 80 million files. No limit: when it is full LMDB makes a map of twice the size, but keeps the
+ * old one with its pages, so that growing is left to the few that need it.
+ */
 const MAP_BYTES = 16 * 1024 * 1024 * 1024
 /**
  * Tables that grow at their end have a tree of their own: LMDB fills pages to the brim when it appends at the end of a
@@ -114,14 +117,18 @@ export class LmdbStore implements StateStore {
   /** `path` is a directory of its own. */
   static open(
     path: string,
-    { readOnly = false, takeOverBytes = TAKE_OVER_BYTES }: { readOnly?: boolean; takeOverBytes?: number } = {},
+    {
+      readOnly = false,
+      takeOverBytes = TAKE_OVER_BYTES,
+      mapBytes = MAP_BYTES,
+    }: { readOnly?: boolean; takeOverBytes?: number; mapBytes?: number } = {},
   ): LmdbStore {
     try {
       if (!readOnly) mkdirSync(path, { recursive: true })
       const db = open<Uint8Array, string>({
         path: join(path, DATA),
         ...encodings,
-        mapSize: MAP_BYTES,
+        mapSize: mapBytes,
         // Reading ahead brings pages into memory that nobody asked for.
         noReadAhead: true,
         // Batches are explicit here; LMDB's own would be a second promise for each that nobody listens to.

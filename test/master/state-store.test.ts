@@ -129,6 +129,40 @@ describe('the store on disk', () => {
     rmSync(copy, { recursive: true, force: true })
   })
 
+  it('grows beyond the map it began with, under readers, and opens with a small one again', async () => {
+    const MAP = 1 << 20
+    const [rounds, keys] = [24, 1_000]
+    const open = (readOnly = false) => LmdbStore.open(path, { mapBytes: MAP, takeOverBytes: 400_000, readOnly })
+    const value = (round: number, i: number) => Buffer.alloc(1_000, `${round}.${i} `)
+    const key = (round: number, i: number) => `${'xie'[i % 3]}${String(i).padStart(5, '0')}.${round}`
+    const store = open()
+    for (let round = 0; round < rounds; round++) {
+      for (let i = 0; i < keys; i += 100)
+        store.transaction(() => {
+          for (let j = i; j < i + 100; j++) store.put(key(round, j), value(round, j))
+        })
+      await store.flushed()
+      // Reads from what LMDB holds, from older maps as well.
+      for (let old = 0; old <= round; old++)
+        expect(Buffer.from(store.get(key(old, (round * 37) % keys))!)).toEqual(value(old, (round * 37) % keys))
+      await new Promise((resolve) => setImmediate(resolve))
+    }
+    await store.close()
+    expect(store.sizeBytes()).toBeGreaterThan(20 * MAP)
+    for (const readOnly of [false, true]) {
+      const again = open(readOnly)
+      let seen = 0
+      for (let round = 0; round < rounds; round++)
+        for (let i = 0; i < keys; i++)
+          if (Buffer.compare(again.get(key(round, i)) ?? Buffer.alloc(0), value(round, i)) === 0) seen++
+      expect(seen).toBe(rounds * keys)
+      let scanned = 0
+      again.scan({ from: 'a', to: 'z' }, () => ++scanned > 0)
+      expect(scanned).toBe(rounds * keys)
+      await again.close()
+    }
+  })
+
   it('is copied while in use, consistent and complete', async () => {
     const store = LmdbStore.open(path, { takeOverBytes: 1000 })
     for (let i = 0; i < 500; i++) put(store, `x${i}`, 'v'.repeat(100))
