@@ -225,6 +225,8 @@ export class TestMount {
   }
   static async open(master: TestMaster, name: string): Promise<TestMount> {
     const peer = new TestPeer('mount', name)
+    // It has nothing that others could want back, unless the test says otherwise.
+    peer.answers.recall = () => ({})
     const { session } = await master.call(peer, 'sessionOpen', {
       client: name,
       host: name,
