@@ -131,6 +131,8 @@ describe('an unlinked file', () => {
       numbers: [],
     })
     const b2 = new TestMount(running, b.peer, b.session)
+    // Nobody is answered while others may be on their way back.
+    await running.clock.pass(3_000)
     await b2.unlink('kept')
     await b2.unlink('closed')
     expect((await getattr(b2, kept.ino)).nlink).toBe(0)
@@ -182,13 +184,9 @@ describe('what others changed', () => {
     const b = await TestMount.open(master, 'b')
     await master.call(b.peer, 'readdir', { session: b.session, ino: ROOT, cookie: 0, limit: 10 })
     await Promise.all(Array.from({ length: 50 }, (_, i) => a.create(`f${i}`)))
-    expect(b.invalidations()).toHaveLength(1)
-    expect(
-      b
-        .invalidations()[0]!
-        .entries.map((e) => e.name)
-        .sort(),
-    ).toEqual(Array.from({ length: 50 }, (_, i) => `f${i}`).sort())
+    const told = b.invalidations().filter(({ entries }) => entries.length > 0)
+    expect(told).toHaveLength(1)
+    expect(told[0]!.entries.map((e) => e.name).sort()).toEqual(Array.from({ length: 50 }, (_, i) => `f${i}`).sort())
   })
 
   test('reaches a mount that only knows that a name is missing', async () => {
