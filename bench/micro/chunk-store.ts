@@ -68,10 +68,10 @@ async function main(): Promise<void> {
             chunk = chunkId(next++)
             at = 0
           }
-          const answer = disk.append(chunk, at, [part], at === 0)
+          const answer = disk.chunks.append(chunk, at, [part], at === 0)
           if (typeof answer !== 'number') await answer
           at += part.length
-          if (sync) await disk.sync(chunk, at)
+          if (sync) await disk.chunks.sync(chunk, at)
         }
       })
     }
@@ -83,9 +83,9 @@ async function main(): Promise<void> {
       for (let round = 0; round < 250; round++) {
         const waits: Promise<number>[] = []
         for (let writer = 0; writer < 8; writer++) {
-          await disk.append(shared, at, [small], at === 0)
+          await disk.chunks.append(shared, at, [small], at === 0)
           at += small.length
-          waits.push(disk.sync(shared, at))
+          waits.push(disk.chunks.sync(shared, at))
         }
         await Promise.all(waits)
       }
@@ -94,15 +94,16 @@ async function main(): Promise<void> {
     say('append 1 MiB, no sync', 512 / ((await fill(big, 512 * MiB, false)) * 0.953674), 'MB/s')
 
     const source = chunkId(next++)
-    for (let at = 0; at < 64 * MiB; at += MiB) await disk.append(source, at, [big], at === 0)
-    const sealSeconds = await seconds(async () => void (await disk.seal(source, 64 * MiB)))
+    for (let at = 0; at < 64 * MiB; at += MiB) await disk.chunks.append(source, at, [big], at === 0)
+    const sealSeconds = await seconds(async () => void (await disk.chunks.seal(source, 64 * MiB)))
     say('seal 64 MiB (with its first sync)', sealSeconds * 1000, 'ms')
     const read = (bytes: number, jobs: number, count: number) =>
       seconds(async () => {
         let left = count
         await Promise.all(
           Array.from({ length: jobs }, async () => {
-            while (left-- > 0) await disk.read(source, Math.floor(Math.random() * ((64 * MiB) / bytes)) * bytes, bytes)
+            while (left-- > 0)
+              await disk.chunks.read(source, Math.floor(Math.random() * ((64 * MiB) / bytes)) * bytes, bytes)
           }),
         )
       })

@@ -84,7 +84,7 @@ export class Copier {
   ): Promise<number> {
     return this.#queued(`copy ${diskId} ${chunk}`, async () => {
       const disk = this.#store.get(diskId)
-      const held = await disk.verify(chunk, false)
+      const held = await disk.chunks.verify(chunk, false)
       if (held.state === 'sealed' && held.length === length) return 0
       return this.#copy(disk, chunk, length, sources, new Pace(this.#clock, bytesPerSecond), signal)
     })
@@ -98,8 +98,8 @@ export class Copier {
     pace: Pace,
     signal?: AbortSignal,
   ): Promise<number> {
-    const bytes = await disk
-      .copying(chunk, async (file) => {
+    const bytes = await disk.copies
+      .make(chunk, async (file) => {
         if (file.length > length || (file.sealed && file.length !== length))
           throw new FsError(
             'ERANGE',
@@ -111,10 +111,10 @@ export class Copier {
         return length - before
       })
       .catch(async (error: unknown) => {
-        if (error instanceof FsError && error.code === 'ERANGE') await disk.dropCopy(chunk)
+        if (error instanceof FsError && error.code === 'ERANGE') await disk.copies.drop(chunk)
         throw error
       })
-    await disk.finishCopy(chunk, length)
+    await disk.copies.finish(chunk, length)
     return bytes
   }
 
@@ -189,7 +189,7 @@ export class Copier {
   ): Promise<FetchedBlocks> {
     const local = this.#store.find(place.disk)
     try {
-      if (local !== undefined) return await local.fetch(chunk, block, count)
+      if (local !== undefined) return await local.chunks.fetch(chunk, block, count)
       const peer = await this.#peers.get(place.host, place.port)
       const { reply, bulk } = await peer.call(
         'fetch',
@@ -221,10 +221,10 @@ export class Copier {
     return this.#queued(`repair ${diskId} ${chunk} ${blocks.join()}`, async () => {
       const disk = this.#store.get(diskId)
       const others = sources.filter((place) => place.disk !== diskId)
-      const bad = blocks.length > 0 ? blocks : await disk.damagedBlocks(chunk)
+      const bad = blocks.length > 0 ? blocks : await disk.chunks.damagedBlocks(chunk)
       if (bad === 'all') return this.#replace(disk, chunk, others, signal)
       try {
-        return await disk.repair(chunk, bad, async (block, length) => {
+        return await disk.chunks.repair(chunk, bad, async (block, length) => {
           return this.#fromSources(others, chunk, async (place) => {
             const got = await this.#fetch(place, chunk, block, 1, signal)
             const wanted = Math.min(BLOCK_BYTES, length - block * BLOCK_BYTES)
@@ -315,7 +315,7 @@ export class Copier {
   ): Promise<void> {
     const local = this.#store.find(target.disk)
     if (local !== undefined) {
-      await local.append(chunk, offset, data, offset === 0)
+      await local.chunks.append(chunk, offset, data, offset === 0)
       return
     }
     const peer = await this.#peers.get(target.host, target.port)
@@ -329,7 +329,7 @@ export class Copier {
   async #sync(target: Place, chunk: ChunkId, length: number, signal?: AbortSignal): Promise<void> {
     const local = this.#store.find(target.disk)
     if (local !== undefined) {
-      await local.sync(chunk, length)
+      await local.chunks.sync(chunk, length)
       return
     }
     const peer = await this.#peers.get(target.host, target.port)

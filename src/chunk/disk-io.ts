@@ -2,7 +2,7 @@
  * The edge to one disk: files and directories below one root, nothing else. The real one is here, over node:fs; tests have
  * one in memory that loses what was not synced, tears writes and fails on demand. One conformance suite runs over both.
  *
- * Errors are Node's system errors or FsErrors: `code` says which; disk.ts decides what they mean for the disk.
+ * Errors are Node's system errors or FsErrors: `code` says which; disk-health.ts decides what they mean for the disk.
  *
  * `writeNow` and `readNow` are synchronous. Measured on the machine this was written on: a 4 KiB write into the page cache
  * takes 1.3 µs so, and 28 µs (24 µs of it CPU) through the thread pool; most appends are small, so this decides how many a

@@ -164,7 +164,7 @@ export class MasterLink {
   /** The master keeps in memory only what is damaged: a new one would not know. */
   #recallDamage(disk: Disk): void {
     const waiting = new Set(this.#damage.filter((one) => one.disk === disk).map((one) => one.chunk))
-    for (const { chunk, blocks } of disk.damagedCopies())
+    for (const { chunk, blocks } of disk.holdings.damagedCopies())
       if (!waiting.has(chunk) && this.#damage.length < DAMAGE_MAX)
         this.#damage.push({ disk, chunk, blocks, detail: 'found before' })
   }
@@ -172,10 +172,10 @@ export class MasterLink {
   async #tellInventory(peer: Peer, node: NodeId, disk: Disk): Promise<void> {
     const id = this.#store.idOf(disk)
     const told = this.#told.get(disk)
-    if (id === undefined || told === undefined || !disk.readable || !disk.changedSince(told)) return
-    let page: Awaited<ReturnType<Disk['inventorySince']>>
+    if (id === undefined || told === undefined || !disk.holdings.readable || !disk.holdings.changedSince(told)) return
+    let page: Awaited<ReturnType<Disk['holdings']['since']>>
     try {
-      page = await disk.inventorySince(told)
+      page = await disk.holdings.since(told)
     } catch (error) {
       // The disk's own trouble: its state goes with the heartbeat, the inventory follows when it is back.
       if (!(error instanceof FsError)) throw error
@@ -199,14 +199,14 @@ export class MasterLink {
       await this.#drop(disk, reply.unwanted)
     }
     this.#told.set(disk, seq)
-    disk.inventoryConfirmed(seq)
+    disk.holdings.inventory?.confirm(seq)
   }
 
   async #drop(disk: Disk, unwanted: readonly ChunkId[]): Promise<void> {
     if (unwanted.length === 0) return
     this.#log.info({ disk: disk.spec.path, chunks: unwanted.length }, 'deleting chunks that nobody needs')
     try {
-      for (const chunk of unwanted) await disk.delete(chunk)
+      for (const chunk of unwanted) await disk.chunks.delete(chunk)
     } catch (error) {
       // Told again with the next full list or scan; the disk's state says what is wrong.
       if (!(error instanceof FsError)) throw error

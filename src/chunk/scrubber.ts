@@ -56,13 +56,13 @@ export class Scrubber implements Work {
 
   /** For people: what the pace is now. */
   bytesPerSecond(): number {
-    return Math.max(BYTES_PER_SECOND_MIN, (this.#disk.heldBytes() * HEADROOM * 1000) / (this.#options.days * DAY_MS))
+    return Math.max(BYTES_PER_SECOND_MIN, (this.#disk.space.ownBytes * HEADROOM * 1000) / (this.#options.days * DAY_MS))
   }
 
   async step(signal: AbortSignal): Promise<WorkStep> {
     if (this.#disk.state === 'failed' || this.#disk.state === 'gone') return { restMs: 60_000, resting: 'idle' }
     if (!this.#loaded) await this.#load()
-    const [next] = this.#disk.sealedAfter(this.#position, 1)
+    const [next] = this.#disk.holdings.sealedAfter(this.#position, 1)
     if (next === undefined) {
       const left = this.#passStartedMs + this.#options.days * DAY_MS - this.#nowMs()
       if (left > 0) return { restMs: Math.min(left, REST_MS), resting: 'idle' }
@@ -72,7 +72,7 @@ export class Scrubber implements Work {
       return { restMs: 1000, resting: 'idle' }
     }
     this.#pace.bytesPerSecond = this.bytesPerSecond()
-    await this.#disk.verify(next.chunk, true, (bytes) => this.#pace.take(bytes, signal))
+    await this.#disk.chunks.verify(next.chunk, true, (bytes) => this.#pace.take(bytes, signal))
     this.#position = next.chunk
     this.#checked++
     if (this.#clock.monotonicMs() - this.#notedAt > NOTE_EVERY_MS) await this.#save()

@@ -33,20 +33,20 @@ export function dataHandlers(store: ChunkStore): Handlers<DataCalls> {
   return {
     append: ({ disk: id, chunk, offset, create, sync }, bulk) => {
       const disk = store.get(id)
-      const appended = disk.append(chunk, offset, [bulk], create)
+      const appended = disk.chunks.append(chunk, offset, [bulk], create)
       if (!sync) return typeof appended === 'number' ? { reply: { length: appended } } : appended.then(lengthReply)
       return (async () => {
         await appended
-        return lengthReply(await disk.sync(chunk, offset + bulk.length))
+        return lengthReply(await disk.chunks.sync(chunk, offset + bulk.length))
       })()
     },
     read: async ({ disk, chunk, offset, length }) => {
-      const data = await store.get(disk).read(chunk, offset, length)
+      const data = await store.get(disk).chunks.read(chunk, offset, length)
       return { reply: {}, bulk: [data] }
     },
-    syncChunk: async ({ disk, chunk, length }) => lengthReply(await store.get(disk).sync(chunk, length)),
+    syncChunk: async ({ disk, chunk, length }) => lengthReply(await store.get(disk).chunks.sync(chunk, length)),
     fetch: async ({ disk, chunk, block, count }) => {
-      const { data, length, sealed, crcs } = await store.get(disk).fetch(chunk, block, count)
+      const { data, length, sealed, crcs } = await store.get(disk).chunks.fetch(chunk, block, count)
       return { reply: { length, sealed, crcs }, bulk: [data] }
     },
   }
@@ -61,10 +61,12 @@ export function orderHandlers(store: ChunkStore, copier: Copier, admin: DiskAdmi
     }),
     orderDelete: async ({ disk: id, chunks }) => {
       const disk = store.get(id)
-      for (const chunk of chunks) await disk.delete(chunk)
+      for (const chunk of chunks) await disk.chunks.delete(chunk)
       return NOTHING
     },
-    orderSeal: async ({ disk, chunk, length }) => ({ reply: { digest: await store.get(disk).seal(chunk, length) } }),
+    orderSeal: async ({ disk, chunk, length }) => ({
+      reply: { digest: await store.get(disk).chunks.seal(chunk, length) },
+    }),
     orderRepair: async ({ disk, chunk, blocks, sources }, _bulk, { signal }) => ({
       reply: { repaired: await copier.repair(disk, chunk, blocks, sources, signal) },
     }),
@@ -77,7 +79,7 @@ export function orderHandlers(store: ChunkStore, copier: Copier, admin: DiskAdmi
       const out: InventoryEntry[] = []
       for (const chunk of chunks) {
         signal.throwIfAborted()
-        out.push({ chunk, ...(await disk.verify(chunk, deep)) })
+        out.push({ chunk, ...(await disk.chunks.verify(chunk, deep)) })
       }
       return { reply: { chunks: out } }
     },

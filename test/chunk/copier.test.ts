@@ -28,13 +28,13 @@ let digest: string
 
 async function fill(node: ChunkNode, chunk: ChunkId, from = 0, to = LENGTH): Promise<string> {
   for (let at = from; at < to; at += MiB)
-    await node.disk.append(chunk, at - from, [bytes.subarray(at, Math.min(at + MiB, to))], at === from)
-  return node.disk.seal(chunk, to - from)
+    await node.disk.chunks.append(chunk, at - from, [bytes.subarray(at, Math.min(at + MiB, to))], at === from)
+  return node.disk.chunks.seal(chunk, to - from)
 }
 const holds = async (node: ChunkNode, chunk: ChunkId, from = 0, to = LENGTH) => {
   for (let at = from; at < to; at += 4 * MiB) {
     const end = Math.min(at + 4 * MiB, to)
-    if (!(await node.disk.read(chunk, at - from, end - at)).equals(bytes.subarray(at, end))) return false
+    if (!(await node.disk.chunks.read(chunk, at - from, end - at)).equals(bytes.subarray(at, end))) return false
   }
   return true
 }
@@ -51,7 +51,7 @@ beforeEach(async () => {
 describe('a copy', () => {
   test('is the same, sealed, durable before it is answered, and counted only then', async () => {
     expect(await two.copier.copy(two.id, A, LENGTH, [one.place], 0)).toBe(LENGTH)
-    expect(await two.disk.seal(A, LENGTH)).toBe(digest)
+    expect(await two.disk.chunks.seal(A, LENGTH)).toBe(digest)
     expect(await holds(two, A)).toBe(true)
     const after = await new ChunkNode(
       2,
@@ -59,7 +59,7 @@ describe('a copy', () => {
       clock,
       two.io.crash(() => false),
     ).start()
-    expect(await after.disk.verify(A, true)).toEqual({ state: 'sealed', length: LENGTH })
+    expect(await after.disk.chunks.verify(A, true)).toEqual({ state: 'sealed', length: LENGTH })
     expect(two.disk.report().usedBytes).toBe(LENGTH)
     expect(two.io.names().filter((name) => name.endsWith('.copy'))).toEqual([])
   })
@@ -82,7 +82,7 @@ describe('a copy', () => {
       if (++calls > 3) throw new FsError('ECONNRESET', 'cut')
     }
     await expect(two.copier.copy(two.id, A, LENGTH, [one.place], 0)).rejects.toMatchObject({ code: 'ECONNRESET' })
-    expect(await two.disk.verify(A, false)).toEqual({ state: 'gone', length: 0 })
+    expect(await two.disk.chunks.verify(A, false)).toEqual({ state: 'gone', length: 0 })
     const net = new Map([[1, one]])
     const again = await new ChunkNode(2, net, clock, two.io.killed()).start()
     one.peer.before = () => {}
@@ -120,7 +120,7 @@ describe('a copy', () => {
     one.io.flip(pathOf(A), DATA_OFFSET + 3 * BLOCK_BYTES)
     await expect(two.copier.copy(two.id, A, LENGTH, [one.place], 0)).rejects.toMatchObject({ code: 'EBADMSG' })
     expect(one.damages).toEqual([{ chunk: A, blocks: [3] }])
-    expect(await two.disk.verify(A, false)).toEqual({ state: 'gone', length: 0 })
+    expect(await two.disk.chunks.verify(A, false)).toEqual({ state: 'gone', length: 0 })
   })
 
   test('a full target is ENOSPC at once, and nothing is counted', async () => {
@@ -142,9 +142,9 @@ describe('a copy', () => {
       clock,
       two.io.crash(() => true),
     ).start()
-    expect(await again.disk.verify(A, true)).toMatchObject({ state: 'damaged' })
+    expect(await again.disk.chunks.verify(A, true)).toMatchObject({ state: 'damaged' })
     expect(await again.copier.copy(again.id, A, LENGTH, [one.place], 0)).toBe(LENGTH)
-    expect(await again.disk.verify(A, true)).toEqual({ state: 'sealed', length: LENGTH })
+    expect(await again.disk.chunks.verify(A, true)).toEqual({ state: 'sealed', length: LENGTH })
   })
 
   test('keeps its pace', async () => {
@@ -186,7 +186,7 @@ describe('a repair', () => {
     await fill(two, A)
     two.io.flip(pathOf(A), DATA_OFFSET + 7 * BLOCK_BYTES + 9)
     expect(await two.copier.repair(two.id, A, [], [one.place])).toBe(1)
-    expect(await two.disk.verify(A, true)).toEqual({ state: 'sealed', length: LENGTH })
+    expect(await two.disk.chunks.verify(A, true)).toEqual({ state: 'sealed', length: LENGTH })
   })
 
   test('of a file that is no chunk any more copies it whole', async () => {
@@ -199,7 +199,7 @@ describe('a repair', () => {
       two.io.crash(() => true),
     ).start()
     await again.copier.repair(again.id, A, [], [one.place])
-    expect(await again.disk.verify(A, true)).toEqual({ state: 'sealed', length: LENGTH })
+    expect(await again.disk.chunks.verify(A, true)).toEqual({ state: 'sealed', length: LENGTH })
     expect(await holds(again, A)).toBe(true)
   })
 
@@ -208,7 +208,7 @@ describe('a repair', () => {
     one.io.flip(pathOf(A), DATA_OFFSET + 3 * BLOCK_BYTES)
     two.io.flip(pathOf(A), DATA_OFFSET + 3 * BLOCK_BYTES)
     await expect(two.copier.repair(two.id, A, [3], [one.place])).rejects.toMatchObject({ code: 'EBADMSG' })
-    expect((await two.disk.read(A, 0, 100)).equals(bytes.subarray(0, 100))).toBe(true)
+    expect((await two.disk.chunks.read(A, 0, 100)).equals(bytes.subarray(0, 100))).toBe(true)
   })
 })
 
@@ -244,8 +244,8 @@ describe('compaction', () => {
         clock,
         node.io.crash(() => false),
       ).start()
-      expect((await after.disk.read(C, 0, expected.length)).equals(expected)).toBe(true)
-      expect(await after.disk.verify(C, true)).toEqual({ state: 'open', length: expected.length })
+      expect((await after.disk.chunks.read(C, 0, expected.length)).equals(expected)).toBe(true)
+      expect(await after.disk.chunks.verify(C, true)).toEqual({ state: 'open', length: expected.length })
     }
   })
 

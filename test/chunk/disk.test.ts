@@ -81,12 +81,12 @@ describe('identity', () => {
   test('a master of another cluster gets nothing of the disk, and nothing deletes from it', async () => {
     const io = new MemoryDisk()
     const first = await attached(io, { cluster: 'one' })
-    await first.append(A, 0, [data(10)], true)
+    await first.chunks.append(A, 0, [data(10)], true)
     await first.close()
     const disk = await attached(io)
     await disk.join('two')
     expect(disk.report()).toMatchObject({ state: 'failed', error: 'belongs to cluster one, not to two' })
-    await expect(disk.delete(A)).rejects.toMatchObject(code('ENODEV'))
+    await expect(disk.chunks.delete(A)).rejects.toMatchObject(code('ENODEV'))
   })
 
   test('two processes cannot use one disk', async () => {
@@ -110,45 +110,45 @@ describe('identity', () => {
 describe('chunks', () => {
   test('append without create is ENOENT, with create it makes the chunk, and again is fine', async () => {
     const disk = await attached(new MemoryDisk())
-    await expect(disk.append(A, 0, [data(10)], false)).rejects.toMatchObject(code('ENOENT'))
-    expect(await disk.append(A, 0, [data(10)], true)).toBe(10)
-    expect(await disk.append(A, 0, [data(10)], true)).toBe(10)
-    expect(await disk.append(A, 10, [data(5)], false)).toBe(15)
-    await expect(disk.read(B, 0, 1)).rejects.toMatchObject(code('ENOENT'))
-    expect(await disk.sync(A, 15)).toBe(15)
+    await expect(disk.chunks.append(A, 0, [data(10)], false)).rejects.toMatchObject(code('ENOENT'))
+    expect(await disk.chunks.append(A, 0, [data(10)], true)).toBe(10)
+    expect(await disk.chunks.append(A, 0, [data(10)], true)).toBe(10)
+    expect(await disk.chunks.append(A, 10, [data(5)], false)).toBe(15)
+    await expect(disk.chunks.read(B, 0, 1)).rejects.toMatchObject(code('ENOENT'))
+    expect(await disk.chunks.sync(A, 15)).toBe(15)
   })
 
   test('appends sent before the chunk is open arrive in their order', async () => {
     const disk = await attached(new MemoryDisk())
     const all = data(5000)
     const sent = Array.from({ length: 50 }, (_, i) =>
-      disk.append(A, i * 100, [all.subarray(i * 100, (i + 1) * 100)], i === 0),
+      disk.chunks.append(A, i * 100, [all.subarray(i * 100, (i + 1) * 100)], i === 0),
     )
     expect(await Promise.all(sent)).toEqual(sent.map((_, i) => (i + 1) * 100))
-    expect((await disk.read(A, 0, 5000)).equals(all)).toBe(true)
+    expect((await disk.chunks.read(A, 0, 5000)).equals(all)).toBe(true)
   })
 
   test('after a restart it holds what it held, says so, and open chunks go on', async () => {
     const io = new MemoryDisk()
     const disk = await attached(io)
-    await disk.append(A, 0, [data(1000)], true)
-    await disk.seal(A, 900)
-    await disk.append(B, 0, [data(500)], true)
-    await disk.sync(B, 500)
+    await disk.chunks.append(A, 0, [data(1000)], true)
+    await disk.chunks.seal(A, 900)
+    await disk.chunks.append(B, 0, [data(500)], true)
+    await disk.chunks.sync(B, 500)
     const again = await attached(io.killed())
-    expect(await again.verify(A, true)).toEqual({ state: 'sealed', length: 900 })
-    expect(await again.verify(B, true)).toEqual({ state: 'open', length: 500 })
-    expect(await again.append(B, 500, [data(1)], false)).toBe(501)
-    expect(() => again.append(A, 900, [data(1)], false)).toThrow(expect.objectContaining(code('EPERM')))
+    expect(await again.chunks.verify(A, true)).toEqual({ state: 'sealed', length: 900 })
+    expect(await again.chunks.verify(B, true)).toEqual({ state: 'open', length: 500 })
+    expect(await again.chunks.append(B, 500, [data(1)], false)).toBe(501)
+    expect(() => again.chunks.append(A, 900, [data(1)], false)).toThrow(expect.objectContaining(code('EPERM')))
     expect(again.report()).toMatchObject({ chunks: 2, usedBytes: 1401, state: 'ok' })
   })
 
   test('more chunks than files may be open are all readable, and counted once', async () => {
     const disk = await attached(new MemoryDisk())
-    for (let i = 1; i <= 400; i++) await disk.append(chunkId(i), 0, [data(100, i)], true)
-    for (let i = 1; i <= 400; i++) expect((await disk.read(chunkId(i), 0, 100)).equals(data(100, i))).toBe(true)
+    for (let i = 1; i <= 400; i++) await disk.chunks.append(chunkId(i), 0, [data(100, i)], true)
+    for (let i = 1; i <= 400; i++) expect((await disk.chunks.read(chunkId(i), 0, 100)).equals(data(100, i))).toBe(true)
     expect(disk.report()).toMatchObject({ chunks: 400, usedBytes: 40_000 })
-    for (let i = 1; i <= 400; i++) await disk.delete(chunkId(i))
+    for (let i = 1; i <= 400; i++) await disk.chunks.delete(chunkId(i))
     expect(disk.report()).toMatchObject({ chunks: 0, usedBytes: 0 })
   })
 
@@ -159,7 +159,7 @@ describe('chunks', () => {
     io.setBytes('chunks/01/README', Buffer.from('mine'))
     io.setBytes(pathOf(A), Buffer.alloc(20_000, 3))
     const disk = await attached(io)
-    expect(await disk.verify(A, false)).toMatchObject({ state: 'damaged' })
+    expect(await disk.chunks.verify(A, false)).toMatchObject({ state: 'damaged' })
     expect(damages).toEqual([{ chunk: A, blocks: [] }])
     expect(io.names()).toContain('chunks/01/README')
     expect(io.names()).toContain(pathOf(A))
@@ -171,21 +171,21 @@ describe('chunks', () => {
     await first.close()
     io.setBytes(pathOf(A), Buffer.alloc(0))
     const disk = await attached(io)
-    await expect(disk.append(A, 10, [data(10)], true)).rejects.toThrow()
-    expect(await disk.append(A, 0, [data(10)], true)).toBe(10)
-    expect((await disk.read(A, 0, 10)).equals(data(10))).toBe(true)
+    await expect(disk.chunks.append(A, 10, [data(10)], true)).rejects.toThrow()
+    expect(await disk.chunks.append(A, 0, [data(10)], true)).toBe(10)
+    expect((await disk.chunks.read(A, 0, 10)).equals(data(10))).toBe(true)
   })
 
   test('a deleted chunk is gone by name; a reader that has begun finishes', async () => {
     const io = new MemoryDisk()
     const disk = await attached(io)
-    await disk.append(A, 0, [data(1000)], true)
-    const reading = disk.read(A, 0, 1000)
-    await disk.delete(A)
+    await disk.chunks.append(A, 0, [data(1000)], true)
+    const reading = disk.chunks.read(A, 0, 1000)
+    await disk.chunks.delete(A)
     expect((await reading).length).toBe(1000)
     expect(io.names()).not.toContain(pathOf(A))
-    await disk.delete(A)
-    await expect(disk.read(A, 0, 1)).rejects.toMatchObject(code('ENOENT'))
+    await disk.chunks.delete(A)
+    await expect(disk.chunks.read(A, 0, 1)).rejects.toMatchObject(code('ENOENT'))
     expect(disk.report()).toMatchObject({ chunks: 0, usedBytes: 0 })
   })
 })
@@ -195,21 +195,22 @@ describe('damage', () => {
     const io = new MemoryDisk()
     const disk = await attached(io)
     const all = data(200_000)
-    await disk.append(A, 0, [all], true)
-    await disk.seal(A, 200_000)
+    await disk.chunks.append(A, 0, [all], true)
+    await disk.chunks.seal(A, 200_000)
     io.flip(pathOf(A), DATA_OFFSET + BLOCK_BYTES)
-    for (let i = 0; i < 3; i++) await expect(disk.read(A, BLOCK_BYTES, 10)).rejects.toMatchObject(code('EBADMSG'))
+    for (let i = 0; i < 3; i++)
+      await expect(disk.chunks.read(A, BLOCK_BYTES, 10)).rejects.toMatchObject(code('EBADMSG'))
     expect(damages).toEqual([{ chunk: A, blocks: [1] }])
-    expect((await disk.read(A, 0, 10)).equals(all.subarray(0, 10))).toBe(true)
-    expect(await disk.verify(A, false)).toMatchObject({ state: 'damaged' })
+    expect((await disk.chunks.read(A, 0, 10)).equals(all.subarray(0, 10))).toBe(true)
+    expect(await disk.chunks.verify(A, false)).toMatchObject({ state: 'damaged' })
     io.flip(pathOf(A), DATA_OFFSET + BLOCK_BYTES)
-    expect(await disk.damagedBlocks(A)).toEqual([])
-    await disk.repair(A, [], async () => {
+    expect(await disk.chunks.damagedBlocks(A)).toEqual([])
+    await disk.chunks.repair(A, [], async () => {
       throw new Error('no block is needed')
     })
-    expect(await disk.verify(A, false)).toMatchObject({ state: 'sealed' })
+    expect(await disk.chunks.verify(A, false)).toMatchObject({ state: 'sealed' })
     io.flip(pathOf(A), DATA_OFFSET + BLOCK_BYTES)
-    await expect(disk.read(A, BLOCK_BYTES, 10)).rejects.toMatchObject(code('EBADMSG'))
+    await expect(disk.chunks.read(A, BLOCK_BYTES, 10)).rejects.toMatchObject(code('EBADMSG'))
     expect(damages.length).toBe(2)
   })
 })
@@ -218,14 +219,14 @@ describe('faults', () => {
   test('no space fails that append, makes the disk full, and it is used again when there is space', async () => {
     const io = new MemoryDisk()
     const disk = await attached(io)
-    await disk.append(A, 0, [data(100)], true)
+    await disk.chunks.append(A, 0, [data(100)], true)
     io.fail = (operation) => {
       if (operation === 'write') throw new SystemError('ENOSPC')
     }
-    expect(() => disk.append(A, 100, [data(100)], false)).toThrow(expect.objectContaining(code('ENOSPC')))
+    expect(() => disk.chunks.append(A, 100, [data(100)], false)).toThrow(expect.objectContaining(code('ENOSPC')))
     expect(disk.state).toBe('full')
-    expect((await disk.read(A, 0, 100)).length).toBe(100)
-    expect(() => disk.append(A, 100, [data(100)], false)).toThrow(expect.objectContaining(code('ENOSPC')))
+    expect((await disk.chunks.read(A, 0, 100)).length).toBe(100)
+    expect(() => disk.chunks.append(A, 100, [data(100)], false)).toThrow(expect.objectContaining(code('ENOSPC')))
     clock.ms += 10_000
     await disk.probe()
     expect(disk.state).toBe('full')
@@ -233,16 +234,16 @@ describe('faults', () => {
     clock.ms += 10_000
     await disk.probe()
     expect(disk.state).toBe('ok')
-    expect(await disk.append(A, 100, [data(100)], false)).toBe(200)
+    expect(await disk.chunks.append(A, 100, [data(100)], false)).toBe(200)
     expect(changes).toEqual(['ok', 'full', 'ok'])
   })
 
   test('the space rule makes a disk full before the filesystem is', async () => {
     const io = new MemoryDisk()
     const disk = await attached(io, { line: '/memory 1000' })
-    await disk.append(A, 0, [data(999)], true)
+    await disk.chunks.append(A, 0, [data(999)], true)
     expect(disk.state).toBe('ok')
-    await disk.append(A, 999, [data(10)], false)
+    await disk.chunks.append(A, 999, [data(10)], false)
     expect(disk.state).toBe('full')
     expect(disk.report().availableBytes).toBe(0)
   })
@@ -250,22 +251,22 @@ describe('faults', () => {
   test('one input/output error is an error of one request; the second within ten minutes fails the disk', async () => {
     const io = new MemoryDisk()
     const disk = await attached(io)
-    await disk.append(A, 0, [data(100)], true)
+    await disk.chunks.append(A, 0, [data(100)], true)
     let fails = 1
     io.fail = (operation) => {
       if (operation === 'read' && fails-- > 0) throw new SystemError('EIO')
     }
-    await expect(disk.read(A, 0, 10)).rejects.toMatchObject(code('EIO'))
-    expect((await disk.read(A, 0, 10)).length).toBe(10)
+    await expect(disk.chunks.read(A, 0, 10)).rejects.toMatchObject(code('EIO'))
+    expect((await disk.chunks.read(A, 0, 10)).length).toBe(10)
     clock.ms += 700_000
     fails = 1
-    await expect(disk.read(A, 0, 10)).rejects.toMatchObject(code('EIO'))
+    await expect(disk.chunks.read(A, 0, 10)).rejects.toMatchObject(code('EIO'))
     expect(disk.state).toBe('ok')
     fails = 1
-    await expect(disk.read(A, 0, 10)).rejects.toMatchObject(code('EIO'))
+    await expect(disk.chunks.read(A, 0, 10)).rejects.toMatchObject(code('EIO'))
     expect(disk.state).toBe('failed')
-    await expect(disk.read(A, 0, 10)).rejects.toMatchObject(code('ENODEV'))
-    expect(() => disk.append(A, 100, [data(1)], false)).toThrow(expect.objectContaining(code('ENODEV')))
+    await expect(disk.chunks.read(A, 0, 10)).rejects.toMatchObject(code('ENODEV'))
+    expect(() => disk.chunks.append(A, 100, [data(1)], false)).toThrow(expect.objectContaining(code('ENODEV')))
     expect(disk.report()).toMatchObject({ state: 'failed', errors: 3, availableBytes: 0 })
     clock.ms += 100_000
     await disk.probe()
@@ -275,32 +276,32 @@ describe('faults', () => {
   test('a read-only disk goes on reading and is written again when it can be', async () => {
     const io = new MemoryDisk()
     const disk = await attached(io)
-    await disk.append(A, 0, [data(100)], true)
+    await disk.chunks.append(A, 0, [data(100)], true)
     io.fail = (operation) => {
       if (operation === 'write') throw new SystemError('EROFS')
     }
-    expect(() => disk.append(A, 100, [data(1)], false)).toThrow(expect.objectContaining(code('EROFS')))
+    expect(() => disk.chunks.append(A, 100, [data(1)], false)).toThrow(expect.objectContaining(code('EROFS')))
     expect(disk.state).toBe('readonly')
-    await expect(disk.seal(A, 100)).rejects.toMatchObject(code('EROFS'))
-    expect((await disk.read(A, 0, 100)).length).toBe(100)
+    await expect(disk.chunks.seal(A, 100)).rejects.toMatchObject(code('EROFS'))
+    expect((await disk.chunks.read(A, 0, 100)).length).toBe(100)
     io.fail = () => {}
     clock.ms += 10_000
     await disk.probe()
     expect(disk.state).toBe('ok')
-    expect(await disk.append(A, 100, [data(10)], false)).toBe(110)
-    await disk.seal(A, 110)
+    expect(await disk.chunks.append(A, 100, [data(10)], false)).toBe(110)
+    await disk.chunks.seal(A, 110)
   })
 
   test('a disk whose directory vanished is gone and comes back with what it holds', async () => {
     const io = new MemoryDisk()
     const disk = await attached(io)
-    await disk.append(A, 0, [data(100)], true)
-    await disk.sync(A, 100)
+    await disk.chunks.append(A, 0, [data(100)], true)
+    await disk.chunks.sync(A, 100)
     const { uuid } = disk
     await io.rename('disk.json', 'elsewhere')
     await disk.probe()
     expect(disk.state).toBe('gone')
-    await expect(disk.read(A, 0, 10)).rejects.toMatchObject(code('ENODEV'))
+    await expect(disk.chunks.read(A, 0, 10)).rejects.toMatchObject(code('ENODEV'))
     clock.ms += 6_000
     await disk.probe()
     expect(disk.state).toBe('gone')
@@ -308,7 +309,7 @@ describe('faults', () => {
     clock.ms += 6_000
     await disk.probe()
     expect([disk.state, disk.uuid]).toEqual(['ok', uuid])
-    expect((await disk.read(A, 0, 100)).equals(data(100))).toBe(true)
+    expect((await disk.chunks.read(A, 0, 100)).equals(data(100))).toBe(true)
   })
 
   test('a disk that does not answer is failed after half a minute, and no probe waits behind another', async () => {
@@ -333,18 +334,18 @@ describe('faults', () => {
 
 describe('inventory', () => {
   const since = async (disk: Disk, seq: number) => {
-    const { full, entries } = await disk.inventorySince(seq)
+    const { full, entries } = await disk.holdings.since(seq)
     return { full, entries: entries.map(({ chunk, state }) => [chunk, state]) }
   }
 
   test('says what changed since a number, across restarts, and everything to who knows nothing', async () => {
     const io = new MemoryDisk()
     const disk = await attached(io)
-    await disk.append(A, 0, [data(10)], true)
-    await disk.append(B, 0, [data(10)], true)
-    const { seq } = await disk.inventorySince(0)
-    await disk.seal(B, 10)
-    await disk.delete(A)
+    await disk.chunks.append(A, 0, [data(10)], true)
+    await disk.chunks.append(B, 0, [data(10)], true)
+    const { seq } = await disk.holdings.since(0)
+    await disk.chunks.seal(B, 10)
+    await disk.chunks.delete(A)
     expect(await since(disk, seq)).toEqual({
       full: false,
       entries: [
@@ -361,7 +362,7 @@ describe('inventory', () => {
       ],
     })
     expect(await since(again, 0)).toEqual({ full: true, entries: [[B, 'sealed']] })
-    expect(await since(again, (await again.inventorySince(0)).seq)).toEqual({ full: false, entries: [] })
+    expect(await since(again, (await again.holdings.since(0)).seq)).toEqual({ full: false, entries: [] })
   })
 
   test('a log that is missing, garbage or damaged in the middle is made anew, and everybody gets the full list', async () => {
@@ -372,8 +373,8 @@ describe('inventory', () => {
     ]) {
       const io = new MemoryDisk()
       const disk = await attached(io)
-      for (let i = 1; i < 5; i++) await disk.append(chunkId(i), 0, [data(10)], true)
-      const { seq } = await disk.inventorySince(0)
+      for (let i = 1; i < 5; i++) await disk.chunks.append(chunkId(i), 0, [data(10)], true)
+      const { seq } = await disk.holdings.since(0)
       await disk.close()
       io.setBytes('inventory.log', spoil(io.bytesOf('inventory.log')))
       clock.ms += 1000
@@ -386,44 +387,44 @@ describe('inventory', () => {
   test('a torn last record is cut off and what it said is found again on the disk', async () => {
     const io = new MemoryDisk()
     const disk = await attached(io)
-    for (let i = 1; i < 5; i++) await disk.append(chunkId(i), 0, [data(10)], true)
-    await disk.inventorySince(0)
+    for (let i = 1; i < 5; i++) await disk.chunks.append(chunkId(i), 0, [data(10)], true)
+    await disk.holdings.since(0)
     await disk.close()
     const log = io.bytesOf('inventory.log')
     io.setBytes('inventory.log', Buffer.from(log.subarray(0, log.length - 7)))
     const again = await attached(io)
-    expect((await again.inventorySince(0)).entries.length).toBe(4)
+    expect((await again.holdings.since(0)).entries.length).toBe(4)
   })
 
   test('numbers that were told are never given again after a power cut', async () => {
     const io = new MemoryDisk()
     const disk = await attached(io)
-    await disk.append(A, 0, [data(10)], true)
-    await disk.sync(A, 10)
-    const told = await disk.inventorySince(0)
-    await disk.append(B, 0, [data(10)], true)
+    await disk.chunks.append(A, 0, [data(10)], true)
+    await disk.chunks.sync(A, 10)
+    const told = await disk.holdings.since(0)
+    await disk.chunks.append(B, 0, [data(10)], true)
     const again = await attached(io.crash(() => false))
-    const now = await again.inventorySince(told.seq)
+    const now = await again.holdings.since(told.seq)
     expect([now.full, now.entries]).toEqual([false, []])
-    await again.append(B, 0, [data(10)], true)
-    expect((await again.inventorySince(told.seq)).entries).toMatchObject([{ chunk: B }])
+    await again.chunks.append(B, 0, [data(10)], true)
+    expect((await again.holdings.since(told.seq)).entries).toMatchObject([{ chunk: B }])
   })
 
   test('the log is rewritten before it is mostly history, and confirmed deletions are forgotten', async () => {
     const io = new MemoryDisk()
     const disk = await attached(io)
-    await disk.append(B, 0, [data(10)], true)
+    await disk.chunks.append(B, 0, [data(10)], true)
     for (let i = 0; i < 3000; i++) {
-      await disk.append(A, 0, [data(10)], true)
-      await disk.delete(A)
+      await disk.chunks.append(A, 0, [data(10)], true)
+      await disk.chunks.delete(A)
       if (i % 500 === 0) {
-        const { seq } = await disk.inventorySince(0)
-        disk.inventoryConfirmed(seq)
+        const { seq } = await disk.holdings.since(0)
+        disk.holdings.inventory?.confirm(seq)
       }
     }
-    await disk.inventorySince(0)
-    await disk.append(chunkId(77), 0, [data(10)], true)
-    const { seq } = await disk.inventorySince(0)
+    await disk.holdings.since(0)
+    await disk.chunks.append(chunkId(77), 0, [data(10)], true)
+    const { seq } = await disk.holdings.since(0)
     expect(io.bytesOf('inventory.log').length).toBeLessThan(32 * 4200)
     const again = await attached(io.killed())
     expect(await since(again, seq)).toEqual({ full: false, entries: [] })

@@ -35,11 +35,11 @@ test('what was answered before a SIGKILL is there after it', async () => {
       }
       await ended
       const disk = await attachedDisk(root)
-      const held = await disk.verify(chunkId(1), true)
+      const held = await disk.chunks.verify(chunkId(1), true)
       expect(held.state).toBe('open')
       expect(held.length).toBeGreaterThanOrEqual(answered)
       for (let at = 0; at < held.length; at += 1024 * 1024) {
-        const got = await disk.read(chunkId(1), at, 1024 * 1024)
+        const got = await disk.chunks.read(chunkId(1), at, 1024 * 1024)
         for (let i = 0; i < got.length; i++)
           if (got[i] !== appendedByte(at + i)) throw new Error(`byte ${at + i} is wrong`)
       }

@@ -17,8 +17,8 @@ beforeEach(async () => {
   clock = new ManualClock()
   node = await new ChunkNode(1, new Map(), clock).start()
   for (let i = 1; i <= 5; i++) {
-    await node.disk.append(chunkId(i), 0, [Buffer.alloc(200_000, i)], true)
-    await node.disk.seal(chunkId(i), 200_000)
+    await node.disk.chunks.append(chunkId(i), 0, [Buffer.alloc(200_000, i)], true)
+    await node.disk.chunks.seal(chunkId(i), 200_000)
   }
 })
 const rot = (i: number) => node.io.flip(`chunks/0${i}/${chunkName(chunkId(i))}.chunk`, DATA_OFFSET + 70_000)

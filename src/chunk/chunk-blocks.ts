@@ -1,0 +1,199 @@
+/*
+ * The bytes of one chunk and the CRCs they are checked with: how long it is, what its blocks must be, and every read. It does
+ * not know when something may be written, what is durable, or whether the chunk is sealed; that is chunk-file.ts.
+ *
+ * No byte leaves without its block having been checked. Slots of blocks beyond the length mean nothing.
+ */
+
+import { createHash } from 'node:crypto'
+import { crc32 } from '../base/checksum.ts'
+import { FsError } from '../base/fault.ts'
+import { type ChunkId, chunkName } from '../base/ids.ts'
+import { BLOCK_BYTES } from '../base/limits.ts'
+import type { ChunkHome } from './chunk-home.ts'
+import {
+  blockCount,
+  blockOf,
+  DATA_OFFSET,
+  digestInput,
+  encodeTable,
+  partialBytes,
+  TABLE_OFFSET,
+} from './core/chunk-format.ts'
+import type { DiskFile } from './disk-io.ts'
+import { QUICK_READ_BYTES_MAX } from './quick-reads.ts'
+
+/** Blocks of a copy that are not what was written. */
+export class DamagedBlocks extends FsError {
+  readonly blocks: readonly number[]
+  constructor(chunk: ChunkId, blocks: readonly number[]) {
+    super('EBADMSG', `chunk ${chunkName(chunk)}, block ${blocks.join(', ')}`)
+    this.name = 'DamagedBlocks'
+    this.blocks = blocks
+  }
+}
+
+/** Blocks read at once by a deep check: 1 MiB. */
+const VERIFY_BLOCKS = 16
+
+export class ChunkBlocks {
+  readonly chunk: ChunkId
+  readonly #file: DiskFile
+  readonly #home: ChunkHome
+  readonly #table: Uint32Array
+  #length = 0
+  #tailCrc = 0
+
+  constructor(chunk: ChunkId, file: DiskFile, home: ChunkHome, table: Uint32Array) {
+    this.chunk = chunk
+    this.#file = file
+    this.#home = home
+    this.#table = table
+  }
+
+  get length(): number {
+    return this.#length
+  }
+  /** Of the partial last block. */
+  get tailCrc(): number {
+    return this.#tailCrc
+  }
+
+  endAt(length: number, tailCrc: number): void {
+    this.#length = length
+    this.#tailCrc = tailCrc
+  }
+
+  /** Carries the CRC on over bytes that come behind the end and answers the tail's; the end moves only with `endAt`. */
+  carry(parts: readonly Uint8Array[]): number {
+    let crc = this.#tailCrc
+    let at = this.#length
+    for (const part of parts) {
+      let from = 0
+      while (from < part.length) {
+        const take = Math.min(part.length - from, BLOCK_BYTES - partialBytes(at))
+        crc = crc32(from === 0 && take === part.length ? part : part.subarray(from, from + take), crc)
+        from += take
+        at += take
+        if (partialBytes(at) === 0) {
+          this.#table[at / BLOCK_BYTES - 1] = crc
+          crc = 0
+        }
+      }
+    }
+    return crc
+  }
+
+  /** Slots as the file holds them. */
+  slots(from: number, to: number): Buffer {
+    return encodeTable(this.#table, from, to)
+  }
+
+  /** At most `length` bytes from `offset`; fewer only at the end. */
+  async read(offset: number, length: number): Promise<Buffer> {
+    const end = Math.min(offset + length, this.#length)
+    if (offset >= end) return Buffer.alloc(0)
+    const first = blockOf(offset)
+    const { data } = await this.readBlocks(first, blockCount(end))
+    const from = first * BLOCK_BYTES
+    return data.subarray(offset - from, end - from)
+  }
+
+  async readBlocks(first: number, to: number): Promise<{ data: Buffer; crcs: number[] }> {
+    const { data, crcs, bad } = await this.#check(first, to)
+    if (bad.length > 0) throw new DamagedBlocks(this.chunk, bad)
+    return { data, crcs }
+  }
+
+  async badBlocks(first: number, to: number): Promise<number[]> {
+    const bad: number[] = []
+    for (let block = first; block < to; block += VERIFY_BLOCKS)
+      bad.push(...(await this.#check(block, Math.min(block + VERIFY_BLOCKS, to))).bad)
+    return bad
+  }
+
+  /** Reads everything; answers the damaged blocks. `onBytes` may wait, to keep a pace. */
+  async verify(onBytes?: (bytes: number) => Promise<void>): Promise<number[]> {
+    const blocks = blockCount(this.#length)
+    const bad: number[] = []
+    for (let block = 0; block < blocks; block += VERIFY_BLOCKS) {
+      const to = Math.min(block + VERIFY_BLOCKS, blocks)
+      bad.push(...(await this.badBlocks(block, to)))
+      await onBytes?.((to - block) * BLOCK_BYTES)
+    }
+    return bad
+  }
+
+  /** Length and tail CRC are taken before the read waits: the chunk may grow meanwhile, what was below stays as it was. */
+  async #check(first: number, to: number): Promise<{ data: Buffer; crcs: number[]; bad: number[] }> {
+    const length = this.#length
+    const tailCrc = this.#tailCrc
+    const from = first * BLOCK_BYTES
+    const data = Buffer.allocUnsafeSlow(Math.min(to * BLOCK_BYTES, length) - from)
+    const there = await readAll(this.#file, data, DATA_OFFSET + from, this.#home, this.chunk)
+    const crcs: number[] = []
+    const bad: number[] = []
+    for (let at = 0; at < data.length; at += BLOCK_BYTES) {
+      const block = first + at / BLOCK_BYTES
+      const end = Math.min(at + BLOCK_BYTES, data.length)
+      const expected = end - at === BLOCK_BYTES ? this.#table[block]! : tailCrc
+      crcs.push(expected)
+      if (end > there || crc32(data.subarray(at, end)) !== expected) bad.push(block)
+    }
+    return { data, crcs, bad }
+  }
+
+  async tailCrcAt(length: number): Promise<number> {
+    if (length === this.#length) return this.#tailCrc
+    const bytes = partialBytes(length)
+    if (bytes === 0) return 0
+    const block = blockOf(length)
+    const { data } = await this.readBlocks(block, block + 1)
+    return crc32(data.subarray(0, bytes))
+  }
+
+  digestAt(length: number, tailCrc: number): string {
+    return createHash('sha256')
+      .update(digestInput(length, this.#table, tailCrc))
+      .digest('hex')
+  }
+
+  /**
+   * Puts a good block in the place of a damaged one; `crc` is what its source says of it. A torn rewrite leaves a block that
+   * fails its CRC, as before. The CRC of a partial last block is in the seal: a block that does not fit that cannot be this one.
+   */
+  async repair(block: number, data: Uint8Array, crc: number): Promise<void> {
+    const expectedBytes = Math.min(BLOCK_BYTES, this.#length - block * BLOCK_BYTES)
+    if (data.length !== expectedBytes || crc32(data) !== crc)
+      throw new FsError('EBADMSG', `block ${block} for chunk ${chunkName(this.chunk)} did not arrive whole`)
+    const partial = expectedBytes < BLOCK_BYTES
+    if (partial && crc !== this.#tailCrc)
+      throw new FsError('EBADMSG', `the last block of chunk ${chunkName(this.chunk)} is another one at the source`)
+    try {
+      await this.#file.write([data], DATA_OFFSET + block * BLOCK_BYTES)
+      if (!partial && this.#table[block] !== crc) {
+        this.#table[block] = crc
+        await this.#file.write([this.slots(block, block + 1)], TABLE_OFFSET + block * 4)
+      }
+    } catch (error) {
+      throw this.#home.failure(error, `repairing chunk ${chunkName(this.chunk)}`)
+    }
+  }
+}
+
+/** Fewer bytes than `into` has only at the end of the file. */
+export async function readAll(
+  file: DiskFile,
+  into: Buffer,
+  at: number,
+  home: ChunkHome,
+  chunk: ChunkId,
+): Promise<number> {
+  try {
+    const { quickReads } = home
+    if (into.length <= QUICK_READ_BYTES_MAX && quickReads.allowed()) return quickReads.run(() => file.readNow(into, at))
+    return await file.read(into, at)
+  } catch (error) {
+    throw home.failure(error, `reading chunk ${chunkName(chunk)}`)
+  }
+}

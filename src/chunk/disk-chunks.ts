@@ -1,0 +1,275 @@
+/*
+ * The chunks of one disk: appended to, read, synced, sealed, checked, mended, deleted. It owns their open files and keeps the
+ * inventory and the count of bytes right; what is inside a file is chunk-file.ts, whether the disk is in use is disk.ts.
+ */
+
+import { FsError } from '../base/fault.ts'
+import { type ChunkId, chunkName } from '../base/ids.ts'
+import { DamagedBlocks } from './chunk-blocks.ts'
+import { ChunkFile, type FetchedBlocks } from './chunk-file.ts'
+import type { ChunkHome } from './chunk-home.ts'
+import type { CopyState } from './core/inventory-log.ts'
+import type { DiskHealth } from './disk-health.ts'
+import type { DiskHoldings } from './disk-holdings.ts'
+import { dirOf, pathOf } from './disk-identity.ts'
+import type { DiskIo } from './disk-io.ts'
+import type { DiskSpace } from './disk-space.ts'
+import { OpenFiles } from './open-files.ts'
+
+export const NO_SPACE_LEFT = 'no space left under its rule'
+
+export class DiskChunks {
+  readonly #io: DiskIo
+  readonly #home: ChunkHome
+  readonly #health: DiskHealth
+  readonly #holdings: DiskHoldings
+  readonly #space: DiskSpace
+  readonly #nowMs: () => number
+  readonly #files: OpenFiles
+
+  constructor(
+    io: DiskIo,
+    home: ChunkHome,
+    health: DiskHealth,
+    holdings: DiskHoldings,
+    space: DiskSpace,
+    nowMs: () => number,
+  ) {
+    this.#io = io
+    this.#home = home
+    this.#health = health
+    this.#holdings = holdings
+    this.#space = space
+    this.#nowMs = nowMs
+    this.#files = new OpenFiles((error, doing) => health.failure(error, doing), {
+      counts: ({ chunk }, length) => space.count(chunk, length),
+      dropped: () => {},
+      failed: ({ chunk }, error) => {
+        if (error instanceof DamagedBlocks) this.#damaged(chunk, error.blocks, error.message)
+      },
+    })
+  }
+
+  /** Answers at once when the chunk is open and the append small. */
+  append(chunk: ChunkId, offset: number, parts: readonly Uint8Array[], create: boolean): number | Promise<number> {
+    this.#health.assertWritable()
+    const handle = this.#files.get(chunk)
+    if (handle?.file === undefined) return this.#appendOpening(chunk, offset, parts, create)
+    const { file } = handle
+    const answer = file.append(offset, parts)
+    if (typeof answer === 'number') {
+      this.#space.count(chunk, file.length)
+      if (this.#space.availableBytes <= 0) this.#health.set('full', NO_SPACE_LEFT)
+      return answer
+    }
+    return this.#files.use(handle, () => answer)
+  }
+
+  async #appendOpening(chunk: ChunkId, offset: number, parts: readonly Uint8Array[], create: boolean): Promise<number> {
+    const known = this.#holdings.known().table.get(chunk)
+    if (known === undefined && !create && this.#files.get(chunk) === undefined) throw this.#missing(chunk)
+    const handle = this.#files.obtain(chunk, () =>
+      known === undefined ? this.#create(chunk) : this.#openForAppend(chunk, create && offset === 0),
+    )
+    return this.#files.use(handle, async (file) => file.append(offset, parts))
+  }
+
+  async read(chunk: ChunkId, offset: number, length: number): Promise<Buffer> {
+    this.#assertHeld(chunk)
+    return this.#use(chunk, (file) => file.read(offset, length))
+  }
+
+  async fetch(chunk: ChunkId, block: number, count: number): Promise<FetchedBlocks> {
+    this.#assertHeld(chunk)
+    return this.#use(chunk, (file) => file.fetch(block, count))
+  }
+
+  async sync(chunk: ChunkId, length: number): Promise<number> {
+    this.#assertHeld(chunk)
+    return this.#use(chunk, async (file) => {
+      await file.sync(length)
+      return file.length
+    })
+  }
+
+  async seal(chunk: ChunkId, length: number): Promise<string> {
+    this.#assertHeld(chunk)
+    if (this.#health.state === 'readonly') throw new FsError('EROFS', this.#io.root)
+    const digest = await this.#use(chunk, (file) => file.seal(length))
+    if (this.#holdings.known().table.get(chunk)?.state !== 'damaged')
+      this.#holdings.inventory?.note(chunk, 'sealed', length)
+    return digest
+  }
+
+  /** Missing ones are no error. */
+  async delete(chunk: ChunkId): Promise<void> {
+    const inventory = this.#holdings.known()
+    const open = this.#files.get(chunk) !== undefined
+    this.#files.drop(chunk)
+    if (!open && inventory.table.get(chunk) === undefined) return
+    try {
+      await this.#io.unlink(pathOf(chunk))
+    } catch (error) {
+      if ((error as { code?: unknown }).code !== 'ENOENT')
+        throw this.#health.failure(error, `deleting chunk ${chunkName(chunk)}`)
+    }
+    this.#space.uncount(chunk)
+    this.#holdings.whole(chunk)
+    inventory.note(chunk, 'gone', 0)
+  }
+
+  /** How a chunk is held; `deep` reads everything. */
+  async verify(
+    chunk: ChunkId,
+    deep: boolean,
+    onBytes?: (bytes: number) => Promise<void>,
+  ): Promise<{ state: CopyState; length: number }> {
+    const known = this.#holdings.known().table.get(chunk)
+    if (known === undefined) return { state: 'gone', length: 0 }
+    try {
+      return await this.#use(chunk, async (file) => {
+        if (deep) {
+          const bad = await file.verify(onBytes)
+          if (bad.length > 0) throw new DamagedBlocks(chunk, bad)
+          if (!file.digestFits()) {
+            this.#damaged(chunk, [], 'the CRC table does not fit the digest of the seal')
+            return { state: 'damaged', length: file.length }
+          }
+        }
+        const damaged = this.#holdings.inventory?.table.get(chunk)?.state === 'damaged' && !deep
+        return { state: damaged ? 'damaged' : file.sealed ? 'sealed' : 'open', length: file.length }
+      })
+    } catch (error) {
+      if (!(error instanceof FsError)) throw error
+      if (error.code === 'ENOENT') return { state: 'gone', length: 0 }
+      this.#health.assertReadable()
+      return { state: 'damaged', length: known.length }
+    }
+  }
+
+  /** Reads the chunk; `all` when the file cannot be read as this chunk, was never sealed, or only a new copy helps. */
+  async damagedBlocks(chunk: ChunkId): Promise<number[] | 'all'> {
+    this.#assertHeld(chunk)
+    try {
+      return await this.#use(chunk, async (file) => {
+        const bad = await file.verify()
+        return !file.sealed || (bad.length === 0 && !file.digestFits()) ? 'all' : bad
+      })
+    } catch (error) {
+      if (error instanceof FsError && error.code === 'EBADMSG') return 'all'
+      throw error
+    }
+  }
+
+  /** Rewrites blocks with good ones; the copy counts as whole again only when all of it has been read back. */
+  async repair(
+    chunk: ChunkId,
+    blocks: readonly number[],
+    good: (block: number, length: number) => Promise<{ data: Uint8Array; crc: number }>,
+  ): Promise<number> {
+    this.#health.assertWritable()
+    this.#assertHeld(chunk)
+    return this.#use(chunk, async (file) => {
+      for (const block of blocks) {
+        const { data, crc } = await good(block, file.length)
+        await file.repairBlock(block, data, crc)
+      }
+      await file.repaired()
+      const bad = await file.verify()
+      if (bad.length > 0) throw new DamagedBlocks(chunk, bad)
+      if (!file.digestFits()) throw new FsError('EBADMSG', `chunk ${chunkName(chunk)} still does not fit its digest`)
+      this.#holdings.whole(chunk)
+      this.#holdings.inventory?.note(chunk, file.sealed ? 'sealed' : 'open', file.sealed ? file.length : 0)
+      return blocks.length
+    })
+  }
+
+  /** Opened once at the start, so that the inventory says how it is and its bytes are counted. */
+  async look(chunk: ChunkId): Promise<void> {
+    await this.#use(chunk, async () => {})
+  }
+
+  /** Whoever has the file open keeps it; the next user opens what lies there then. */
+  close(chunk: ChunkId): void {
+    this.#files.drop(chunk)
+  }
+
+  closeAll(): void {
+    this.#files.dropAll()
+  }
+
+  // ---- opening
+
+  #use<T>(chunk: ChunkId, work: (file: ChunkFile) => Promise<T>): Promise<T> {
+    return this.#files.use(
+      this.#files.obtain(chunk, () => this.#open(chunk)),
+      work,
+    )
+  }
+
+  #assertHeld(chunk: ChunkId): void {
+    if (this.#holdings.known().table.get(chunk) === undefined && this.#files.get(chunk) === undefined)
+      throw this.#missing(chunk)
+  }
+
+  #missing(chunk: ChunkId): FsError {
+    return new FsError('ENOENT', `chunk ${chunkName(chunk)} on ${this.#io.root}`)
+  }
+
+  #damaged(chunk: ChunkId, blocks: readonly number[], detail: string): void {
+    this.#holdings.damaged(chunk, blocks, detail, this.#files.get(chunk)?.file?.length)
+  }
+
+  async #open(chunk: ChunkId): Promise<ChunkFile> {
+    const inventory = this.#holdings.known()
+    const before = inventory.table.get(chunk)
+    try {
+      const file = await this.#io.open(pathOf(chunk), this.#health.state === 'readonly' ? 'read' : 'write')
+      let opened: ChunkFile
+      try {
+        opened = await ChunkFile.open(file, chunk, this.#home, dirOf(chunk))
+      } catch (error) {
+        await file.close()
+        throw error
+      }
+      if (before === undefined || (before.state === 'open' && opened.sealed))
+        inventory.note(chunk, opened.sealed ? 'sealed' : 'open', opened.sealed ? opened.length : 0)
+      if (opened.damagedAtOpen.length > 0)
+        this.#damaged(chunk, opened.damagedAtOpen, 'durable bytes of the chunk are cut off or do not match their CRC')
+      return opened
+    } catch (error) {
+      if ((error as { code?: unknown }).code === 'ENOENT') {
+        inventory.note(chunk, 'gone', 0)
+        throw new FsError('ENOENT', `chunk ${chunkName(chunk)} on ${this.#io.root}`, { cause: error })
+      }
+      const failure = this.#health.failure(error, `opening chunk ${chunkName(chunk)}`)
+      if (failure.code === 'EBADMSG') this.#damaged(chunk, [], failure.message)
+      throw failure
+    }
+  }
+
+  async #create(chunk: ChunkId): Promise<ChunkFile> {
+    const inventory = this.#holdings.known()
+    try {
+      const file = await this.#io.open(pathOf(chunk), 'create')
+      const made = await ChunkFile.create(file, chunk, this.#home, dirOf(chunk), this.#nowMs())
+      inventory.note(chunk, 'open', 0)
+      return made
+    } catch (error) {
+      if ((error as { code?: unknown }).code === 'EEXIST') return this.#open(chunk)
+      throw this.#health.failure(error, `creating chunk ${chunkName(chunk)}`)
+    }
+  }
+
+  /** A creation that was cut off by a power cut leaves a file without a header; its writer begins again at 0. */
+  async #openForAppend(chunk: ChunkId, fromStart: boolean): Promise<ChunkFile> {
+    try {
+      return await this.#open(chunk)
+    } catch (error) {
+      if (!fromStart || !(error instanceof FsError) || error.code !== 'EBADMSG') throw error
+      await this.#io.unlink(pathOf(chunk))
+      this.#holdings.whole(chunk)
+      return this.#create(chunk)
+    }
+  }
+}

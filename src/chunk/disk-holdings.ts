@@ -1,0 +1,105 @@
+/*
+ * What one disk is known to hold, and what of it is damaged: the inventory while the disk is in use, nothing while it is
+ * not. Damage is told once until it is repaired; the inventory remembers over restarts that there is some, not where.
+ */
+
+import { FsError } from '../base/fault.ts'
+import { type ChunkId, chunkName } from '../base/ids.ts'
+import type { Log } from '../base/world.ts'
+import type { Entry } from './core/inventory-log.ts'
+import type { DiskHealth } from './disk-health.ts'
+import type { Inventory } from './inventory.ts'
+
+export class DiskHoldings {
+  readonly #path: string
+  readonly #health: DiskHealth
+  readonly #log: Log
+  readonly #tell: (chunk: ChunkId, blocks: readonly number[], detail: string) => void
+  #inventory: Inventory | undefined
+  readonly #damage = new Map<ChunkId, Set<number>>()
+
+  constructor(
+    path: string,
+    health: DiskHealth,
+    log: Log,
+    tell: (chunk: ChunkId, blocks: readonly number[], detail: string) => void,
+  ) {
+    this.#path = path
+    this.#health = health
+    this.#log = log
+    this.#tell = tell
+  }
+
+  /** undefined while the disk is not in use. */
+  get inventory(): Inventory | undefined {
+    return this.#inventory
+  }
+  set inventory(inventory: Inventory | undefined) {
+    this.#inventory = inventory
+    if (inventory === undefined) this.#damage.clear()
+  }
+
+  /** The inventory of a disk that can be read. */
+  known(): Inventory {
+    this.#health.assertReadable()
+    if (this.#inventory === undefined) throw new FsError('ENODEV', `${this.#path} is ${this.#health.state}`)
+    return this.#inventory
+  }
+
+  get readable(): boolean {
+    return this.#inventory !== undefined && this.#health.state !== 'failed' && this.#health.state !== 'gone'
+  }
+
+  /** `length`: of the file where it is open; an open chunk's is not in the inventory. */
+  damaged(chunk: ChunkId, blocks: readonly number[], detail: string, length?: number): void {
+    let known = this.#damage.get(chunk)
+    const news = known === undefined || blocks.some((block) => !known!.has(block))
+    if (!news) return
+    known ??= new Set()
+    for (const block of blocks) known.add(block)
+    this.#damage.set(chunk, known)
+    this.#inventory?.note(chunk, 'damaged', length ?? this.#inventory.table.get(chunk)?.length ?? 0)
+    this.#log.warn(
+      { disk: this.#path, chunk: chunkName(chunk), blocks, detail },
+      'damage found; it is repaired from another copy',
+    )
+    this.#tell(chunk, [...known], detail)
+  }
+
+  /** The copy was mended, replaced or deleted. */
+  whole(chunk: ChunkId): void {
+    this.#damage.delete(chunk)
+  }
+
+  /** Copies known to be damaged; without blocks when an earlier process found out. */
+  damagedCopies(): { chunk: ChunkId; blocks: number[] }[] {
+    if (this.#inventory === undefined) return []
+    return [...this.#inventory.table.heldEntries()]
+      .filter((entry) => entry.state === 'damaged')
+      .map(({ chunk }) => ({ chunk, blocks: [...(this.#damage.get(chunk) ?? [])] }))
+  }
+
+  /** Chunks whose number is above `after`, in order of the number, for a walk that can be resumed. */
+  sealedAfter(after: number, limit: number): Entry[] {
+    if (this.#inventory === undefined) return []
+    const all = [...this.#inventory.table.heldEntries()].filter(
+      (entry) => entry.chunk > after && entry.state !== 'open',
+    )
+    return all.sort((a, b) => a.chunk - b.chunk).slice(0, limit)
+  }
+
+  changedSince(seq: number): boolean {
+    return this.#inventory !== undefined && this.#inventory.table.seq !== seq
+  }
+
+  /** What changed since; durable before it is told. */
+  async since(known: number): Promise<{ full: boolean; seq: number; entries: Entry[] }> {
+    const inventory = this.known()
+    try {
+      await inventory.flush()
+    } catch (error) {
+      throw this.#health.failure(error, 'writing the inventory')
+    }
+    return { ...inventory.since(known), seq: inventory.table.seq }
+  }
+}
