@@ -16,6 +16,7 @@ import type { DiskId } from '../base/ids.ts'
 import { Worker } from '../base/worker.ts'
 import type { World } from '../base/world.ts'
 import type { ChunkserverConfig } from '../config/tables.ts'
+import { poolThreads } from '../host/thread-pool.ts'
 import { version } from '../host/version.ts'
 import { connectLink, serveLinks } from '../wire/connect.ts'
 import type { Peer } from '../wire/peer.ts'
@@ -25,13 +26,21 @@ import { Copier } from './copier.ts'
 import { parseDiskSpec } from './core/disk-spec.ts'
 import { Disk, type DiskEvents } from './disk.ts'
 import { RealDiskIo } from './disk-io.ts'
+import { DISK_THREADS } from './disk-threads.ts'
 import { MasterLink } from './master-link.ts'
+import { patiently } from './patience.ts'
 import { Peers } from './peers.ts'
 import { Scrubber } from './scrubber.ts'
 import { dataHandlers, orderHandlers } from './service.ts'
 
 /** How often every disk is looked at: a full, vanished or read-only disk is known within this. */
 const PROBE_MS = 1_000
+
+/** Disks are read through at the start; what is not ready after this long is told to the master when it is. */
+const ATTACH_WAIT_MS = 5_000
+
+/** A disk that hangs keeps nobody from removing it or ending the process; what was acknowledged as durable is. */
+const CLOSE_WAIT_MS = 5_000
 
 interface NodeFile {
   uuid: string
@@ -133,11 +142,11 @@ export async function run(config: ChunkserverConfig, world: World, signal: Abort
     await running.scrubber.save()
   }
 
-  for (const line of [...config.disks, ...node.added]) {
-    const disk = make(line)
-    if (node.removed.includes(disk.spec.path) || store.disks.some((other) => other.spec.path === disk.spec.path))
-      continue
-    store.add(disk)
+  const close = async (disk: Disk): Promise<void> => {
+    const closing = stopScrub(disk).then(() => disk.close())
+    await patiently(clock, CLOSE_WAIT_MS, closing)
+  }
+  const attach = async (disk: Disk): Promise<void> => {
     try {
       await disk.attach()
     } catch (error) {
@@ -145,6 +154,20 @@ export async function run(config: ChunkserverConfig, world: World, signal: Abort
       log.error({ disk: disk.spec.path, error: error.message }, 'a disk cannot be used; it is tried again until it can')
     }
   }
+  for (const line of [...config.disks, ...node.added]) {
+    const disk = make(line)
+    if (node.removed.includes(disk.spec.path) || store.disks.some((other) => other.spec.path === disk.spec.path))
+      continue
+    store.add(disk)
+  }
+  const threads = poolThreads()
+  if (threads < store.disks.length * DISK_THREADS)
+    log.warn(
+      { threads, disks: store.disks.length },
+      'too few threads: a disk that hangs may stall the others; start through bin/holdfast, or set UV_THREADPOOL_SIZE',
+    )
+  // One that hangs is not waited for: it comes, or is given up, while the others are in use.
+  await patiently(clock, ATTACH_WAIT_MS, Promise.all(store.disks.map(attach)))
   await remember()
   for (const disk of store.disks) scrub(disk)
 
@@ -166,8 +189,7 @@ export async function run(config: ChunkserverConfig, world: World, signal: Abort
     removeDisk: async (id: DiskId): Promise<void> => {
       const disk = store.get(id)
       store.remove(disk)
-      await stopScrub(disk)
-      await disk.close()
+      await close(disk)
       const { path } = disk.spec
       node.added = node.added.filter((line) => unwrap(parseDiskSpec(line)).path !== path)
       if (!node.removed.includes(path)) node.removed.push(path)
@@ -229,10 +251,7 @@ export async function run(config: ChunkserverConfig, world: World, signal: Abort
   } finally {
     await listener.close()
     await peers.close()
-    for (const disk of store.disks) {
-      await stopScrub(disk)
-      await disk.close()
-    }
+    await Promise.all(store.disks.map(close))
     await unlock()
     log.info({}, 'chunkserver has stopped')
   }

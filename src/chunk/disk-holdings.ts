@@ -16,6 +16,7 @@ export class DiskHoldings {
   readonly #log: Log
   readonly #tell: (chunk: ChunkId, blocks: readonly number[], detail: string) => void
   #inventory: Inventory | undefined
+  #complete = false
   readonly #damage = new Map<ChunkId, Set<number>>()
 
   constructor(
@@ -36,7 +37,13 @@ export class DiskHoldings {
   }
   set inventory(inventory: Inventory | undefined) {
     this.#inventory = inventory
+    this.#complete = false
     if (inventory === undefined) this.#damage.clear()
+  }
+
+  /** The inventory has been compared with the files: from now on what it lacks is not there. */
+  compared(): void {
+    this.#complete = true
   }
 
   /** The inventory of a disk that can be read. */
@@ -46,8 +53,9 @@ export class DiskHoldings {
     return this.#inventory
   }
 
-  get readable(): boolean {
-    return this.#inventory !== undefined && this.#health.state !== 'failed' && this.#health.state !== 'gone'
+  /** May be told to the master. */
+  get complete(): boolean {
+    return this.#complete && this.#health.state !== 'failed' && this.#health.state !== 'gone'
   }
 
   /** `length`: of the file where it is open; an open chunk's is not in the inventory. */

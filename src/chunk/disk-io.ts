@@ -10,11 +10,11 @@
  */
 
 import * as fs from 'node:fs'
-import * as fsp from 'node:fs/promises'
 import * as net from 'node:net'
 import { join } from 'node:path'
 import { sliceParts } from '../base/bytes.ts'
 import { FsError } from '../base/fault.ts'
+import { DiskThreads } from './disk-threads.ts'
 
 export interface DiskFile {
   /** Fills `into` from `position`; fewer bytes only at the end of the file. */
@@ -63,6 +63,10 @@ export interface DiskIo {
    * the process, however it dies.
    */
   lock(name: string): Promise<() => Promise<void>>
+  /** The number of the operation that the disk owes an answer for longest; undefined: it owes none. */
+  owes(): number | undefined
+  /** What is unanswered fails now, and what is asked later at once: for a disk that hangs, until it is opened anew. */
+  giveUp(why: string): void
 }
 
 /** Linux's IOV_MAX: more parts in one call is EINVAL. */
@@ -72,18 +76,18 @@ const sum = (parts: readonly Uint8Array[]): number => parts.reduce((bytes, part)
 
 class RealFile implements DiskFile {
   readonly #fd: number
-  constructor(fd: number) {
+  readonly #threads: DiskThreads
+  constructor(fd: number, threads: DiskThreads) {
     this.#fd = fd
+    this.#threads = threads
   }
 
   async read(into: Buffer, position: number): Promise<number> {
     let done = 0
     while (done < into.length) {
-      const n = await new Promise<number>((resolve, reject) => {
-        fs.read(this.#fd, into, done, into.length - done, position + done, (error, count) =>
-          error ? reject(error) : resolve(count),
-        )
-      })
+      const n = await this.#threads.run<number>((answer) =>
+        fs.read(this.#fd, into, done, into.length - done, position + done, answer),
+      )
       if (n === 0) break
       done += n
     }
@@ -105,9 +109,7 @@ class RealFile implements DiskFile {
     let at = position
     let left = sum(parts)
     while (left > 0) {
-      const n = await new Promise<number>((resolve, reject) => {
-        fs.writev(this.#fd, rest.slice(0, PARTS_MAX), at, (error, count) => (error ? reject(error) : resolve(count)))
-      })
+      const n = await this.#threads.run<number>((answer) => fs.writev(this.#fd, rest.slice(0, PARTS_MAX), at, answer))
       left -= n
       at += n
       if (left > 0) rest = sliceParts(rest, n)
@@ -133,29 +135,27 @@ class RealFile implements DiskFile {
   }
 
   datasync(): Promise<void> {
-    return new Promise((resolve, reject) => {
-      fs.fdatasync(this.#fd, (error) => (error ? reject(error) : resolve()))
-    })
+    return this.#threads.run((answer) => fs.fdatasync(this.#fd, plain(answer)))
   }
 
   truncate(length: number): Promise<void> {
-    return new Promise((resolve, reject) => {
-      fs.ftruncate(this.#fd, length, (error) => (error ? reject(error) : resolve()))
-    })
+    return this.#threads.run((answer) => fs.ftruncate(this.#fd, length, plain(answer)))
   }
 
-  size(): Promise<number> {
-    return new Promise((resolve, reject) => {
-      fs.fstat(this.#fd, (error, stat) => (error ? reject(error) : resolve(stat.size)))
-    })
+  async size(): Promise<number> {
+    return (await this.#threads.run<fs.Stats>((answer) => fs.fstat(this.#fd, answer))).size
   }
 
   close(): Promise<void> {
-    return new Promise((resolve, reject) => {
-      fs.close(this.#fd, (error) => (error ? reject(error) : resolve()))
-    })
+    return this.#threads.run((answer) => fs.close(this.#fd, plain(answer)), { always: true })
   }
 }
+
+/** Node answers some calls with an error and nothing else. */
+const plain =
+  (answer: (error: Error | null, value: undefined) => void) =>
+  (error?: Error | null): void =>
+    answer(error ?? null, undefined)
 
 const { O_RDONLY, O_RDWR, O_CREAT, O_EXCL, O_NOFOLLOW } = fs.constants
 const OPEN_FLAGS: Record<OpenMode, number> = {
@@ -167,37 +167,41 @@ const OPEN_FLAGS: Record<OpenMode, number> = {
 
 export class RealDiskIo implements DiskIo {
   readonly root: string
+  readonly #threads = new DiskThreads()
   constructor(root: string) {
     this.root = root
   }
 
-  open(path: string, mode: OpenMode): Promise<DiskFile> {
-    return new Promise((resolve, reject) => {
-      fs.open(join(this.root, path), OPEN_FLAGS[mode], 0o600, (error, fd) =>
-        error ? reject(error) : resolve(new RealFile(fd)),
-      )
+  async open(path: string, mode: OpenMode): Promise<DiskFile> {
+    const name = join(this.root, path)
+    const fd = await this.#threads.run<number>((answer) => fs.open(name, OPEN_FLAGS[mode], 0o600, answer), {
+      late: (fd) => fs.closeSync(fd),
     })
+    return new RealFile(fd, this.#threads)
   }
 
   list(path: string): Promise<string[]> {
-    return fsp.readdir(join(this.root, path))
+    return this.#threads.run((answer) => fs.readdir(join(this.root, path), answer))
   }
 
   async makeDir(path: string): Promise<void> {
-    await fsp.mkdir(join(this.root, path), { recursive: true, mode: 0o700 })
+    const options = { recursive: true, mode: 0o700 } as const
+    await this.#threads.run<string | undefined>((answer) =>
+      fs.mkdir(join(this.root, path), options, (error, first) => answer(error, first)),
+    )
   }
 
   unlink(path: string): Promise<void> {
-    return fsp.unlink(join(this.root, path))
+    return this.#threads.run((answer) => fs.unlink(join(this.root, path), plain(answer)))
   }
 
   rename(from: string, to: string): Promise<void> {
-    return fsp.rename(join(this.root, from), join(this.root, to))
+    return this.#threads.run((answer) => fs.rename(join(this.root, from), join(this.root, to), plain(answer)))
   }
 
   async exists(path: string): Promise<boolean> {
     try {
-      await fsp.lstat(join(this.root, path))
+      await this.#threads.run<fs.Stats>((answer) => fs.lstat(join(this.root, path), answer))
       return true
     } catch (error) {
       const { code } = error as NodeJS.ErrnoException
@@ -207,17 +211,27 @@ export class RealDiskIo implements DiskIo {
   }
 
   async syncDir(path: string): Promise<void> {
-    const dir = await fsp.open(join(this.root, path), 'r')
+    const fd = await this.#threads.run<number>((answer) => fs.open(join(this.root, path), O_RDONLY, answer), {
+      late: (fd) => fs.closeSync(fd),
+    })
     try {
-      await dir.sync()
+      await this.#threads.run((answer) => fs.fsync(fd, plain(answer)))
     } finally {
-      await dir.close()
+      await this.#threads.run((answer) => fs.close(fd, plain(answer)), { always: true })
     }
   }
 
   async space(): Promise<Space> {
-    const stat = await fsp.statfs(this.root)
+    const stat = await this.#threads.run<fs.StatsFs>((answer) => fs.statfs(this.root, answer))
     return { totalBytes: stat.blocks * stat.bsize, availableBytes: stat.bavail * stat.bsize }
+  }
+
+  owes(): number | undefined {
+    return this.#threads.oldest
+  }
+
+  giveUp(why: string): void {
+    this.#threads.giveUp(new FsError('EIO', `${this.root} is given up: ${why}`))
   }
 
   /**

@@ -43,8 +43,15 @@ export interface DiskEvents {
 const PROBE = 'probe'
 /** How often a disk that is not ok is tried again. */
 const RETRY_MS = 5_000
-/** A disk that has not answered a look at its free space for this long hangs. */
-const HANGS_MS = 30_000
+/** A disk that has not answered a look at its free space for this long hangs; one that has to spin up takes some 10 s. */
+const PROBE_HANGS_MS = 30_000
+/**
+ * An operation of any kind that is not answered for this long: as the kernel's own complaint about hung tasks. A sync that
+ * waits for all that was written to a slow stick takes a minute.
+ */
+const HANGS_MS = 120_000
+/** Owes an answer for this long: no thread of ours shall wait for it but those of the pool. */
+const SLOW_MS = 1_000
 /** Below this a full disk is not called usable again: it would be full after a moment. */
 const FULL_HYSTERESIS_BYTES = 16 * 1024 * 1024
 
@@ -56,11 +63,15 @@ export class Disk {
   readonly chunks: DiskChunks
   readonly copies: DiskCopies
   readonly #io: DiskIo
+  readonly #home: ChunkHome
   readonly #world: DiskWorld
   #uuid: string
   #cluster: string
   #unlock: (() => Promise<void>) | undefined
   #probeStarted: number | undefined
+  /** The operation that the disk owes an answer for longest, and since when that is known. */
+  #owed: { readonly operation: number; readonly sinceMs: number } | undefined
+  #attaching = false
   #lastTry = Number.NEGATIVE_INFINITY
   #closed = false
 
@@ -84,6 +95,7 @@ export class Disk {
       syncDir: (dir) => syncs.dir(dir),
     }
     const nowMs = (): number => this.#nowMs()
+    this.#home = home
     this.health = health
     this.holdings = holdings
     this.space = space
@@ -116,12 +128,14 @@ export class Disk {
     marked: boolean
   } {
     const { ownBytes, availableBytes } = this.space
-    const usable = this.state === 'ok' || this.state === 'full'
+    // A disk that is being read through holds more than it can say yet: nothing may be concluded from what it lacks.
+    const coming = this.#attaching && this.state === 'ok'
+    const usable = !coming && (this.state === 'ok' || this.state === 'full')
     return {
       uuid: this.#uuid,
       path: this.spec.path,
-      state: this.state,
-      error: this.health.error,
+      state: coming ? 'gone' : this.state,
+      error: coming ? 'is being taken into use' : this.health.error,
       totalBytes: ownBytes + availableBytes,
       usedBytes: ownBytes,
       availableBytes: usable ? Math.max(0, availableBytes) : 0,
@@ -137,6 +151,7 @@ export class Disk {
   /** Takes the disk into use. An FsError says why not; the disk stays `gone` or `failed` and is tried again by probe(). */
   async attach(): Promise<void> {
     this.#lastTry = this.#world.clock.monotonicMs()
+    this.#attaching = true
     try {
       await this.#attach()
     } catch (error) {
@@ -144,6 +159,8 @@ export class Disk {
       await this.#release()
       if (this.state !== 'failed') this.health.set('gone', failure.message)
       throw failure
+    } finally {
+      this.#attaching = false
     }
   }
 
@@ -164,6 +181,7 @@ export class Disk {
     this.health.set('ok', '')
     await this.#reconcile(inventory)
     await this.space.measure()
+    this.holdings.compared()
   }
 
   async #initialise(): Promise<Identity> {
@@ -209,28 +227,26 @@ export class Disk {
       await this.#release()
       return
     }
-    this.#cluster = cluster
     try {
       await writeIdentity(this.#io, { ...(await readIdentity(this.#io)), cluster })
     } catch (error) {
       throw this.health.failure(error, 'writing disk.json')
     }
+    this.#cluster = cluster
   }
 
   // ---- being looked at
 
   /**
    * Once a second: free space, is the disk still there, may a disk in trouble be used again. A disk that does not answer
-   * makes no second probe wait behind the first.
+   * makes no second probe wait behind the first. That it hangs is also seen from what others asked of it: where its files
+   * are and how much is free the kernel may know without it.
    */
   async probe(): Promise<void> {
     const now = this.#world.clock.monotonicMs()
     if (this.#closed) return
-    if (this.#probeStarted !== undefined) {
-      if (now - this.#probeStarted > HANGS_MS && this.state !== 'failed')
-        this.health.set('failed', `does not answer for ${Math.round((now - this.#probeStarted) / 1000)} s`)
-      return
-    }
+    this.#listen(now)
+    if (this.#attaching || this.#probeStarted !== undefined) return
     this.#probeStarted = now
     try {
       await this.#probe(now)
@@ -239,6 +255,21 @@ export class Disk {
     } finally {
       this.#probeStarted = undefined
     }
+  }
+
+  #listen(now: number): void {
+    const operation = this.#io.owes()
+    if (operation === undefined) this.#owed = undefined
+    else if (this.#owed?.operation !== operation) this.#owed = { operation, sinceMs: now }
+    const owedMs = this.#owed === undefined ? 0 : now - this.#owed.sinceMs
+    this.#home.quick.slow = owedMs >= SLOW_MS
+    this.#home.quickReads.slow = owedMs >= SLOW_MS
+    // Taking a large disk into use takes long, though it answers.
+    const probeMs = this.#attaching || this.#probeStarted === undefined ? 0 : now - this.#probeStarted
+    if (owedMs <= HANGS_MS && probeMs <= PROBE_HANGS_MS) return
+    const why = `does not answer for ${Math.round(Math.max(owedMs, probeMs) / 1000)} s`
+    this.health.set('failed', why)
+    this.#io.giveUp(why)
   }
 
   async #probe(now: number): Promise<void> {
@@ -294,7 +325,7 @@ export class Disk {
   async close(): Promise<void> {
     this.#closed = true
     try {
-      await this.holdings.inventory?.flush()
+      if (this.state !== 'failed') await this.holdings.inventory?.flush()
     } catch (error) {
       this.health.failure(error, 'closing the disk')
     }

@@ -13,6 +13,7 @@ import type { Clock, Log, Random } from '../base/world.ts'
 import type { Peer } from '../wire/peer.ts'
 import type { ChunkStore } from './chunk-store.ts'
 import type { Disk } from './disk.ts'
+import { patiently } from './patience.ts'
 
 /** Entries per inventory page: some 20 bytes each on the wire, far below the largest body. */
 const PAGE_ENTRIES = 16_384
@@ -21,6 +22,8 @@ const BACKOFF_MS = 200
 const BACKOFF_MS_MAX = 5_000
 /** Registrations in a row that the next call answers with ESTALE; then a new connection is tried, after a pause. */
 const REGISTER_TRIES = 3
+/** What a disk may take of the time that belongs to all: half of a heartbeat. */
+const DISK_PATIENCE_MS = 1_000
 /** Damage reports that wait for a connection; above that the inventory's own "damaged" entries have to do. */
 const DAMAGE_MAX = 10_000
 
@@ -50,6 +53,8 @@ export class MasterLink {
   readonly #damage: Damage[] = []
   /** What the master is known to have, per disk. */
   readonly #told = new Map<Disk, number>()
+  /** Disks that were asked for something and have not answered yet. */
+  readonly #busy = new Set<Disk>()
   #node: NodeId | undefined
   #wake: AbortController | undefined
   #pokes = 0
@@ -144,7 +149,7 @@ export class MasterLink {
   async #register(peer: Peer): Promise<{ heartbeatMs: number; node: NodeId }> {
     this.#cluster = peer.hello.cluster
     for (const disk of this.#known()) {
-      if (this.#cluster !== '') await disk.join(this.#cluster)
+      if (this.#cluster !== '') await this.#ask(disk, () => disk.join(this.#cluster))
     }
     const { reply } = await peer.call('nodeRegister', {
       ...this.#identity,
@@ -172,15 +177,9 @@ export class MasterLink {
   async #tellInventory(peer: Peer, node: NodeId, disk: Disk): Promise<void> {
     const id = this.#store.idOf(disk)
     const told = this.#told.get(disk)
-    if (id === undefined || told === undefined || !disk.holdings.readable || !disk.holdings.changedSince(told)) return
-    let page: Awaited<ReturnType<Disk['holdings']['since']>>
-    try {
-      page = await disk.holdings.since(told)
-    } catch (error) {
-      // The disk's own trouble: its state goes with the heartbeat, the inventory follows when it is back.
-      if (!(error instanceof FsError)) throw error
-      return
-    }
+    if (id === undefined || told === undefined || !disk.holdings.complete || !disk.holdings.changedSince(told)) return
+    const page = await this.#ask(disk, () => disk.holdings.since(told))
+    if (page === undefined) return
     const { full, seq, entries } = page
     const pages = Math.max(1, Math.ceil(entries.length / PAGE_ENTRIES))
     for (let i = 0; i < pages; i++) {
@@ -196,22 +195,35 @@ export class MasterLink {
         seq: last || full ? seq : part.at(-1)!.seq,
         entries: part.map(({ chunk, state, length }) => ({ chunk, state, length })),
       })
-      await this.#drop(disk, reply.unwanted)
+      if (reply.unwanted.length > 0) await this.#ask(disk, () => this.#drop(disk, reply.unwanted))
     }
     this.#told.set(disk, seq)
     disk.holdings.inventory?.confirm(seq)
   }
 
   async #drop(disk: Disk, unwanted: readonly ChunkId[]): Promise<void> {
-    if (unwanted.length === 0) return
     this.#log.info({ disk: disk.spec.path, chunks: unwanted.length }, 'deleting chunks that nobody needs')
-    try {
-      for (const chunk of unwanted) await disk.chunks.delete(chunk)
-    } catch (error) {
-      // Told again with the next full list or scan; the disk's state says what is wrong.
-      if (!(error instanceof FsError)) throw error
-      this.#log.warn({ disk: disk.spec.path, error: error.message }, 'could not delete unneeded chunks')
-    }
+    for (const chunk of unwanted) await disk.chunks.delete(chunk)
+  }
+
+  /**
+   * What a disk answers; undefined when it is in trouble (its state goes with the heartbeat) or slow. A slow one goes on
+   * with what it was asked, and until it is done it is not asked for more: no disk holds up what is said of the others.
+   */
+  async #ask<T>(disk: Disk, work: () => Promise<T>): Promise<T | undefined> {
+    if (this.#busy.has(disk)) return undefined
+    this.#busy.add(disk)
+    const asked = work()
+      .catch((error: unknown) => {
+        if (!(error instanceof FsError)) throw error
+        this.#log.warn(
+          { disk: disk.spec.path, error: error.message },
+          'a disk could not do what the master needs of it',
+        )
+        return undefined
+      })
+      .finally(() => this.#busy.delete(disk))
+    return patiently(this.#clock, DISK_PATIENCE_MS, asked)
   }
 
   async #tellDamage(peer: Peer, node: NodeId): Promise<void> {

@@ -20,6 +20,8 @@ export const QUICK_BYTES_MAX: number = 64 * 1024
 export class QuickWrites {
   readonly #clock: Clock
   #pausedUntil = 0
+  /** The disk owes somebody an answer for long: what it does to a thread it would do to the process. */
+  slow = false
   #syncs = 0
   #oldestSync = 0
 
@@ -28,6 +30,7 @@ export class QuickWrites {
   }
 
   allowed(): boolean {
+    if (this.slow) return false
     const now = this.#clock.monotonicMs()
     return now >= this.#pausedUntil && (this.#syncs === 0 || now - this.#oldestSync < SLOW_SYNC_MS)
   }

@@ -28,9 +28,13 @@ export interface Program {
 /** Tells the process started with it that its loader knows libfuse 2. */
 const NATIVE_READY_VARIABLE = 'HOLDFAST_FUSE_NATIVE_READY'
 
-/** The program and the arguments with which this very program runs a role (from dist/, or in development through tsx). */
+/**
+ * The program and the arguments with which this very program runs a role: bin/holdfast, which gives a role its threads
+ * before anything else, or in development main.ts through tsx.
+ */
 export function roleProgram(role: RoleName, configFile: string): Program {
-  const main = fileURLToPath(new URL(import.meta.url.endsWith('.ts') ? './main.ts' : './main.js', import.meta.url))
+  const source = import.meta.url.endsWith('.ts') ? './main.ts' : '../../bin/holdfast'
+  const main = fileURLToPath(new URL(source, import.meta.url))
   return { file: process.execPath, args: [...process.execArgv, main, 'run', role, '--config', configFile], env: {} }
 }
 

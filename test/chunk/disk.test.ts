@@ -315,11 +315,7 @@ describe('faults', () => {
   test('a disk that does not answer is failed after half a minute, and no probe waits behind another', async () => {
     const io = new MemoryDisk()
     const disk = await attached(io)
-    let answer: () => void = () => {}
-    io.space = () =>
-      new Promise((resolve) => {
-        answer = () => resolve(io.spaceNow)
-      })
+    io.hangs = (operation) => operation === 'space'
     const hanging = disk.probe()
     await new Promise((resolve) => setImmediate(resolve))
     await disk.probe()
@@ -327,8 +323,42 @@ describe('faults', () => {
     clock.ms += 31_000
     await disk.probe()
     expect(disk.state).toBe('failed')
-    answer()
     await hanging
+  })
+
+  test('a disk that answers looks at it and nothing else is failed in time, and who waits is told', async () => {
+    const io = new MemoryDisk()
+    const disk = await attached(io)
+    await disk.chunks.append(A, 0, [data(100)], true)
+    io.hangs = (operation, path) => operation === 'datasync' && path === pathOf(A)
+    const waiting = expect(disk.chunks.sync(A, 100)).rejects.toMatchObject(code('EIO'))
+    for (let second = 0; second <= 125 && disk.state === 'ok'; second++) {
+      await new Promise((resolve) => setImmediate(resolve))
+      await disk.probe()
+      clock.ms += 1000
+    }
+    expect(disk.report()).toMatchObject({ state: 'failed', error: 'does not answer for 121 s' })
+    await waiting
+  })
+
+  test('nothing is asked synchronously of a disk that owes an answer', async () => {
+    const io = new MemoryDisk()
+    const disk = await attached(io)
+    await disk.chunks.append(A, 0, [data(100)], true)
+    await disk.chunks.append(B, 0, [data(100)], true)
+    io.hangs = (operation, path) => operation === 'datasync' && path === pathOf(A)
+    const waiting = disk.chunks.sync(A, 100).catch((error: unknown) => error)
+    expect(typeof disk.chunks.append(B, 100, [data(100)], false)).toBe('number')
+    for (let second = 0; second < 3; second++) {
+      await new Promise((resolve) => setImmediate(resolve))
+      await disk.probe()
+      clock.ms += 1000
+    }
+    const appended = disk.chunks.append(B, 200, [data(100)], false)
+    expect(typeof appended).toBe('object')
+    expect(await appended).toBe(300)
+    io.giveUp('the test is over')
+    await waiting
   })
 })
 

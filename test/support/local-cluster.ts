@@ -27,7 +27,8 @@ import { seededRandom } from './memory-cluster.ts'
 import { quietLog } from './quiet-log.ts'
 import { realClock } from './real-clock.ts'
 
-const MAIN = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url))
+const PROGRAM = fileURLToPath(new URL('../../bin/holdfast', import.meta.url))
+const BUILT = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url))
 const CLUSTER = 'test-cluster'
 const READY_MS = 60_000
 /** A role that has not ended this long after SIGTERM is a finding. */
@@ -85,7 +86,7 @@ export class LocalCluster {
   }
 
   static async start(options: LocalClusterOptions = {}): Promise<LocalCluster> {
-    if (!existsSync(MAIN)) throw new Error(`${MAIN} is missing: npm run build`)
+    if (!existsSync(BUILT)) throw new Error(`${BUILT} is missing: npm run build`)
     const dir = await mkdtemp(join(tmpdir(), 'holdfast-cluster-'))
     const ports: number[] = []
     while (ports.length < 1 + (options.chunkservers ?? 3)) {
@@ -161,7 +162,7 @@ export class LocalCluster {
   async #spawn(role: RoleName, name: string): Promise<void> {
     if (this.#running.has(name)) throw new Error(`${name} runs already`)
     const log = await open(join(this.dir, `${name}.log`), 'a')
-    const args = [MAIN, 'run', role, '--config', join(this.dir, `${name}.toml`)]
+    const args = [PROGRAM, 'run', role, '--config', join(this.dir, `${name}.toml`)]
     const child = spawn(process.execPath, args, { stdio: ['ignore', log.fd, log.fd] })
     const gone = new Promise<void>((resolve, reject) => {
       child.on('error', reject)

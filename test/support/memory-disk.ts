@@ -3,7 +3,8 @@
  * afterwards: what was synced, and of the rest whatever `keeps` says, sector by sector and in any combination, which is all
  * that a real disk promises. `killed` is what a killed process leaves: everything it wrote.
  *
- * Faults: `fail` is asked before every operation and may throw; `onWrite` may cut a write short (a torn write that is also
+ * Faults: `fail` is asked before every operation and may throw; `hangs` may leave reads, syncs and the look at the free
+ * space unanswered; `onWrite` may cut a write short (a torn write that is also
  * the last thing that happens); `flip` turns a bit.
  */
 
@@ -62,6 +63,8 @@ export class MemoryDisk implements DiskIo {
   fail: (operation: Operation, path: string) => void = () => {}
   /** How many bytes of this write happen before the power goes; undefined: all, and it goes on. */
   onWrite: (path: string, at: number, bytes: number) => number | undefined = () => undefined
+  /** Asked before an asynchronous operation is answered; true: it never is, until the disk is given up. */
+  hangs: (operation: Operation, path: string) => boolean = () => false
   spaceNow: Space = { totalBytes: 2 ** 40, availableBytes: 2 ** 39 }
   /** Set after a write was cut short: nothing works any more. */
   dead = false
@@ -70,6 +73,8 @@ export class MemoryDisk implements DiskIo {
   #names = new Map<string, Node>()
   #durableNames = new Map<string, Node>()
   #dirs = new Set<string>(['.'])
+  readonly #hanging = new Map<number, (error: FsError) => void>()
+  #asked = 0
   readonly #locks: Set<string>
 
   constructor(root = '/memory', locks: Set<string> = new Set()) {
@@ -139,6 +144,7 @@ export class MemoryDisk implements DiskIo {
 
   async space(): Promise<Space> {
     this.check('space', '.')
+    await this.answer('space', '.')
     return this.spaceNow
   }
 
@@ -148,6 +154,22 @@ export class MemoryDisk implements DiskIo {
     return async () => {
       this.#locks.delete(name)
     }
+  }
+
+  owes(): number | undefined {
+    const [oldest] = this.#hanging.keys()
+    return oldest
+  }
+
+  giveUp(why: string): void {
+    for (const fail of this.#hanging.values()) fail(new FsError('EIO', why))
+    this.#hanging.clear()
+  }
+
+  /** Returns when the disk has answered, which it does not while it hangs. */
+  async answer(operation: Operation, path: string): Promise<void> {
+    if (this.hangs(operation, path))
+      await new Promise<never>((_done, failed) => this.#hanging.set(++this.#asked, failed))
   }
 
   /** What a power cut leaves. `keeps` decides for every sector (and name) that was not synced. */
@@ -242,6 +264,7 @@ class MemoryFile implements DiskFile {
   }
 
   async read(into: Buffer, position: number): Promise<number> {
+    await this.#disk.answer('read', this.#path)
     return this.readNow(into, position)
   }
 
@@ -279,7 +302,7 @@ class MemoryFile implements DiskFile {
   async datasync(): Promise<void> {
     this.#check('datasync')
     const covered = this.#node.pending.length
-    await Promise.resolve()
+    await this.#disk.answer('datasync', this.#path)
     this.#check('datasync')
     let durable = this.#node.durable
     for (const write of this.#node.pending.splice(0, covered)) durable = put(durable, write)

@@ -1,0 +1,88 @@
+/*
+ * How many threads one disk may hold. Everything asynchronous goes through libuv's pool, which all disks of the process
+ * share, and a thread that waits for a disk that hangs does not come back. So each disk has a fixed share; what it may not
+ * ask yet waits here, and holds up no other disk.
+ *
+ * A disk that is given up answers everything that is asked of it with an error at once. The kernel may still finish what it
+ * was asked; nobody is told of it any more, and files are closed when their turn comes.
+ */
+
+/**
+ * Two syncs (DiskSyncs), and a read and a write beside them: what all disks together had when the pool had four threads.
+ * Now the pool has room for 16 such disks (bin/holdfast).
+ */
+export const DISK_THREADS = 4
+
+type Answer<T> = (error: Error | null, value: T) => void
+
+export class DiskThreads {
+  #running = 0
+  #begun = 0
+  /** Bounded by what the callers ask: a few operations for each request that the links let in. */
+  readonly #waiting: (() => void)[] = []
+  readonly #unanswered = new Set<(error: Error) => void>()
+  /** Numbers of the operations that the kernel was asked, oldest first. */
+  readonly #asked = new Set<number>()
+  #givenUp: Error | undefined
+
+  /** The number of the operation that the disk owes an answer for longest. */
+  get oldest(): number | undefined {
+    const [oldest] = this.#asked
+    return oldest
+  }
+
+  /**
+   * `late` gets an answer that came after the disk was given up, to put away what it holds. `always`: to be done even then,
+   * though nobody waits for it.
+   */
+  run<T>(
+    start: (answer: Answer<T>) => void,
+    { late, always = false }: { readonly late?: (value: T) => void; readonly always?: boolean } = {},
+  ): Promise<T> {
+    return new Promise((resolve, reject) => {
+      if (this.#givenUp === undefined) this.#unanswered.add(reject)
+      else reject(this.#givenUp)
+      const begin = (): void => {
+        if (!always && !this.#unanswered.has(reject)) {
+          this.#next()
+          return
+        }
+        const number = ++this.#begun
+        this.#asked.add(number)
+        const end = (): boolean => {
+          this.#asked.delete(number)
+          this.#next()
+          return this.#unanswered.delete(reject)
+        }
+        try {
+          start((error, value) => {
+            const wanted = end()
+            if (error !== null) reject(error)
+            else if (wanted) resolve(value)
+            else late?.(value)
+          })
+        } catch (error) {
+          end()
+          reject(error)
+        }
+      }
+      if (this.#givenUp !== undefined && !always) return
+      if (this.#running < DISK_THREADS) {
+        this.#running++
+        begin()
+      } else this.#waiting.push(begin)
+    })
+  }
+
+  #next(): void {
+    const next = this.#waiting.shift()
+    if (next === undefined) this.#running--
+    else next()
+  }
+
+  giveUp(error: Error): void {
+    this.#givenUp ??= error
+    for (const reject of this.#unanswered) reject(error)
+    this.#unanswered.clear()
+  }
+}
