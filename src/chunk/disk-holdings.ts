@@ -87,13 +87,13 @@ export class DiskHoldings {
       .map(({ chunk }) => ({ chunk, blocks: [...(this.#damage.get(chunk) ?? [])] }))
   }
 
-  /** Chunks whose number is above `after`, in order of the number, for a walk that can be resumed. */
-  sealedAfter(after: number, limit: number): Entry[] {
-    if (this.#inventory === undefined) return []
-    const all = [...this.#inventory.table.heldEntries()].filter(
-      (entry) => entry.chunk > after && entry.state !== 'open',
-    )
-    return all.sort((a, b) => a.chunk - b.chunk).slice(0, limit)
+  /** The sealed chunk with the lowest number above `after`, for a walk that can be resumed. */
+  nextSealed(after: number): Entry | undefined {
+    let next: Entry | undefined
+    for (const entry of this.#inventory?.table.heldEntries() ?? [])
+      if (entry.state !== 'open' && entry.chunk > after && (next === undefined || entry.chunk < next.chunk))
+        next = entry
+    return next
   }
 
   changedSince(seq: number): boolean {

@@ -12,6 +12,7 @@
 import { FsError } from '../base/fault.ts'
 import { type ChunkId, chunkName } from '../base/ids.ts'
 import type { Clock, Log, Random } from '../base/world.ts'
+import type { ScrubRound } from '../wire/protocol.ts'
 import type { ChunkHome } from './chunk-home.ts'
 import type { DiskSpec } from './core/disk-spec.ts'
 import { DiskChunks, NO_SPACE_LEFT } from './disk-chunks.ts'
@@ -62,6 +63,8 @@ export class Disk {
   readonly space: DiskSpace
   readonly chunks: DiskChunks
   readonly copies: DiskCopies
+  /** Where the scrubber is; set by it, told with everything else. */
+  scrub: ScrubRound | undefined
   readonly #io: DiskIo
   readonly #home: ChunkHome
   readonly #world: DiskWorld
@@ -126,6 +129,7 @@ export class Disk {
     errors: number
     seq: number
     marked: boolean
+    scrub: ScrubRound | undefined
   } {
     const { ownBytes, availableBytes } = this.space
     // A disk that is being read through holds more than it can say yet: nothing may be concluded from what it lacks.
@@ -143,6 +147,7 @@ export class Disk {
       errors: this.health.errors,
       seq: this.seq,
       marked: this.spec.marked,
+      scrub: this.scrub,
     }
   }
 

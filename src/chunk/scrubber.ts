@@ -9,18 +9,20 @@
 import { FsError } from '../base/fault.ts'
 import type { Work, WorkStep } from '../base/worker.ts'
 import type { Clock } from '../base/world.ts'
+import type { ScrubRound } from '../wire/protocol.ts'
 import type { Disk } from './disk.ts'
 import { Pace } from './pace.ts'
 
 const NOTE = 'scrubber.json'
+const NEW_ROUND = { chunks: 0, bytes: 0, damaged: 0, finished: false }
 /** The place is written this often: at most a minute is read twice after a restart. */
 const NOTE_EVERY_MS = 60_000
-/** A pass of a small disk is over long before its period; looked at again this often. */
+/** A round of a small disk is over long before its period; looked at again this often. */
 const REST_MS = 3_600_000
 const DAY_MS = 86_400_000
 /** Not slower than this, or a chunk would stay half-read for an hour. */
 const BYTES_PER_SECOND_MIN = 64 * 1024
-/** A quarter faster than needed, so that pauses and restarts do not make a pass longer than its period. */
+/** A quarter faster than needed, so that pauses and restarts do not make a round longer than its period. */
 const HEADROOM = 1.25
 
 export interface ScrubberOptions {
@@ -33,9 +35,9 @@ export class Scrubber implements Work {
   readonly #clock: Clock
   readonly #options: ScrubberOptions
   readonly #pace: Pace
-  /** The chunk that was checked last; 0 at the start of a pass. */
+  /** The chunk that was checked last; 0 at the start of a round. */
   #position = 0
-  #passStartedMs = 0
+  #round: ScrubRound = { startedMs: 0, ...NEW_ROUND }
   #loaded = false
   #notedAt = 0
   #checked = 0
@@ -62,42 +64,64 @@ export class Scrubber implements Work {
   async step(signal: AbortSignal): Promise<WorkStep> {
     if (this.#disk.state === 'failed' || this.#disk.state === 'gone') return { restMs: 60_000, resting: 'idle' }
     if (!this.#loaded) await this.#load()
-    const [next] = this.#disk.holdings.sealedAfter(this.#position, 1)
+    const next = this.#disk.holdings.nextSealed(this.#position)
     if (next === undefined) {
-      const left = this.#passStartedMs + this.#options.days * DAY_MS - this.#nowMs()
+      this.#say({ finished: true })
+      const left = this.#round.startedMs + this.#options.days * DAY_MS - this.#nowMs()
       if (left > 0) return { restMs: Math.min(left, REST_MS), resting: 'idle' }
       this.#position = 0
-      this.#passStartedMs = this.#nowMs()
+      this.#say({ startedMs: this.#nowMs(), ...NEW_ROUND })
       await this.#save()
       return { restMs: 1000, resting: 'idle' }
     }
     this.#pace.bytesPerSecond = this.bytesPerSecond()
-    await this.#disk.chunks.verify(next.chunk, true, (bytes) => this.#pace.take(bytes, signal))
+    const { chunks, bytes, damaged } = this.#round
+    // A large chunk takes minutes at a low pace: what is read of it shows meanwhile.
+    const found = await this.#disk.chunks.verify(next.chunk, true, async (read) => {
+      this.#say({ bytes: this.#round.bytes + read, finished: false })
+      await this.#pace.take(read, signal)
+    })
+    this.#say({
+      chunks: chunks + 1,
+      bytes: bytes + found.length,
+      damaged: damaged + (found.state === 'damaged' ? 1 : 0),
+      finished: false,
+    })
     this.#position = next.chunk
     this.#checked++
     if (this.#clock.monotonicMs() - this.#notedAt > NOTE_EVERY_MS) await this.#save()
     return { restMs: 0, resting: 'throttled' }
   }
 
+  #say(news: Partial<ScrubRound>): void {
+    this.#round = { ...this.#round, ...news }
+    this.#disk.scrub = this.#round
+  }
+
   async #load(): Promise<void> {
     const text = await this.#disk.readNote(NOTE)
     this.#loaded = true
-    this.#passStartedMs = this.#nowMs()
+    this.#say({ startedMs: this.#nowMs(), ...NEW_ROUND })
     if (text === '') return
     try {
-      const { position, passStartedMs } = JSON.parse(text) as { position: unknown; passStartedMs: unknown }
-      if (!Number.isSafeInteger(position) || !Number.isSafeInteger(passStartedMs)) return
-      this.#position = position as number
-      this.#passStartedMs = passStartedMs as number
+      const { position, passStartedMs, ...said } = JSON.parse(text) as Record<string, unknown>
+      if (!isCount(position) || !isCount(passStartedMs)) return
+      this.#position = position
+      const counted = { chunks: said.chunks, bytes: said.bytes, damaged: said.damaged }
+      // Notes of the first version say only where it was.
+      const known = Object.values(counted).every(isCount) ? (counted as typeof NEW_ROUND) : {}
+      this.#say({ startedMs: passStartedMs, ...known })
     } catch (error) {
-      // A torn note costs one pass from the beginning.
+      // A torn note costs one round from the beginning.
       if (!(error instanceof SyntaxError)) throw error
     }
   }
 
   async #save(): Promise<void> {
     if (this.#disk.state !== 'ok') return
-    await this.#disk.writeNote(NOTE, JSON.stringify({ position: this.#position, passStartedMs: this.#passStartedMs }))
+    const { startedMs, chunks, bytes, damaged } = this.#round
+    const note = { position: this.#position, passStartedMs: startedMs, chunks, bytes, damaged }
+    await this.#disk.writeNote(NOTE, JSON.stringify(note))
     this.#notedAt = this.#clock.monotonicMs()
   }
 
@@ -115,3 +139,5 @@ export class Scrubber implements Work {
     return sec * 1000 + Math.floor(nsec / 1_000_000)
   }
 }
+
+const isCount = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0

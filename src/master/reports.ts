@@ -5,6 +5,7 @@
 
 import { FsError } from '../base/fault.ts'
 import { chunkName, type Ino, ROOT_INO } from '../base/ids.ts'
+import { formatBytes } from '../base/units.ts'
 import type { Worker } from '../base/worker.ts'
 import type {
   ChangelogPage,
@@ -50,6 +51,7 @@ export function statusReport(parts: ReportParts): StatusReport {
     queued,
     lastError: refusing === undefined ? '' : `read-only: the metadata disk takes no writes: ${reason}`,
   })
+  const disks = diskReports(parts)
   return {
     cluster: parts.cluster,
     version: parts.version,
@@ -66,15 +68,30 @@ export function statusReport(parts: ReportParts): StatusReport {
     availableBytes: Math.max(0, rawTotal - rawUsed),
     chunks: healthReport(parts),
     nodes: nodeReports(parts),
-    disks: diskReports(parts),
+    disks,
     sessions: sessionReports(parts),
-    work,
+    work: [...work, ...disks.flatMap(scrubWork)],
   }
 }
 
 function workReport(worker: Worker): WorkReport {
   const { name, state, progress, queued, lastError } = worker.report()
   return { name, state: state === 'paused' || state === 'stopped' ? 'idle' : state, progress, queued, lastError }
+}
+
+/** What the scrubber of a disk is doing, in the words of the master's own work. */
+function scrubWork({ nodeName, path, state, chunks, scrub }: DiskReport): WorkReport[] {
+  if (scrub === null || state === 'away') return []
+  const read = `${scrub.chunks} of ${Math.max(chunks, scrub.chunks)} chunks, ${formatBytes(scrub.bytes)} read`
+  return [
+    {
+      name: `scrub ${nodeName}:${path}`,
+      state: scrub.finished || state === 'failed' || state === 'gone' ? 'idle' : 'throttled',
+      progress: read,
+      queued: scrub.finished ? 0 : Math.max(0, chunks - scrub.chunks),
+      lastError: scrub.damaged === 0 ? '' : `damaged in this round: ${scrub.damaged}`,
+    },
+  ]
 }
 
 /** The state's counters, corrected by what cannot be read right now. */
@@ -128,6 +145,7 @@ export function diskReports({ state, nodes }: Parts): DiskReport[] {
       errors: report?.errors ?? 0,
       toMove: record.draining ? record.chunks : 0,
       toMoveAtStart: record.draining ? Math.max(record.chunksAtDrain, record.chunks) : 0,
+      scrub: report?.scrub ?? null,
     }
   })
 }

@@ -229,6 +229,19 @@ export const nameChange = struct({
 })
 export type NameChange = Infer<typeof nameChange>
 
+/** One round of the scrubber over a disk: all that it held when the round reached it is read and checked once. */
+export const scrubRound = struct({
+  /** Milliseconds since 1970. */
+  startedMs: uint(),
+  chunks: uint(),
+  bytes: uint(),
+  /** Of those chunks, how many were damaged. */
+  damaged: uint(),
+  /** Everything was read; the next round begins when this one's period is over. */
+  finished: bool,
+})
+export type ScrubRound = Infer<typeof scrubRound>
+
 export const diskState = struct({
   uuid: text(64),
   path: text(),
@@ -244,6 +257,8 @@ export const diskState = struct({
   seq: uint(),
   /** Marked `*` in the configuration: drain it. */
   marked: bool,
+  /** Nothing from a chunkserver that does not scrub, or has not begun to. */
+  scrub: optional(scrubRound),
 })
 export type DiskState = Infer<typeof diskState>
 

@@ -19,6 +19,18 @@ export interface DiskReport {
   /** While draining: chunks that still have to be copied elsewhere, and how many there were at the start. */
   toMove: number
   toMoveAtStart: number
+  /** The scrubber's present round; null where nothing is known of one. */
+  scrub: ScrubReport | null
+}
+
+export interface ScrubReport {
+  /** Milliseconds since 1970. */
+  startedMs: number
+  chunks: number
+  bytes: number
+  /** Chunks that were found damaged in this round. */
+  damaged: number
+  finished: boolean
 }
 
 export interface NodeReport {

@@ -21,6 +21,7 @@ beforeEach(async () => {
     await node.disk.chunks.seal(chunkId(i), 200_000)
   }
 })
+const wallMs = () => clock.now().sec * 1000 + clock.now().nsec / 1_000_000
 const rot = (i: number) => node.io.flip(`chunks/0${i}/${chunkName(chunkId(i))}.chunk`, DATA_OFFSET + 70_000)
 
 describe('the scrubber', () => {
@@ -54,6 +55,50 @@ describe('the scrubber', () => {
     const before = clock.ms
     for (let i = 0; i < 5; i++) await scrubber.step(never)
     expect((clock.ms - before) / 1000).toBeGreaterThan(14)
+  })
+
+  test('says how far its round is, what it found, and when it is through, over restarts', async () => {
+    rot(2)
+    const began = wallMs()
+    const scrubber = new Scrubber(node.disk, clock, { days: 30 })
+    expect(node.disk.report().scrub).toBeUndefined()
+    for (let i = 0; i < 3; i++) await scrubber.step(never)
+    const said = { startedMs: began, chunks: 3, bytes: 600_000, damaged: 1, finished: false }
+    expect(node.disk.report().scrub).toEqual(said)
+    await scrubber.save()
+    const again = await new ChunkNode(1, new Map(), clock, node.io.killed()).start()
+    const next = new Scrubber(again.disk, clock, { days: 30 })
+    await next.step(never)
+    expect(again.disk.report().scrub).toEqual({ ...said, chunks: 4, bytes: 800_000 })
+    for (let i = 0; i < 2; i++) await next.step(never)
+    expect(again.disk.report().scrub).toEqual({ ...said, chunks: 5, bytes: 1_000_000, finished: true })
+    clock.ms += 30 * DAY
+    const now = wallMs()
+    await next.step(never)
+    expect(again.disk.report().scrub).toEqual({ startedMs: now, chunks: 0, bytes: 0, damaged: 0, finished: false })
+  })
+
+  test('a note of the first version, which says only the place, is gone on from', async () => {
+    const note = { position: 3, passStartedMs: wallMs() - DAY }
+    await node.disk.writeNote('scrubber.json', JSON.stringify(note))
+    await new Scrubber(node.disk, clock, { days: 30 }).step(never)
+    expect(node.disk.report().scrub).toMatchObject({ startedMs: note.passStartedMs, chunks: 1, bytes: 200_000 })
+  })
+
+  test('what is read of a large chunk shows before all of it is read', async () => {
+    const seen: number[] = []
+    const scrubber = new Scrubber(node.disk, clock, { days: 30 })
+    await node.disk.chunks.append(chunkId(6), 0, [Buffer.alloc(3_000_000, 6)], true)
+    await node.disk.chunks.seal(chunkId(6), 3_000_000)
+    for (let i = 0; i < 5; i++) await scrubber.step(never)
+    const sleep = clock.sleep.bind(clock)
+    clock.sleep = (...rest) => {
+      seen.push(node.disk.report().scrub!.bytes)
+      return sleep(...rest)
+    }
+    await scrubber.step(never)
+    expect(seen.slice(0, 2)).toEqual([1_000_000 + 1_048_576, 1_000_000 + 2_097_152])
+    expect(node.disk.report().scrub!.bytes).toBe(4_000_000)
   })
 
   test('goes on after a restart where it was', async () => {

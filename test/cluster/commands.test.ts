@@ -81,6 +81,22 @@ describe.runIf(able)('on a running cluster', () => {
     expect((await readFile(join(mnt, 'data'))).equals(Buffer.alloc(3_000_000, 7))).toBe(true)
   })
 
+  it('the scrubber of every disk says where it is, in the list and among the work', async () => {
+    let disks: DiskReport[] = []
+    for (let i = 0; i < 300 && !(disks.length === 3 && disks.every((d) => d.scrub !== null)); i++) {
+      disks = await json<DiskReport[]>('disk', 'list', '--dir', dir)
+      await sleep(100)
+    }
+    for (const { scrub } of disks) {
+      expect(scrub).toMatchObject({ damaged: 0 })
+      expect(Math.abs(scrub!.startedMs - Date.now())).toBeLessThan(3_600_000)
+    }
+    const { stdout } = await holdfast('disk', 'list', '--dir', dir)
+    expect(stdout).toMatch(/SCRUB .*\n.* (done|\d+ %) since \d{4}-\d\d-\d\d /)
+    const { work } = await json<StatusReport>('status', '--dir', dir)
+    expect(work.filter(({ name }) => name.startsWith('scrub chunkserver-'))).toHaveLength(3)
+  })
+
   it('watching a drain can be interrupted: it says that the master goes on, and how to end it', async () => {
     const [disk] = await json<DiskReport[]>('disk', 'list', '--dir', dir)
     // An open chunk keeps the disk from being empty at once.

@@ -3,7 +3,7 @@ import { FsError } from '../../src/base/fault.ts'
 import type { ChunkId } from '../../src/base/ids.ts'
 import { REMOVED_AT_ONCE } from '../../src/master/core/disks.ts'
 import { LASTING_BEATS } from '../../src/master/held-watch.ts'
-import type { Settings } from '../../src/wire/protocol.ts'
+import type { DiskState, Settings } from '../../src/wire/protocol.ts'
 import { diskReport, TestChunkserver, TestMaster, TestMount, TestPeer, writeFile } from './harness.ts'
 
 const MINUTE = 60_000
@@ -485,6 +485,24 @@ describe('disks', () => {
     expect(victim.count('orderDiskRemove')).toBe(1)
     expect(await master.call(admin, 'diskList', {})).toHaveLength(2)
     expect(await health(master, admin)).toMatchObject({ safe: 10, under: 0, endangered: 0, over: 0 })
+  })
+
+  test('where the scrubber of a disk is shows with the disk and among the running work', async () => {
+    const { master, servers, admin } = await cluster(2)
+    const [server] = servers
+    const scrub = { startedMs: 1_700_000_000_000, chunks: 3, bytes: 2 ** 20, damaged: 1, finished: false }
+    const beat = (report: DiskState) =>
+      master.call(server!.peer, 'nodeHeartbeat', { node: server!.node, disks: [report] })
+    await beat(diskReport('disk-s1', { chunks: 5, scrub }))
+    const disks = await master.call(admin, 'diskList', {})
+    expect(disks.map((disk) => disk.scrub)).toEqual([scrub, null])
+    const work = async () =>
+      (await master.call(admin, 'status', {})).work.filter(({ name }) => name.startsWith('scrub '))
+    expect(await work()).toMatchObject([
+      { name: 'scrub s1:/disks/disk-s1', state: 'throttled', lastError: 'damaged in this round: 1' },
+    ])
+    await beat(diskReport('disk-s1', { scrub: { ...scrub, damaged: 0, finished: true } }))
+    expect(await work()).toMatchObject([{ state: 'idle', queued: 0, lastError: '' }])
   })
 
   test('a disk with the only readable copy of something is not removed without force', async () => {

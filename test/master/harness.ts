@@ -290,6 +290,7 @@ export const diskReport = (uuid: string, rest: Partial<DiskState> = {}): DiskSta
   errors: 0,
   seq: 0,
   marked: false,
+  scrub: undefined,
   ...rest,
 })
 

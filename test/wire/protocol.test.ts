@@ -2,7 +2,7 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { pack, unpack } from '../../src/wire/codec.ts'
 import { encodeFrame, type Frame, FrameSplitter } from '../../src/wire/frame.ts'
-import { callNames, calls } from '../../src/wire/protocol.ts'
+import { callNames, calls, diskState } from '../../src/wire/protocol.ts'
 
 const dice = (seed: number) => {
   let state = seed >>> 0
@@ -40,6 +40,14 @@ describe('the call table', () => {
     const { request } = calls.getattr
     const longer = { encode: () => [1, 2, 'new', 7], decode: (raw: unknown) => raw, describe: '', sample: () => 0 }
     expect(unpack(request, pack(longer as never, 0 as never), 'getattr')).toEqual({ session: 1, ino: 2 })
+  })
+})
+
+describe('the state of a disk', () => {
+  it('from a chunkserver that knows nothing of scrub rounds is one without', () => {
+    const older = ['u', '/d', 0, '', 9, 1, 8, 2, 0, 7, false]
+    expect(diskState.decode(older, 'disk')).toMatchObject({ uuid: 'u', seq: 7, marked: false, scrub: undefined })
+    expect(diskState.encode(diskState.decode(older, 'disk'))).toEqual([...older, null])
   })
 })
 

@@ -3,7 +3,7 @@
 import { formatBytes, formatDuration } from '../../base/units.ts'
 import type { StatusReport } from '../../wire/reports.ts'
 import { ClusterCommand } from '../base.ts'
-import { bar, count, readableName, table } from '../render.ts'
+import { bar, count, readableName, table, when } from '../render.ts'
 
 export class Status extends ClusterCommand {
   static override summary = 'Roles, versions, capacity, how safe the chunks are, running work.'
@@ -84,6 +84,15 @@ export function renderDisks(disks: StatusReport['disks']): string {
     { title: 'USED', value: (d) => formatBytes(d.usedBytes), right: true },
     { title: 'AVAILABLE', value: (d) => formatBytes(d.availableBytes), right: true },
     { title: 'CHUNKS', value: (d) => d.chunks, right: true },
+    { title: 'SCRUB', value: (d) => scrubbed(d) },
     { title: 'ERRORS', value: (d) => (d.error === '' ? d.errors : `${d.errors} (${d.error})`) },
   ])
+}
+
+/** How far the present round is; what one found damaged is worth a word even when it is repaired. */
+function scrubbed({ chunks, scrub }: StatusReport['disks'][number]): string {
+  if (scrub === null) return ''
+  const share = Math.min(99, Math.floor((scrub.chunks / Math.max(1, chunks)) * 100))
+  const damaged = scrub.damaged === 0 ? '' : `, ${scrub.damaged} damaged`
+  return `${scrub.finished ? 'done' : `${share} %`} since ${when(scrub.startedMs).slice(0, 10)}${damaged}`
 }
