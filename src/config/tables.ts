@@ -163,7 +163,7 @@ const chunkserver = {
     { maxLength: 256 },
     {
       means:
-        'One line per disk as in mfshdd.cfg: `[*]PATH [SPACE]`. `*` marks for removal; SPACE: `100GiB` or `80%` use at most, `-10GiB` or `-10%` leave free, `=` shared with others.',
+        'One line per disk as in mfshdd.cfg: `[*]PATH [SPACE]`. `*` marks for removal; SPACE: `100GiB` or `80%` use at most, `-10GiB` or `-10%` leave free, `=` shared with others. `~` is taken and changes nothing (a change of size is never a sign of damage); `<` and `>` are refused (the master decides on which disk a chunk lies).',
       danger: 'Two lines on one physical disk are one failure domain that looks like two.',
     },
   ),

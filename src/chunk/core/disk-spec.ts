@@ -1,9 +1,12 @@
 /*
  * One line of the disk list, in the grammar of MooseFS's mfshdd.cfg, and what it means for the space a disk may offer.
  *
- *   [*<>~]PATH [SPACE]
- *   *  marked for removal: the master drains it        <  drain it to the other disks of this machine
- *   >  fill it from the other disks of this machine    ~  a sudden change of its size is no sign of damage
+ *   [*~]PATH [SPACE]
+ *   *  marked for removal: the master drains it
+ *   ~  a sudden change of its size is no sign of damage: it never is one here, so the mark is taken and says nothing new
+ *
+ *   < and > (drain to, fill from the other disks of this machine) are refused: on which disk a chunk lies is the master's
+ *   decision alone. A chunkserver that moved chunks by itself would be undone, or would undo what labels and rules ask for.
  *
  *   SPACE   X, X%     use at most that much of the disk        -X, -X%   leave that much of the disk free
  *           =         shared with others: offer what is free   =X        of what is free, at most X
@@ -27,9 +30,6 @@ export type SpaceRule =
 export interface DiskSpec {
   readonly path: string
   readonly marked: boolean
-  readonly drainLocally: boolean
-  readonly fillLocally: boolean
-  readonly ignoreResize: boolean
   readonly space: SpaceRule
 }
 
@@ -46,6 +46,12 @@ const UNITS = 'kMGTPE'
 const BLANK = /\s/
 /** Number, unit, "B", percent; each part may be missing and is judged one by one, so that an error can name its column. */
 const AMOUNT = /^([0-9]*(?:\.[0-9]*)?)(.*)$/s
+
+/** What the operator of a MooseFS disk list can do instead. */
+const MOVES_ITSELF = {
+  '<': '"<" (drain to the other disks of this machine) is not supported, the master decides where chunks lie; "*" or "holdfast disk drain" empties a disk to wherever there is room',
+  '>': '">" (fill from the other disks of this machine) is not supported, the master decides where chunks lie; leave it out, new chunks go where there is most room',
+} as const
 
 function parseAmount(text: string, column: number): Result<Amount> {
   const [, digits = '', rest = ''] = AMOUNT.exec(text) ?? []
@@ -93,9 +99,8 @@ export function parseDiskSpec(line: string, leaveFreeBytes: number = LEAVE_FREE_
   const flags = new Set<string>()
   while ('*<>~'.includes(line[at] ?? '?')) {
     const flag = line[at]!
+    if (flag === '<' || flag === '>') return refuse('EINVAL', `column ${at + 1}: ${MOVES_ITSELF[flag]}`)
     if (flags.has(flag)) return refuse('EINVAL', `column ${at + 1}: "${flag}" is there twice`)
-    if ((flag === '<' && flags.has('>')) || (flag === '>' && flags.has('<')))
-      return refuse('EINVAL', `column ${at + 1}: a disk cannot be drained (<) and filled (>) at once`)
     flags.add(flag)
     at++
   }
@@ -121,9 +126,6 @@ export function parseDiskSpec(line: string, leaveFreeBytes: number = LEAVE_FREE_
     ok: {
       path,
       marked: flags.has('*'),
-      drainLocally: flags.has('<'),
-      fillLocally: flags.has('>'),
-      ignoreResize: flags.has('~'),
       space,
     },
   }

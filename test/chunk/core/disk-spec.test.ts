@@ -14,12 +14,6 @@ const good = (line: string) => {
   if ('errno' in parsed) throw new Error(parsed.detail)
   return parsed.ok
 }
-const flags = (line: string) => {
-  const { marked, drainLocally, fillLocally, ignoreResize } = good(line)
-  return { marked, drainLocally, fillLocally, ignoreResize }
-}
-const NONE = { marked: false, drainLocally: false, fillLocally: false, ignoreResize: false }
-
 describe('a line of the disk list', () => {
   test.each([
     ['/mnt/a', { kind: 'leave', amount: { bytes: LEAVE_FREE_BYTES_DEFAULT } }],
@@ -46,17 +40,29 @@ describe('a line of the disk list', () => {
     expect(good(line)).toMatchObject({ path: '/mnt/a', space })
   })
 
-  test('prefixes may be combined in any order', () => {
-    expect(flags('*/d')).toEqual({ ...NONE, marked: true })
-    expect(flags('<~*/d 1G')).toEqual({ ...NONE, marked: true, drainLocally: true, ignoreResize: true })
-    expect(flags('>/d')).toEqual({ ...NONE, fillLocally: true })
+  test('a disk is marked for removal, and a mark for what always holds changes nothing', () => {
+    expect(good('/d').marked).toBe(false)
+    expect(good('*/d').marked).toBe(true)
+    expect(good('~*/d 1G')).toEqual(good('*~/d 1G'))
+    expect(good('~/d')).toEqual(good('/d'))
+  })
+
+  test('marks for moving chunks without the master are refused with what to do instead', () => {
+    for (const [line, column, instead] of [
+      ['</d 1G', 1, 'holdfast disk drain'],
+      ['*>/d', 2, 'leave it out'],
+    ] as const) {
+      const refused = parseDiskSpec(line)
+      expect(refused).toMatchObject({ errno: 'EINVAL', detail: expect.stringContaining(`column ${column}: `) })
+      expect(refused).toMatchObject({ detail: expect.stringMatching(`the master decides.*${instead}`) })
+    }
   })
 
   test.each([
     ['', 'column 1'],
     ['mnt/a', 'column 1'],
     ['**/a', 'column 2'],
-    ['<>/a', 'column 2'],
+    ['~*~/a', 'column 3'],
     ['!/a', 'column 1'],
     ['/a 10X', 'column 6'],
     ['/a 10KB', 'column 6'],
