@@ -43,6 +43,8 @@ export class ChunkBlocks {
   readonly #table: Uint32Array
   #length = 0
   #tailCrc = 0
+  /** Blocks that the disk could not read: not asked for again until they are written, because each try counts against it. */
+  readonly #unreadable = new Set<number>()
 
   constructor(chunk: ChunkId, file: DiskFile, home: ChunkHome, table: Uint32Array) {
     this.chunk = chunk
@@ -124,13 +126,17 @@ export class ChunkBlocks {
     return bad
   }
 
-  /** Length and tail CRC are taken before the read waits: the chunk may grow meanwhile, what was below stays as it was. */
+  /**
+   * Length and tail CRC are taken before the read waits: the chunk may grow meanwhile, what was below stays as it was. Only a
+   * seal makes it shorter; what was cut off then is no damage.
+   */
   async #check(first: number, to: number): Promise<{ data: Buffer; crcs: number[]; bad: number[] }> {
     const length = this.#length
     const tailCrc = this.#tailCrc
     const from = first * BLOCK_BYTES
-    const data = Buffer.allocUnsafeSlow(Math.min(to * BLOCK_BYTES, length) - from)
-    const there = await readAll(this.#file, data, DATA_OFFSET + from, this.#home, this.chunk)
+    const data = Buffer.allocUnsafeSlow(Math.max(0, Math.min(to * BLOCK_BYTES, length) - from))
+    const there = await this.#fill(data, first)
+    if (this.#length < length) return this.#check(first, to)
     const crcs: number[] = []
     const bad: number[] = []
     for (let at = 0; at < data.length; at += BLOCK_BYTES) {
@@ -138,9 +144,37 @@ export class ChunkBlocks {
       const end = Math.min(at + BLOCK_BYTES, data.length)
       const expected = end - at === BLOCK_BYTES ? this.#table[block]! : tailCrc
       crcs.push(expected)
-      if (end > there || crc32(data.subarray(at, end)) !== expected) bad.push(block)
+      if (end > there || this.#unreadable.has(block) || crc32(data.subarray(at, end)) !== expected) bad.push(block)
     }
     return { data, crcs, bad }
+  }
+
+  /** Answers how many bytes the file has there. When the disk cannot read them at once, block by block, to know which. */
+  async #fill(data: Buffer, first: number): Promise<number> {
+    const at = DATA_OFFSET + first * BLOCK_BYTES
+    const last = first + Math.ceil(data.length / BLOCK_BYTES)
+    let lost = false
+    for (const block of this.#unreadable) lost ||= first <= block && block < last
+    if (!lost) {
+      try {
+        return await readAll(this.#file, data, at, this.#home, this.chunk)
+      } catch (error) {
+        if (!isSectorError((error as { cause?: unknown }).cause)) throw error
+      }
+    }
+    let there = data.length
+    for (let block = first; block < last; block++) {
+      if (this.#unreadable.has(block)) continue
+      const part = data.subarray((block - first) * BLOCK_BYTES, (block - first + 1) * BLOCK_BYTES)
+      try {
+        const bytes = await this.#file.read(part, DATA_OFFSET + block * BLOCK_BYTES)
+        if (bytes < part.length) there = Math.min(there, (block - first) * BLOCK_BYTES + bytes)
+      } catch (error) {
+        if (!isSectorError(error)) throw this.#home.failure(error, `reading chunk ${chunkName(this.chunk)}`)
+        this.#unreadable.add(block)
+      }
+    }
+    return there
   }
 
   async tailCrcAt(length: number): Promise<number> {
@@ -171,6 +205,7 @@ export class ChunkBlocks {
       throw new FsError('EBADMSG', `the last block of chunk ${chunkName(this.chunk)} is another one at the source`)
     try {
       await this.#file.write([data], DATA_OFFSET + block * BLOCK_BYTES)
+      this.#unreadable.delete(block)
       if (!partial && this.#table[block] !== crc) {
         this.#table[block] = crc
         await this.#file.write([this.slots(block, block + 1)], TABLE_OFFSET + block * 4)
@@ -180,6 +215,9 @@ export class ChunkBlocks {
     }
   }
 }
+
+/** What a disk says of a sector that it cannot read. */
+const isSectorError = (error: unknown): boolean => (error as { code?: unknown } | undefined)?.code === 'EIO'
 
 /** Fewer bytes than `into` has only at the end of the file. */
 export async function readAll(

@@ -111,7 +111,9 @@ export class ChunkDurability {
     if (!this.#flushStarted) return this.#flush
     const again = (): Promise<void> => {
       this.#nextFlush = undefined
-      return this.#startFlush()
+      // Somebody was quicker, after the last one ended and so after whoever waits for this. Two at a time would let go of
+      // each other's slot.
+      return this.#flush ?? this.#startFlush()
     }
     this.#nextFlush ??= this.#flush.then(again, again)
     return this.#nextFlush

@@ -314,11 +314,12 @@ export class ChunkFile {
 
   /** Whole blocks with their CRCs, checked before they leave. */
   async fetch(block: number, count: number): Promise<FetchedBlocks> {
-    const { length, sealed } = this
-    const to = Math.min(block + count, blockCount(length))
-    if (block >= to) return { length, sealed, crcs: [], data: Buffer.alloc(0) }
-    const { data, crcs } = await this.#blocks.readBlocks(block, to)
-    return { length, sealed: this.sealed, crcs, data }
+    const before = this.length
+    const to = Math.min(block + count, blockCount(before))
+    const nothing = { data: Buffer.alloc(0), crcs: [] }
+    const { data, crcs } = block < to ? await this.#blocks.readBlocks(block, to) : nothing
+    // What was appended meanwhile is not in the data; what a seal cut off meanwhile is not, either.
+    return { length: Math.min(before, this.length), sealed: this.sealed, crcs, data }
   }
 
   /** Reads everything; answers the damaged blocks. `onBytes` may wait, to keep a pace. */

@@ -11,6 +11,7 @@ import { DamagedBlocks } from '../../src/chunk/chunk-blocks.ts'
 import { ChunkFile } from '../../src/chunk/chunk-file.ts'
 import type { ChunkHome } from '../../src/chunk/chunk-home.ts'
 import { DATA_OFFSET, PAGE_BYTES, TABLE_OFFSET } from '../../src/chunk/core/chunk-format.ts'
+import type { DiskFile } from '../../src/chunk/disk-io.ts'
 import { QuickReads } from '../../src/chunk/quick-reads.ts'
 import { QuickWrites } from '../../src/chunk/quick-writes.ts'
 import { MemoryDisk, SystemError } from '../support/memory-disk.ts'
@@ -56,6 +57,99 @@ const expectBytes = (got: Buffer, from: number, to: number) =>
 let disk: MemoryDisk
 beforeEach(() => {
   disk = new MemoryDisk()
+})
+
+/** The file, with its asynchronous reads held until `go`. */
+function slowReads(file: DiskFile): { file: DiskFile; go: () => void } {
+  let go: () => void = () => {}
+  const gate = new Promise<void>((resolve) => {
+    go = resolve
+  })
+  const held: DiskFile = {
+    read: async (...where) => {
+      await gate
+      return file.read(...where)
+    },
+    readNow: (...where) => file.readNow(...where),
+    write: (...what) => file.write(...what),
+    writeNow: (...what) => file.writeNow(...what),
+    datasync: () => file.datasync(),
+    truncate: (length) => file.truncate(length),
+    size: () => file.size(),
+    close: () => file.close(),
+  }
+  return { file: held, go: () => go() }
+}
+
+describe('while something else goes on', () => {
+  test('a read, and a check of everything, that a shorter seal overtakes find no damage', async () => {
+    const { file: slow, go } = slowReads(await disk.open(PATH, 'create'))
+    const file = await ChunkFile.create(slow, CHUNK, homeOn(disk), '.', 0)
+    const length = 5 * BLOCK_BYTES + 500
+    const end = BLOCK_BYTES + 100
+    await file.append(0, part(0, length))
+    const reading = file.read(0, end)
+    const checking = file.verify()
+    const fetching = file.fetch(0, 10)
+    await file.seal(2 * BLOCK_BYTES).catch(() => {})
+    expect(file.length).toBe(2 * BLOCK_BYTES)
+    go()
+    expectBytes(await reading, 0, end)
+    expect(await checking).toEqual([])
+    const fetched = await fetching
+    expect([fetched.length, fetched.data.length, fetched.crcs.length]).toEqual([2 * BLOCK_BYTES, 2 * BLOCK_BYTES, 2])
+  })
+
+  test('one file is synced by one sync at a time, whenever the next is asked for', async () => {
+    for (let depth = 0; depth < 12; depth++) {
+      const own = new MemoryDisk()
+      const raw = await own.open(PATH, 'create')
+      let running = 0
+      let most = 0
+      const counted: DiskFile = Object.assign(Object.create(raw) as DiskFile, {
+        writeNow: raw.writeNow.bind(raw),
+        write: raw.write.bind(raw),
+        datasync: async () => {
+          most = Math.max(most, ++running)
+          await raw.datasync()
+          await new Promise((resolve) => setImmediate(resolve))
+          running--
+        },
+      })
+      const home = homeOn(own)
+      let ended: () => void = () => {}
+      const file = await ChunkFile.create(
+        counted,
+        CHUNK,
+        {
+          ...home,
+          syncGate: async (work) => {
+            await work()
+            ended()
+          },
+        },
+        '.',
+        0,
+      )
+      await file.append(0, part(0, 100))
+      await file.sync(100)
+      await file.append(100, part(100, 200))
+      const first = file.sync(200)
+      await file.append(200, part(200, 300))
+      const second = file.sync(300)
+      await file.append(300, part(300, 400))
+      let third: Promise<void> | undefined
+      ended = () => {
+        ended = () => {}
+        let chain = Promise.resolve()
+        for (let i = 0; i < depth; i++) chain = chain.then(() => {})
+        third = chain.then(() => file.sync(400))
+      }
+      await Promise.all([first, second])
+      await third
+      expect([depth, most, file.durableLength]).toEqual([depth, 1, 400])
+    }
+  })
 })
 
 describe('append and read', () => {

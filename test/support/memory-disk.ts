@@ -63,12 +63,16 @@ export class MemoryDisk implements DiskIo {
   fail: (operation: Operation, path: string) => void = () => {}
   /** How many bytes of this write happen before the power goes; undefined: all, and it goes on. */
   onWrite: (path: string, at: number, bytes: number) => number | undefined = () => undefined
+  /** Asked before every read, may throw: a sector that cannot be read. */
+  onRead: (path: string, at: number, bytes: number) => void = () => {}
   /** Asked before an asynchronous operation is answered; true: it never is, until the disk is given up. */
   hangs: (operation: Operation, path: string) => boolean = () => false
   spaceNow: Space = { totalBytes: 2 ** 40, availableBytes: 2 ** 39 }
   /** Set after a write was cut short: nothing works any more. */
   dead = false
   readonly syncs: string[] = []
+  /** Files that are open now. */
+  openFiles = 0
 
   #names = new Map<string, Node>()
   #durableNames = new Map<string, Node>()
@@ -97,6 +101,7 @@ export class MemoryDisk implements DiskIo {
       node = { live: Buffer.alloc(0), durable: Buffer.alloc(0), pending: [], truncatedTo: undefined }
       this.#names.set(path, node)
     }
+    this.openFiles++
     return new MemoryFile(this, path, node)
   }
 
@@ -270,6 +275,7 @@ class MemoryFile implements DiskFile {
 
   readNow(into: Buffer, position: number): number {
     this.#check('read')
+    this.#disk.onRead(this.#path, position, into.length)
     return this.#node.live.copy(into, 0, Math.min(position, this.#node.live.length))
   }
 
@@ -326,6 +332,7 @@ class MemoryFile implements DiskFile {
   }
 
   async close(): Promise<void> {
+    if (!this.#closed) this.#disk.openFiles--
     this.#closed = true
   }
 }
