@@ -26,6 +26,8 @@ export class DiskChunks {
   readonly #space: DiskSpace
   readonly #nowMs: () => number
   readonly #files: OpenFiles
+  /** Being deleted: whoever opened one of these would hold, or go on with, a file without a name. */
+  readonly #leaving = new Set<ChunkId>()
 
   constructor(
     io: DiskIo,
@@ -67,6 +69,7 @@ export class DiskChunks {
 
   async #appendOpening(chunk: ChunkId, offset: number, parts: readonly Uint8Array[], create: boolean): Promise<number> {
     const known = this.#holdings.known().table.get(chunk)
+    if (this.#leaving.has(chunk)) throw this.#missing(chunk)
     if (known === undefined && !create && this.#files.get(chunk) === undefined) throw this.#missing(chunk)
     const handle = this.#files.obtain(chunk, () =>
       known === undefined ? this.#create(chunk) : this.#openForAppend(chunk, create && offset === 0),
@@ -107,11 +110,14 @@ export class DiskChunks {
     const open = this.#files.get(chunk) !== undefined
     this.#files.drop(chunk)
     if (!open && inventory.table.get(chunk) === undefined) return
+    this.#leaving.add(chunk)
     try {
       await this.#io.unlink(pathOf(chunk))
     } catch (error) {
       if ((error as { code?: unknown }).code !== 'ENOENT')
         throw this.#health.failure(error, `deleting chunk ${chunkName(chunk)}`)
+    } finally {
+      this.#leaving.delete(chunk)
     }
     this.#space.uncount(chunk)
     this.#holdings.whole(chunk)
@@ -125,7 +131,7 @@ export class DiskChunks {
     onBytes?: (bytes: number) => Promise<void>,
   ): Promise<{ state: CopyState; length: number }> {
     const known = this.#holdings.known().table.get(chunk)
-    if (known === undefined) return { state: 'gone', length: 0 }
+    if (known === undefined || this.#leaving.has(chunk)) return { state: 'gone', length: 0 }
     try {
       return await this.#use(chunk, async (file) => {
         if (deep) {
@@ -208,8 +214,8 @@ export class DiskChunks {
   }
 
   #assertHeld(chunk: ChunkId): void {
-    if (this.#holdings.known().table.get(chunk) === undefined && this.#files.get(chunk) === undefined)
-      throw this.#missing(chunk)
+    const known = this.#holdings.known().table.get(chunk) !== undefined || this.#files.get(chunk) !== undefined
+    if (!known || this.#leaving.has(chunk)) throw this.#missing(chunk)
   }
 
   #missing(chunk: ChunkId): FsError {
@@ -251,8 +257,7 @@ export class DiskChunks {
   async #create(chunk: ChunkId): Promise<ChunkFile> {
     const inventory = this.#holdings.known()
     try {
-      const file = await this.#io.open(pathOf(chunk), 'create')
-      const made = await ChunkFile.create(file, chunk, this.#home, dirOf(chunk), this.#nowMs())
+      const made = await createChunk(this.#io, chunk, false, this.#home, this.#nowMs())
       inventory.note(chunk, 'open', 0)
       return made
     } catch (error) {
@@ -267,9 +272,36 @@ export class DiskChunks {
       return await this.#open(chunk)
     } catch (error) {
       if (!fromStart || !(error instanceof FsError) || error.code !== 'EBADMSG') throw error
-      await this.#io.unlink(pathOf(chunk))
+      try {
+        await this.#io.unlink(pathOf(chunk))
+      } catch (unlinking) {
+        throw this.#health.failure(unlinking, `creating chunk ${chunkName(chunk)}`)
+      }
       this.#holdings.whole(chunk)
       return this.#create(chunk)
     }
+  }
+}
+
+/** A new file with its header. One that could not get it is removed again: it would look like a damaged chunk. */
+export async function createChunk(
+  io: DiskIo,
+  chunk: ChunkId,
+  copy: boolean,
+  home: ChunkHome,
+  nowMs: number,
+): Promise<ChunkFile> {
+  const path = pathOf(chunk, copy)
+  const file = await io.open(path, 'create')
+  try {
+    return await ChunkFile.create(file, chunk, home, dirOf(chunk), nowMs)
+  } catch (error) {
+    try {
+      await file.close()
+      await io.unlink(path)
+    } catch (removing) {
+      home.failure(removing, `removing chunk ${chunkName(chunk)}`)
+    }
+    throw error
   }
 }

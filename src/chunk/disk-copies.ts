@@ -8,7 +8,7 @@ import { type ChunkId, chunkName } from '../base/ids.ts'
 import type { Clock } from '../base/world.ts'
 import { ChunkFile } from './chunk-file.ts'
 import type { ChunkHome } from './chunk-home.ts'
-import type { DiskChunks } from './disk-chunks.ts'
+import { createChunk, type DiskChunks } from './disk-chunks.ts'
 import type { DiskHealth } from './disk-health.ts'
 import type { DiskHoldings } from './disk-holdings.ts'
 import { dirOf, pathOf } from './disk-identity.ts'
@@ -86,8 +86,7 @@ export class DiskCopies {
         }
         await this.#io.unlink(path)
       }
-      const made = await this.#io.open(path, 'create')
-      return await ChunkFile.create(made, chunk, this.#home, dirOf(chunk), this.#nowMs())
+      return await createChunk(this.#io, chunk, true, this.#home, this.#nowMs())
     } catch (error) {
       throw this.#health.failure(error, `copying chunk ${chunkName(chunk)}`)
     }
@@ -96,9 +95,10 @@ export class DiskCopies {
   /** The copy is sealed and durable: it takes its place, over a damaged one if there was one. */
   async finish(chunk: ChunkId, length: number): Promise<void> {
     const inventory = this.#holdings.known()
-    this.#chunks.close(chunk)
     try {
       await this.#io.rename(pathOf(chunk, true), pathOf(chunk))
+      // Not before: whoever came meanwhile would have opened the old file.
+      this.#chunks.close(chunk)
       await this.#home.syncDir(dirOf(chunk))
     } catch (error) {
       throw this.#health.failure(error, `copying chunk ${chunkName(chunk)}`)

@@ -106,7 +106,7 @@ export class DiskHealth {
     }
   }
 
-  /** What is thrown without a system code is a bug of ours and is thrown on. */
+  /** What is not an error of the system, or says that we closed a file too early, is a bug of ours and is thrown on. */
   failure(error: unknown, doing: string): FsError {
     if (error instanceof FsError) return error
     const code = (error as { code?: unknown } | null)?.code
@@ -126,7 +126,9 @@ export class DiskHealth {
       if (this.#state !== 'failed') this.set('gone', detail)
       return answer('ENODEV')
     }
-    if (!BROKEN.has(code)) throw error
+    // Network filesystems and new kernels have codes that nobody has listed.
+    const fromSystem = typeof (error as { syscall?: unknown }).syscall === 'string' && code !== 'EBADF'
+    if (!BROKEN.has(code) && !fromSystem) throw error
     this.#errors++
     this.#log.warn({ disk: this.#path, doing, error: (error as Error).message }, 'disk error')
     const now = this.#clock.monotonicMs()

@@ -108,6 +108,9 @@ export class DiskHoldings {
     } catch (error) {
       throw this.#health.failure(error, 'writing the inventory')
     }
-    return { ...inventory.since(known), seq: inventory.table.seq }
+    const seq = inventory.flushedSeq
+    const { full, entries } = inventory.since(known)
+    // What was noted since the flush is told next time. A full list lacks nothing: what it does not name counts as gone.
+    return { full, seq, entries: full ? entries : entries.filter((entry) => entry.seq <= seq) }
   }
 }

@@ -8,7 +8,15 @@
  */
 
 import type { ChunkId } from '../base/ids.ts'
-import { type CopyState, type Entry, encodeEntry, InventoryTable, RECORD_BYTES, replay } from './core/inventory-log.ts'
+import {
+  type CopyState,
+  type Entry,
+  encodeEntry,
+  InventoryTable,
+  RECORD_BYTES,
+  type Replay,
+  replay,
+} from './core/inventory-log.ts'
 import type { DiskFile, DiskIo } from './disk-io.ts'
 
 const LOG = 'inventory.log'
@@ -36,9 +44,15 @@ export class Inventory {
 
   static async load(io: DiskIo, nowMs: number): Promise<{ inventory: Inventory; rebuilt: boolean }> {
     const file = await io.open(LOG, 'ensure')
-    const bytes = Buffer.alloc(await file.size())
-    const there = await file.read(bytes, 0)
-    const known = replay(bytes.subarray(0, there))
+    let known: Replay | undefined
+    try {
+      const bytes = Buffer.alloc(await file.size())
+      const there = await file.read(bytes, 0)
+      known = replay(bytes.subarray(0, there))
+    } catch (error) {
+      await file.close()
+      throw error
+    }
     if (known === undefined) {
       await file.close()
       const table = new InventoryTable(nowMs)
@@ -65,7 +79,8 @@ export class Inventory {
 
   /** Everything noted before is durable when this returns. */
   async flush(): Promise<void> {
-    while (this.#flushedSeq < this.table.seq || this.#pending.length > 0) {
+    const until = this.table.seq
+    while (this.#flushedSeq < until) {
       this.#flushing ??= this.#flushOnce().finally(() => {
         this.#flushing = undefined
       })
@@ -118,10 +133,15 @@ export class Inventory {
 async function writeNew(io: DiskIo, table: InventoryTable): Promise<{ file: DiskFile; bytes: number }> {
   const image = table.encode()
   const file = await io.open(NEW_LOG, 'ensure')
-  await file.truncate(0)
-  await file.write([image], 0)
-  await file.datasync()
-  await io.rename(NEW_LOG, LOG)
-  await io.syncDir('.')
+  try {
+    await file.truncate(0)
+    await file.write([image], 0)
+    await file.datasync()
+    await io.rename(NEW_LOG, LOG)
+    await io.syncDir('.')
+  } catch (error) {
+    await file.close()
+    throw error
+  }
   return { file, bytes: image.length }
 }

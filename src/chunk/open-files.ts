@@ -27,7 +27,7 @@ const EVICT_LOOKS = 8
 export interface OpenFilesEvents {
   /** How long a file is, whenever it may have changed, before `counted` is set to it. */
   counts(handle: Handle, length: number): void
-  /** The file is no longer in the table: nothing more is told of it but failures of those who still use it. */
+  /** The file is no longer in the table: nothing more is told of it, what happens to its last users is about no chunk. */
   dropped(handle: Handle): void
   /** What a user ran into; it is thrown on. */
   failed(handle: Handle, error: unknown): void
@@ -79,7 +79,7 @@ export class OpenFiles {
       this.#count(handle, file.length)
       return answer
     } catch (error) {
-      this.#events.failed(handle, error)
+      if (!handle.doomed) this.#events.failed(handle, error)
       throw error
     } finally {
       handle.users--
@@ -119,6 +119,9 @@ export class OpenFiles {
     let looks = EVICT_LOOKS
     for (const handle of this.#handles.values()) {
       if (looks-- === 0) return
+      // Looked at again when all others have been: those that have to stay must not hide those that need not.
+      this.#handles.delete(handle.chunk)
+      this.#handles.set(handle.chunk, handle)
       if (handle.users > 0 || handle.file === undefined) continue
       if (handle.file.idle) {
         this.drop(handle.chunk)
