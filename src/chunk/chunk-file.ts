@@ -364,9 +364,14 @@ export class ChunkFile {
     try {
       for (const at of SEAL_OFFSETS) await this.#file.write([record], at)
       await this.#file.datasync()
-      await this.#file.truncate(DATA_OFFSET + seal.length)
     } catch (error) {
       throw this.#durability.fail(error, 'sealing')
+    }
+    try {
+      await this.#file.truncate(DATA_OFFSET + seal.length)
+    } catch (error) {
+      // The seal is durable: to call it failed would invite another one at another length. Scrap costs only space.
+      this.#home.failure(error, `cutting chunk ${chunkName(this.chunk)}`)
     }
   }
 

@@ -81,6 +81,24 @@ function slowReads(file: DiskFile): { file: DiskFile; go: () => void } {
   return { file: held, go: () => go() }
 }
 
+describe('a seal', () => {
+  test('that is durable is a seal, whether the scrap behind it can be cut or not', async () => {
+    const file = await create(disk)
+    await file.append(0, part(0, 1000))
+    disk.fail = (operation) => {
+      if (operation === 'truncate') throw new SystemError('EIO')
+    }
+    const digest = await file.seal(600)
+    expect(await file.seal(600)).toBe(digest)
+    await expect(file.seal(500)).rejects.toMatchObject({ code: 'ERANGE' })
+    disk.fail = () => {}
+    disk = disk.crash(() => false)
+    const again = await open(disk)
+    expect([again.sealed, again.length, again.digest]).toEqual([true, 600, digest])
+    expectBytes(await again.read(0, 1000), 0, 600)
+  })
+})
+
 describe('while something else goes on', () => {
   test('a read, and a check of everything, that a shorter seal overtakes find no damage', async () => {
     const { file: slow, go } = slowReads(await disk.open(PATH, 'create'))
