@@ -135,7 +135,15 @@ export class ChunkBlocks {
     const tailCrc = this.#tailCrc
     const from = first * BLOCK_BYTES
     const data = Buffer.allocUnsafeSlow(Math.max(0, Math.min(to * BLOCK_BYTES, length) - from))
-    const there = await this.#fill(data, first)
+    let there: number
+    try {
+      const read = this.#lost(first, to) ? this.#readSingly(data, first) : this.#read(data, DATA_OFFSET + from)
+      there = typeof read === 'number' ? read : await read
+    } catch (error) {
+      const failure = this.#home.failure(error, `reading chunk ${chunkName(this.chunk)}`)
+      if (!isSectorError(error)) throw failure
+      there = await this.#readSingly(data, first)
+    }
     if (this.#length < length) return this.#check(first, to)
     const crcs: number[] = []
     const bad: number[] = []
@@ -149,26 +157,28 @@ export class ChunkBlocks {
     return { data, crcs, bad }
   }
 
-  /** Answers how many bytes the file has there. When the disk cannot read them at once, block by block, to know which. */
-  async #fill(data: Buffer, first: number): Promise<number> {
-    const at = DATA_OFFSET + first * BLOCK_BYTES
-    const last = first + Math.ceil(data.length / BLOCK_BYTES)
-    let lost = false
-    for (const block of this.#unreadable) lost ||= first <= block && block < last
-    if (!lost) {
-      try {
-        return await readAll(this.#file, data, at, this.#home, this.chunk)
-      } catch (error) {
-        if (!isSectorError((error as { cause?: unknown }).cause)) throw error
-      }
-    }
+  /** At once when the page cache is likely to have it: most reads are small. */
+  #read(into: Buffer, at: number): number | Promise<number> {
+    const { quickReads } = this.#home
+    if (into.length > QUICK_READ_BYTES_MAX || !quickReads.allowed()) return this.#file.read(into, at)
+    return quickReads.run(() => this.#file.readNow(into, at))
+  }
+
+  #lost(first: number, to: number): boolean {
+    for (const block of this.#unreadable) if (first <= block && block < to) return true
+    return false
+  }
+
+  /** When the disk could not read all at once: block by block, to know which it can. Answers how many bytes are there. */
+  async #readSingly(data: Buffer, first: number): Promise<number> {
     let there = data.length
-    for (let block = first; block < last; block++) {
+    for (let at = 0; at < data.length; at += BLOCK_BYTES) {
+      const block = first + at / BLOCK_BYTES
       if (this.#unreadable.has(block)) continue
-      const part = data.subarray((block - first) * BLOCK_BYTES, (block - first + 1) * BLOCK_BYTES)
+      const part = data.subarray(at, at + BLOCK_BYTES)
       try {
-        const bytes = await this.#file.read(part, DATA_OFFSET + block * BLOCK_BYTES)
-        if (bytes < part.length) there = Math.min(there, (block - first) * BLOCK_BYTES + bytes)
+        const bytes = await this.#file.read(part, DATA_OFFSET + first * BLOCK_BYTES + at)
+        if (bytes < part.length) there = Math.min(there, at + bytes)
       } catch (error) {
         if (!isSectorError(error)) throw this.#home.failure(error, `reading chunk ${chunkName(this.chunk)}`)
         this.#unreadable.add(block)
@@ -218,20 +228,3 @@ export class ChunkBlocks {
 
 /** What a disk says of a sector that it cannot read. */
 const isSectorError = (error: unknown): boolean => (error as { code?: unknown } | undefined)?.code === 'EIO'
-
-/** Fewer bytes than `into` has only at the end of the file. */
-export async function readAll(
-  file: DiskFile,
-  into: Buffer,
-  at: number,
-  home: ChunkHome,
-  chunk: ChunkId,
-): Promise<number> {
-  try {
-    const { quickReads } = home
-    if (into.length <= QUICK_READ_BYTES_MAX && quickReads.allowed()) return quickReads.run(() => file.readNow(into, at))
-    return await file.read(into, at)
-  } catch (error) {
-    throw home.failure(error, `reading chunk ${chunkName(chunk)}`)
-  }
-}

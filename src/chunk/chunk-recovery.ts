@@ -5,7 +5,7 @@
 
 import { FsError } from '../base/fault.ts'
 import { type ChunkId, chunkName } from '../base/ids.ts'
-import { ChunkBlocks, DamagedBlocks, readAll } from './chunk-blocks.ts'
+import { ChunkBlocks, DamagedBlocks } from './chunk-blocks.ts'
 import type { ChunkHome } from './chunk-home.ts'
 import {
   blockCount,
@@ -43,7 +43,7 @@ export interface Recovered {
 /** EBADMSG when the file is not this chunk. */
 export async function recoverChunk(file: DiskFile, chunk: ChunkId, home: ChunkHome): Promise<Recovered> {
   const pages = Buffer.alloc(DATA_OFFSET)
-  const there = await readAll(file, pages, 0, home, chunk)
+  const there = await readHead(file, pages, chunk, home)
   const head = decodeHead(pages.subarray(0, Math.min(there, PAGE_BYTES)), chunk)
   if (head.kind === 'foreign') throw new FsError('EBADMSG', `chunk ${chunkName(chunk)}: ${head.why}`)
   const blocks = new ChunkBlocks(chunk, file, home, decodeTable(pages.subarray(TABLE_OFFSET)))
@@ -100,6 +100,15 @@ async function recoverOpen(blocks: ChunkBlocks, { createdMs, tails }: ChunkHead,
   blocks.endAt(anchor === undefined ? durable - partialBytes(durable) : durable, anchor?.tailCrc ?? 0)
   const damaged = [anchor === undefined ? blockOf(durable) : blockOf(durable - 1)]
   return { ...found, slot, damaged, broken: new DamagedBlocks(blocks.chunk, damaged) }
+}
+
+async function readHead(file: DiskFile, into: Buffer, chunk: ChunkId, home: ChunkHome): Promise<number> {
+  const { quickReads } = home
+  try {
+    return quickReads.allowed() ? quickReads.run(() => file.readNow(into, 0)) : await file.read(into, 0)
+  } catch (error) {
+    throw home.failure(error, `reading chunk ${chunkName(chunk)}`)
+  }
 }
 
 async function sizeOf(file: DiskFile, chunk: ChunkId, home: ChunkHome): Promise<number> {

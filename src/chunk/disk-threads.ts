@@ -17,17 +17,17 @@ type Answer<T> = (error: Error | null, value: T) => void
 
 export class DiskThreads {
   #running = 0
-  #begun = 0
+  #operations = 0
   /** Bounded by what the callers ask: a few operations for each request that the links let in. */
   readonly #waiting: (() => void)[] = []
-  readonly #unanswered = new Set<(error: Error) => void>()
-  /** Numbers of the operations that the kernel was asked, oldest first. */
-  readonly #asked = new Set<number>()
+  /** By the number of the operation, oldest first; the kernel is asked in this order. */
+  readonly #unanswered = new Map<number, (error: Error) => void>()
   #givenUp: Error | undefined
 
   /** The number of the operation that the disk owes an answer for longest. */
   get oldest(): number | undefined {
-    const [oldest] = this.#asked
+    if (this.#unanswered.size === 0) return undefined
+    const [oldest] = this.#unanswered.keys()
     return oldest
   }
 
@@ -40,38 +40,40 @@ export class DiskThreads {
     { late, always = false }: { readonly late?: (value: T) => void; readonly always?: boolean } = {},
   ): Promise<T> {
     return new Promise((resolve, reject) => {
-      if (this.#givenUp === undefined) this.#unanswered.add(reject)
-      else reject(this.#givenUp)
+      const number = ++this.#operations
+      if (this.#givenUp === undefined) this.#unanswered.set(number, reject)
+      else {
+        reject(this.#givenUp)
+        if (!always) return
+      }
       const begin = (): void => {
-        if (!always && !this.#unanswered.has(reject)) {
+        if (!always && !this.#unanswered.has(number)) {
           this.#next()
           return
         }
-        const number = ++this.#begun
-        this.#asked.add(number)
-        const end = (): boolean => {
-          this.#asked.delete(number)
-          this.#next()
-          return this.#unanswered.delete(reject)
-        }
         try {
           start((error, value) => {
-            const wanted = end()
+            const wanted = this.#end(number)
             if (error !== null) reject(error)
             else if (wanted) resolve(value)
             else late?.(value)
           })
         } catch (error) {
-          end()
+          this.#end(number)
           reject(error)
         }
       }
-      if (this.#givenUp !== undefined && !always) return
       if (this.#running < DISK_THREADS) {
         this.#running++
         begin()
       } else this.#waiting.push(begin)
     })
+  }
+
+  /** Whether somebody still waits for it. */
+  #end(number: number): boolean {
+    this.#next()
+    return this.#unanswered.delete(number)
   }
 
   #next(): void {
@@ -82,7 +84,7 @@ export class DiskThreads {
 
   giveUp(error: Error): void {
     this.#givenUp ??= error
-    for (const reject of this.#unanswered) reject(error)
+    for (const reject of this.#unanswered.values()) reject(error)
     this.#unanswered.clear()
   }
 }
