@@ -161,7 +161,7 @@ export async function run(config: ChunkserverConfig, world: World, signal: Abort
     store.add(disk)
   }
   const threads = poolThreads()
-  if (threads < store.disks.length * DISK_THREADS)
+  if (store.disks.length > 1 && threads < 2 * DISK_THREADS)
     log.warn(
       { threads, disks: store.disks.length },
       'too few threads: a disk that hangs may stall the others; start through bin/holdfast, or set UV_THREADPOOL_SIZE',

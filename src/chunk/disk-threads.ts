@@ -8,10 +8,10 @@
  */
 
 /**
- * Two syncs (DiskSyncs), and a read and a write beside them: what all disks together had when the pool had four threads.
- * Now the pool has room for 16 such disks (bin/holdfast).
+ * Two syncs (DiskSyncs), and six for reads and writes: with four in all, a thread often had nothing to do until the
+ * event loop gave it the next. bin/holdfast has threads for eight such disks.
  */
-export const DISK_THREADS = 4
+export const DISK_THREADS = 8
 
 type Answer<T> = (error: Error | null, value: T) => void
 
