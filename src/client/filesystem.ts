@@ -93,7 +93,7 @@ export class Filesystem implements Vfs {
       dirtyLimitBytes: options.dirtyBytes,
     })
     this.#files = new Files(world, this.#session, this.#tree, this.#journal, this.#io)
-    this.#names = new Names(this.#session, this.#tree, this.#journal, this.#files, this.#io)
+    this.#names = new Names(world.clock, this.#session, this.#tree, this.#journal, this.#files, this.#io)
   }
 
   /** Throws when the master cannot be reached within `timeoutMs`. */

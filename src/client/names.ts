@@ -10,6 +10,8 @@ import type { Attr, AttrChange } from '../base/attr.ts'
 import { FsError } from '../base/fault.ts'
 import { type Ino, ino as toIno } from '../base/ids.ts'
 import { NAME_BYTES_MAX } from '../base/limits.ts'
+import type { Clock } from '../base/world.ts'
+import type { Answered } from '../wire/peer.ts'
 import { Generations } from './core/generations.ts'
 import type { TreeCache } from './core/tree-cache.ts'
 import type { FileIo } from './file-io.ts'
@@ -17,10 +19,13 @@ import type { FileState } from './file-state.ts'
 import type { Files } from './files.ts'
 import { Listings } from './listings.ts'
 import type { NameJournal } from './name-journal.ts'
-import type { MasterSession } from './session.ts'
+import type { Interruptible, MasterSession } from './session.ts'
 import type { Caller, Entry, NewNode, RenameFlags } from './vfs.ts'
+import { Walks } from './walks.ts'
 
 const REMOVED_MAX = 1024
+/** The most that one page of the master's holds. */
+const LIST_ENTRIES_MAX = 4_096
 
 export class Names {
   readonly #session: MasterSession
@@ -29,16 +34,22 @@ export class Names {
   readonly #files: Files
   readonly #io: FileIo
   readonly #listings: Listings
+  readonly #walks: Walks
   /** Directories removed here, as they were: those who stand in them may go on looking. */
   readonly #removed = new Generations<Ino, Attr>(REMOVED_MAX)
 
-  constructor(session: MasterSession, tree: TreeCache, journal: NameJournal, files: Files, io: FileIo) {
+  constructor(clock: Clock, session: MasterSession, tree: TreeCache, journal: NameJournal, files: Files, io: FileIo) {
     this.#session = session
     this.#tree = tree
     this.#journal = journal
     this.#files = files
     this.#io = io
     this.#listings = new Listings(tree, (ino) => files.view(ino))
+    this.#walks = new Walks(
+      clock,
+      (dir, limit) => this.#guess(dir, limit),
+      (dir) => this.#directoriesIn(dir),
+    )
   }
 
   /** A directory that was removed here, as it was. */
@@ -57,7 +68,18 @@ export class Names {
     const known = name === '..' ? this.#above(parent) : this.#known(parent, name)
     if (known === 0) throw new FsError('ENOENT')
     const shown = known === undefined ? undefined : this.#files.view(known)
-    if (shown !== undefined) return shown
+    if (shown !== undefined) {
+      this.#walks.helped(parent)
+      return shown
+    }
+    const coming = name === '..' || !this.#mayGuess(parent) ? undefined : this.#walks.missed(parent)
+    if (coming !== undefined) {
+      await coming
+      const told = this.#known(parent, name)
+      if (told === 0) throw new FsError('ENOENT')
+      const view = told === undefined ? undefined : this.#files.view(told)
+      if (view !== undefined) return view
+    }
     if (known !== undefined) await this.#journal.settleIf(known)
     if (this.#journal.unborn(parent)) await this.#journal.settle()
     try {
@@ -75,15 +97,27 @@ export class Names {
     if (this.#removed.get(ino) !== undefined) return []
     // Cookies of new names are the master's to give.
     await this.#journal.settleIf(ino)
-    if (this.#session.fresh()) {
-      const page = this.#listings.page(ino, cookie, limit)
-      if (page !== undefined) return page
+    if (cookie === 0) {
+      this.#walks.entered(ino)
+      await this.#walks.coming(ino)
     }
-    const { entries, end, version } = await this.#session.ask(
-      'readdir',
-      { ino, cookie, limit: Math.min(limit, 4096) },
-      caller,
-    )
+    const page = this.#session.fresh() ? this.#listings.page(ino, cookie, limit) : undefined
+    const entries = page ?? (await this.#listPage(ino, cookie, Math.min(limit, LIST_ENTRIES_MAX), caller))
+    if (cookie === 0) this.#walks.given(ino)
+    return entries
+  }
+
+  /** What the master says, kept for later. */
+  async #listPage(ino: Ino, cookie: number, limit: number, caller: Interruptible): Promise<Entry[]> {
+    const page = await this.#session.ask('readdir', { ino, cookie, limit }, caller)
+    this.#listed(ino, cookie, page)
+    return page.entries.map(({ name, cookie, attr }) => {
+      const shown = this.#files.view(attr.ino) ?? attr
+      return { name, cookie, ino: attr.ino, type: attr.type, attr: shown }
+    })
+  }
+
+  #listed(ino: Ino, cookie: number, { entries, end, version }: Answered<'readdir'>['reply']): void {
     for (const entry of entries) {
       this.#tree.learn(entry.attr)
       this.#named(ino, entry.name, entry.attr)
@@ -95,10 +129,31 @@ export class Names {
       end,
       version,
     )
-    return entries.map(({ name, cookie, attr }) => {
-      const shown = this.#files.view(attr.ino) ?? attr
-      return { name, cookie, ino: attr.ino, type: attr.type, attr: shown }
-    })
+  }
+
+  /** Where names may be changed here without asking, what the master lists may be older than what is shown. */
+  #mayGuess(dir: Ino): boolean {
+    return this.#session.fresh() && !this.#journal.holds(dir) && !this.#journal.involves(dir)
+  }
+
+  /** The first page of a directory that nobody has listed yet; how many entries came. */
+  async #guess(dir: Ino, limit: number): Promise<number> {
+    if (!this.#mayGuess(dir)) return 0
+    const { recalls } = this.#journal
+    const page = await this.#session.ask('readdir', { ino: dir, cookie: 0, limit })
+    // Names can have changed here meanwhile only in a directory that is held still, or was until it was recalled.
+    if (!this.#mayGuess(dir) || recalls !== this.#journal.recalls) return 0
+    this.#listed(dir, 0, page)
+    return page.entries.length
+  }
+
+  /** The directories in one whose whole listing is known. */
+  #directoriesIn(dir: Ino): Ino[] | undefined {
+    const listing = this.#tree.listing(dir)
+    if (listing === undefined) return undefined
+    const out: Ino[] = []
+    for (const { ino } of listing) if (this.#tree.attr(ino)?.type === 'dir') out.push(ino)
+    return out
   }
 
   async make(parent: Ino, name: string, node: NewNode, caller: Caller): Promise<Attr> {
@@ -344,6 +399,7 @@ export class Names {
   disconnected(): void {
     this.#tree.clear()
     this.#listings.clear()
+    this.#walks.clear()
   }
 }
 
