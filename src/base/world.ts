@@ -51,7 +51,11 @@ export interface Transport {
   backlogBytes(): number
   /** Called each time the backlog has become empty. */
   onDrain(callback: () => void): void
-  onData(callback: (lent: Buffer) => void): void
+  /**
+   * `room`: memory of the receiver's in which the next bytes may be put, asked for before each read; what was put there is
+   * handed over as a view of it. A transport need not use it.
+   */
+  onData(callback: (lent: Buffer) => void, room?: () => Buffer | undefined): void
   onClose(callback: (error?: Error) => void): void
   /** Stop or go on reading from the peer (backpressure). */
   pause(): void

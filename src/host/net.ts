@@ -36,6 +36,7 @@ class SocketTransport implements Transport {
   #queuedBytes = 0
   #scheduled = false
   #onData: ((lent: Buffer) => void) | undefined
+  #room: (() => Buffer | undefined) | undefined
   #early: Buffer[] = []
   #error: Error | undefined
 
@@ -86,8 +87,13 @@ class SocketTransport implements Transport {
   onDrain(callback: () => void): void {
     this.#socket.on('drain', callback)
   }
-  onData(callback: (lent: Buffer) => void): void {
+  /** Where the next read goes, if the receiver knows. */
+  room(): Buffer | undefined {
+    return this.#room?.()
+  }
+  onData(callback: (lent: Buffer) => void, room?: () => Buffer | undefined): void {
     this.#onData = callback
+    this.#room = room
     for (const data of this.#early.splice(0)) callback(data)
   }
   onClose(callback: (error?: Error) => void): void {
@@ -184,8 +190,10 @@ function accepted(socket: Socket, peer: string): Transport {
 }
 
 function readInto(transport: () => SocketTransport | undefined): OnReadOpts {
+  const own = Buffer.allocUnsafeSlow(READ_BYTES)
   return {
-    buffer: Buffer.allocUnsafeSlow(READ_BYTES),
+    // Asked again after each read.
+    buffer: () => transport()?.room() ?? own,
     callback: (length, buffer) => {
       transport()?.deliver(Buffer.from(buffer.buffer, buffer.byteOffset, length))
       return true

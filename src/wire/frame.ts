@@ -14,7 +14,7 @@
  */
 
 import { crc32 } from '../base/checksum.ts'
-import { FsError } from '../base/fault.ts'
+import { assert, FsError } from '../base/fault.ts'
 import { BODY_BYTES_MAX, BULK_BYTES_MAX } from '../base/limits.ts'
 
 export const HEADER_BYTES = 32
@@ -40,6 +40,8 @@ export interface Frame extends FrameHead {
 }
 
 const EMPTY = Buffer.alloc(0)
+/** What is left of a bulk is read in place from this size on; below it the copy is cheaper than a read of its own. */
+const IN_PLACE_BYTES_MIN = 32 * 1024
 
 /** The CRC of bulk parts, for those who send the same bytes several times. */
 export const bulkCrc = (bulk: readonly Uint8Array[]): number => bulk.reduce((crc, part) => crc32(part, crc), 0)
@@ -79,12 +81,20 @@ interface Pending extends FrameHead {
 
 /**
  * Cuts a byte stream into frames. Input is only lent, so every payload byte is copied exactly once, into the buffer that
- * the receiver will own. Throws FsError EPROTO / EMSGSIZE / EBADMSG on a stream that is not ours; it must not be fed again.
+ * the receiver will own, unless it was read into that buffer to begin with (`room`). Throws FsError EPROTO / EMSGSIZE / EBADMSG on a stream that is not ours; it must not be fed again.
  */
 export class FrameSplitter {
   readonly #header = Buffer.alloc(HEADER_BYTES)
   #headerFilled = 0
   #pending: Pending | undefined
+
+  /** Where the next bytes of the stream belong, if they are many. Those read there must be given to push() next. */
+  room(): Buffer | undefined {
+    const pending = this.#pending
+    if (pending === undefined || pending.bodyFilled < pending.body.length) return undefined
+    const missing = pending.bulk.length - pending.bulkFilled
+    return missing < IN_PLACE_BYTES_MIN ? undefined : pending.bulk.subarray(pending.bulkFilled)
+  }
 
   /** Calls `emit` for each frame that `data` completes. */
   push(data: Buffer, emit: (frame: Frame) => void): void {
@@ -108,7 +118,10 @@ export class FrameSplitter {
       }
       if (pending.bodyFilled === pending.body.length && pending.bulkFilled < pending.bulk.length) {
         const take = Math.min(pending.bulk.length - pending.bulkFilled, data.length - at)
-        data.copy(pending.bulk, pending.bulkFilled, at, at + take)
+        // Bulk has an ArrayBuffer of its own, so bytes that are in it were read into room().
+        if (data.buffer === pending.bulk.buffer)
+          assert(data.byteOffset === pending.bulkFilled && at === 0, 'bytes read into a frame continue it')
+        else data.copy(pending.bulk, pending.bulkFilled, at, at + take)
         pending.bulkFilled += take
         at += take
       }

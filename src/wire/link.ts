@@ -97,7 +97,10 @@ export class Link implements Peer {
     this.#onHello = onHello
     this.address = transport.peer
     this.#heardAt = options.clock.monotonicMs()
-    transport.onData((data) => this.#receive(data))
+    transport.onData(
+      (data) => this.#receive(data),
+      () => this.#splitter.room(),
+    )
     transport.onClose((error) => this.#ended(error))
     transport.onDrain(() => {
       this.#unpark()
