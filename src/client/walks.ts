@@ -47,9 +47,11 @@ export class Walks {
 
   /** Somebody has been given the listing of this directory. */
   given(dir: Ino): void {
-    const children = this.#directoriesIn(dir)
-    if (children === undefined) return
-    this.#plan.found(children.filter((child) => this.#directoriesIn(child) === undefined))
+    const children = this.#directoriesIn(dir) ?? []
+    this.#plan.found(
+      dir,
+      children.filter((child) => this.#directoriesIn(child) === undefined),
+    )
     this.#pump()
   }
 
@@ -80,8 +82,7 @@ export class Walks {
         if (entries === undefined) this.#plan.failed(next)
         else {
           this.#plan.fetched(next, entries, used, this.#clock.monotonicMs())
-          const children = this.#directoriesIn(next)
-          if (children !== undefined) this.#plan.found(children)
+          this.#plan.found(next, this.#directoriesIn(next) ?? [])
         }
         this.#pump()
       })

@@ -18,7 +18,7 @@ describe('what is listed ahead', () => {
   const walking = (): WalkPlan => {
     const plan = new WalkPlan()
     plan.entered(dir(1))
-    plan.found(dirs(10, 20, 30, 40, 50, 60, 70, 80, 90))
+    plan.found(dir(1), dirs(10, 20, 30, 40, 50, 60, 70, 80, 90))
     plan.entered(dir(10))
     return plan
   }
@@ -26,7 +26,7 @@ describe('what is listed ahead', () => {
   it('is nothing until a child of a listed directory is listed', () => {
     const plan = new WalkPlan()
     plan.entered(dir(1))
-    plan.found(dirs(10, 20, 30))
+    plan.found(dir(1), dirs(10, 20, 30))
     expect(all(plan)).toEqual([])
     plan.entered(dir(99))
     expect(all(plan)).toEqual([])
@@ -36,16 +36,30 @@ describe('what is listed ahead', () => {
 
   it('goes depth first, in the order of the listings', () => {
     const plan = walking()
-    plan.found(dirs(11, 12))
+    plan.found(dir(10), dirs(11, 12))
     expect(plan.next(0)).toBe(11)
     plan.fetched(dir(11), 3, false, 0)
-    plan.found(dirs(111))
+    plan.found(dir(11), dirs(111))
     expect([plan.next(0), plan.next(0), plan.next(0)]).toEqual([111, 12, 20])
+  })
+
+  it('keeps that order when listings arrive together', () => {
+    const plan = walking()
+    plan.found(dir(10), [])
+    expect(all(plan)).toEqual([20, 30, 40, 50])
+    for (const each of [20, 30, 40]) {
+      plan.fetched(dir(each), 1, true, 0)
+      plan.found(dir(each), dirs(each + 1, each + 2))
+    }
+    expect(all(plan).slice(0, 7)).toEqual([21, 22, 31, 32, 41, 42, 60])
   })
 
   it('grows with every guess that was used, up to a bound, and waits for the unused ones', () => {
     const plan = walking()
-    plan.found(Array.from({ length: 1_000 }, (_, i) => dir(1_000 + i)))
+    plan.found(
+      dir(10),
+      Array.from({ length: 1_000 }, (_, i) => dir(1_000 + i)),
+    )
     const most: number[] = []
     for (let round = 0; round < 12; round++) {
       const unused: Ino[] = []
@@ -66,11 +80,36 @@ describe('what is listed ahead', () => {
       const next = plan.next(0)!
       plan.fetched(next, 1, true, 0)
     }
-    plan.found(Array.from({ length: 100 }, (_, i) => dir(1_000 + i)))
+    plan.found(
+      dir(10),
+      Array.from({ length: 100 }, (_, i) => dir(1_000 + i)),
+    )
     const inFlight = all(plan)
-    expect(inFlight).toHaveLength(16)
-    for (const each of inFlight) plan.fetched(each, 550, false, 0)
+    expect(inFlight).toHaveLength(32)
+    for (const each of inFlight) plan.fetched(each, 300, false, 0)
     expect(all(plan)).toEqual([])
+  })
+
+  it('is asked for in batches, when half of what was fetched has been used', () => {
+    const plan = walking()
+    plan.found(
+      dir(10),
+      Array.from({ length: 300 }, (_, i) => dir(1_000 + i)),
+    )
+    const use = (): Ino[] => {
+      const batch = all(plan)
+      for (const each of batch) plan.fetched(each, 1, false, 0)
+      return batch
+    }
+    for (let round = 0; round < 4; round++) for (const each of use()) plan.entered(each)
+    const batch = [...use(), ...use()]
+    expect(batch).toHaveLength(64)
+    for (const each of batch.slice(0, 31)) {
+      plan.entered(each)
+      expect(use()).toEqual([])
+    }
+    plan.entered(batch[31]!)
+    expect(use()).toHaveLength(32)
   })
 
   it('ends when the guesses lie unused, and begins again with the next walk', () => {
@@ -78,7 +117,7 @@ describe('what is listed ahead', () => {
     for (const each of all(plan)) plan.fetched(each, 1, false, 0)
     expect(all(plan, 1_000)).toEqual([])
     expect(all(plan, 2_001)).toEqual([])
-    plan.found(dirs(300, 400))
+    plan.found(dir(3), dirs(300, 400))
     expect(all(plan, 2_001)).toEqual([])
     plan.entered(dir(300))
     expect(all(plan, 2_001)).toEqual([400])
@@ -87,7 +126,10 @@ describe('what is listed ahead', () => {
   it('does not grow without bound in what waits', () => {
     const plan = new WalkPlan()
     for (let from = 0; from < 100_000; from += 1_000)
-      plan.found(Array.from({ length: 1_000 }, (_, i) => dir(10 + from + i)))
+      plan.found(
+        dir(10),
+        Array.from({ length: 1_000 }, (_, i) => dir(10 + from + i)),
+      )
     plan.entered(dir(10 + 99_000))
     let taken = 0
     for (let next = plan.next(0); next !== undefined; next = plan.next(0), taken++) plan.fetched(next, 1, true, 0)
@@ -178,6 +220,8 @@ describe('walks', () => {
     await answer(dir(3), new FsError('ESTALE'))
     await coming
     expect(walks.coming(dir(3))).toBeUndefined()
-    expect(asked).toEqual([3, 4, 5, 6, 7])
+    expect(asked).toEqual([3, 4, 5, 6])
+    await answer(dir(4), new FsError('ESTALE'))
+    expect(asked).toEqual([3, 4, 5, 6, 7, 8])
   })
 })

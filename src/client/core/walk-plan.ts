@@ -19,10 +19,13 @@ const WINDOW_MIN = 4
 const WINDOW_MAX = 64
 /** Entries of those; about 400 bytes each here, so 3 MiB that nobody asked for at worst. */
 const UNUSED_ENTRIES_MAX = 8_192
-/** Asked of the master at a time: few enough that a real question among them waits for a millisecond or two. */
-const IN_FLIGHT_MAX = 16
-/** Directories seen in listings and waiting to be fetched; beyond it those found first, which come last, are dropped. */
-const STACK_MAX = 4_096
+/**
+ * Asked of the master at a time: few enough that a real question among them waits for a millisecond or two. They are asked
+ * in batches, when half of what may be has been used: what leaves together costs one change of process, not one each.
+ */
+const IN_FLIGHT_MAX = 32
+/** Directories whose place in the walk is remembered; beyond it those that come last are dropped. */
+const PLACES_MAX = 4_096
 /** Guesses that lie unused this long were wrong: whoever was walking has stopped. */
 const UNUSED_MS = 2_000
 /** Directories of which lookups are counted. */
@@ -35,20 +38,30 @@ const AGAIN_MS = 2_000
 const CREDIT_MAX = 32
 const CREDIT_EAGER = 8
 
+/** A directory in the order of the walk: depth first, a directory before what is in it. */
+interface Place {
+  readonly dir: Ino
+  waiting: boolean
+  before: Place | undefined
+  after: Place | undefined
+}
+
 interface Looked {
   misses: number
   notBeforeMs: number
 }
 
 export class WalkPlan {
-  /** Directories to fetch, the next one last. What has left `#waiting` meanwhile is skipped. */
-  #stack: Ino[] = []
-  readonly #waiting = new Set<Ino>()
+  readonly #places = new Map<Ino, Place>()
+  #first: Place | undefined
+  #last: Place | undefined
   readonly #inFlight = new Set<Ino>()
   /** Fetched and not used: entries, and since when. Insertion order is age. */
   readonly #unused = new Map<Ino, { readonly entries: number; readonly sinceMs: number }>()
   #unusedEntries = 0
   #window = 0
+  /** In the middle of a batch. */
+  #filling = false
   readonly #looked = new Generations<Ino, Looked>(LOOKED_MAX)
   #credit = 0
 
@@ -57,24 +70,22 @@ export class WalkPlan {
   /** Somebody lists this directory from its beginning. */
   entered(dir: Ino): void {
     const fetched = this.#unused.get(dir)
-    const child = this.#waiting.delete(dir) || this.#inFlight.has(dir)
+    const place = this.#places.get(dir)
     if (fetched !== undefined) {
       this.#unused.delete(dir)
       this.#unusedEntries -= fetched.entries
       this.#window = Math.min(WINDOW_MAX, this.#window * 2)
-    } else if (child) this.#window = Math.max(WINDOW_MIN, this.#window)
+    } else if (place !== undefined) this.#window = Math.max(WINDOW_MIN, this.#window)
+    if (place !== undefined) place.waiting = false
   }
 
-  /** These are the directories in it, in order. They come before everything found earlier. */
-  found(children: readonly Ino[]): void {
-    for (let i = children.length - 1; i >= 0; i--) {
-      const child = children[i]!
-      if (this.#unused.has(child) || this.#inFlight.has(child)) continue
-      this.#waiting.add(child)
-      this.#stack.push(child)
-    }
-    if (this.#stack.length <= 2 * STACK_MAX) return
-    for (const dropped of this.#stack.splice(0, this.#stack.length - STACK_MAX)) this.#waiting.delete(dropped)
+  /** These are the directories in `dir`, in order. They come where it stands, or first of all when it has no place. */
+  found(dir: Ino, children: readonly Ino[]): void {
+    const own = this.#places.get(dir)
+    let before = own
+    for (const child of children) if (!this.#places.has(child)) before = this.#insert(child, before)
+    if (own !== undefined && !own.waiting && !this.#inFlight.has(dir) && !this.#unused.has(dir)) this.#remove(own)
+    while (this.#places.size > PLACES_MAX && this.#last?.waiting) this.#remove(this.#last)
   }
 
   /** The next directory worth fetching now; it counts as in flight until `fetched` or `failed`. */
@@ -84,13 +95,19 @@ export class WalkPlan {
       if (nowMs - sinceMs > UNUSED_MS) this.#stop()
       break
     }
-    if (this.#inFlight.size >= IN_FLIGHT_MAX || this.#inFlight.size + this.#unused.size >= this.#window)
-      return undefined
+    const asked = this.#inFlight.size
+    const ahead = asked + this.#unused.size
+    const share = this.#filling ? 1 : 0.5
+    this.#filling = false
+    if (asked >= IN_FLIGHT_MAX * share || ahead >= this.#window || ahead > this.#window * share) return undefined
     if (this.#unusedEntries >= UNUSED_ENTRIES_MAX) return undefined
-    for (let dir = this.#stack.pop(); dir !== undefined; dir = this.#stack.pop()) {
-      if (!this.#waiting.delete(dir)) continue
-      this.#inFlight.add(dir)
-      return dir
+    // What stands before the first waiting one is in flight or unused, so this looks at few.
+    for (let place = this.#first; place !== undefined; place = place.after) {
+      if (!place.waiting) continue
+      place.waiting = false
+      this.#inFlight.add(place.dir)
+      this.#filling = true
+      return place.dir
     }
     return undefined
   }
@@ -108,12 +125,34 @@ export class WalkPlan {
 
   failed(dir: Ino): void {
     this.#inFlight.delete(dir)
+    const place = this.#places.get(dir)
+    if (place !== undefined) this.#remove(place)
+  }
+
+  #insert(dir: Ino, before: Place | undefined): Place {
+    const after = before === undefined ? this.#first : before.after
+    const place: Place = { dir, waiting: true, before, after }
+    if (before === undefined) this.#first = place
+    else before.after = place
+    if (after === undefined) this.#last = place
+    else after.before = place
+    this.#places.set(dir, place)
+    return place
+  }
+
+  #remove({ dir, before, after }: Place): void {
+    if (before === undefined) this.#first = after
+    else before.after = after
+    if (after === undefined) this.#last = before
+    else after.before = before
+    this.#places.delete(dir)
   }
 
   #stop(): void {
     this.#window = 0
-    this.#stack = []
-    this.#waiting.clear()
+    this.#places.clear()
+    this.#first = undefined
+    this.#last = undefined
     this.#unused.clear()
     this.#unusedEntries = 0
   }
