@@ -215,7 +215,9 @@ export class FileIo {
     file.sending = true
     try {
       await told
-      const attr = await this.#sendCommit(file, ready, change, sync)
+      const answer = await this.#sendCommit(file, ready, change, sync)
+      // A name that it has lost here meanwhile, and that the master may not have heard of.
+      const attr = this.#journal.involves(file.ino) ? { ...answer, nlink: file.attr.nlink } : answer
       this.#committed(file, ready)
       this.#onCommitted(attr)
       file.version = attr.version

@@ -48,7 +48,9 @@ export class Files {
   /** This client's own view of an inode, if it has one that may be shown. */
   view(ino: Ino): Attr | undefined {
     const file = this.#open.get(ino)
-    return file?.ahead || file?.young ? file.attr : (this.#journal.attr(ino) ?? this.#tree.attr(ino))
+    if (file?.ahead || file?.young) return file.attr
+    // Of an inode that has lost a name here and is not told of yet, nobody knows how many it has.
+    return this.#journal.involves(ino) ? this.#journal.attr(ino) : this.#tree.attr(ino)
   }
 
   /** A file that is open or dirty. */

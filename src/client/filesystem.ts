@@ -79,6 +79,7 @@ export class Filesystem implements Vfs {
         for (const attr of parents) this.#tree.learn(attr)
       },
       born: (attr) => this.#tree.learn(attr),
+      unlinked: (ino) => this.#tree.forget(ino),
       refused: (change, error) => this.#refused(change, error),
     })
     this.#chunkservers = new Chunkservers(world, options.cluster, options.hostName)

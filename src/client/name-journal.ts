@@ -41,6 +41,8 @@ export interface JournalEvents {
   told(parents: readonly Attr[]): void
   /** A new inode that was shown here is as it was shown. */
   born(attr: Attr): void
+  /** An inode has lost a name: what was heard of it before may be out of date. */
+  unlinked(ino: Ino): void
   /** The master could not do what had been answered here as done. */
   refused(change: NameChange, error: FsError): void
 }
@@ -223,7 +225,8 @@ export class NameJournal {
       const attr = this.#pending.done()
       const number = errnos[i] ?? 0
       if (number === 0 || (again && change.kind !== 'make' && errnoFromNumber(number) === 'ENOENT')) {
-        if (attr !== undefined && change.kind === 'make') this.#events.born(attr)
+        if (change.kind === 'unlink') this.#events.unlinked(change.ino)
+        else if (attr !== undefined && change.kind === 'make') this.#events.born(attr)
         return
       }
       const code: Errno = errnoFromNumber(number)

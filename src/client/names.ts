@@ -88,7 +88,8 @@ export class Names {
       if (name !== '..') this.#named(parent, name, attr)
       return this.#files.view(attr.ino) ?? attr
     } catch (error) {
-      if (error instanceof FsError && error.code === 'ENOENT' && name !== '..') this.#tree.setName(parent, name, 0)
+      const missing = error instanceof FsError && error.code === 'ENOENT' && name !== '..'
+      if (missing && this.#journal.name(parent, name) === undefined) this.#tree.setName(parent, name, 0)
       throw error
     }
   }
@@ -110,7 +111,8 @@ export class Names {
   /** What the master says, kept for later. */
   async #listPage(ino: Ino, cookie: number, limit: number, caller: Interruptible): Promise<Entry[]> {
     const page = await this.#session.ask('readdir', { ino, cookie, limit }, caller)
-    this.#listed(ino, cookie, page)
+    // Names changed here while it was on its way are not in it. What is told after it is answered after it.
+    if (!this.#journal.involves(ino)) this.#listed(ino, cookie, page)
     return page.entries.map(({ name, cookie, attr }) => {
       const shown = this.#files.view(attr.ino) ?? attr
       return { name, cookie, ino: attr.ino, type: attr.type, attr: shown }
@@ -357,7 +359,10 @@ export class Names {
 
   // ---- what is learned
 
+  /** What the master says of a name, unless it was changed here since it was asked. */
   #named(parent: Ino, name: string, { ino, type }: Attr): void {
+    const pending = this.#journal.name(parent, name)
+    if (pending !== undefined && pending !== ino) return
     if (type === 'dir') this.#tree.setDirectory(parent, name, ino)
     else this.#tree.setName(parent, name, ino)
   }
