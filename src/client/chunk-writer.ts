@@ -10,15 +10,15 @@
  * chunk. Nothing is recovered in place.
  */
 
-import { sliceParts } from '../base/bytes.ts'
 import { errnoOf, FsError } from '../base/fault.ts'
-import { type ChunkId, chunkName, type DiskId } from '../base/ids.ts'
+import { chunkName, type DiskId } from '../base/ids.ts'
 import { CHUNK_BYTES_MAX } from '../base/limits.ts'
 import type { World } from '../base/world.ts'
 import { bulkCrc } from '../wire/frame.ts'
 import type { Peer } from '../wire/peer.ts'
 import type { ChunkPlaces, Place } from '../wire/protocol.ts'
 import { type Chunkservers, isTransportFailure } from './chunkservers.ts'
+import type { OpenChunk, Segment } from './segment.ts'
 import type { MasterSession } from './session.ts'
 
 /** One append carries at most this much: larger bodies cost memory on three sides and gain nothing. */
@@ -40,94 +40,11 @@ const SYNC_BEHIND_MS = 5_000
 /** Stream chunks kept open for the next large file. */
 const POOL_MAX = 8
 
-export class Segment {
-  readonly parts: readonly Buffer[]
-  readonly length: number
-  /** Where it went; valid from `appended` on. */
-  chunk: OpenChunk | undefined
-  chunkOffset = 0
-  /** Every target has it (`chunk` and `chunkOffset` are set). */
-  arrived = false
-  #promise!: Promise<void>
-  #resolve!: () => void
-  #reject!: (error: unknown) => void
-
-  /** Called (before `appended` rejects) when no chunk could take it, however often it was sent on its way. */
-  readonly #onFailed: (error: unknown) => void
-
-  constructor(parts: readonly Buffer[], length: number, onFailed: (error: unknown) => void) {
-    this.parts = parts
-    this.length = length
-    this.#onFailed = onFailed
-    this.#arm()
-  }
-
-  /** Resolves when every target has it. Rejects when no chunk could take it. After again() it is another promise. */
-  get appended(): Promise<void> {
-    return this.#promise
-  }
-
-  succeed(): void {
-    this.arrived = true
-    this.#resolve()
-  }
-  fail(error: unknown): void {
-    this.#onFailed(error)
-    this.#reject(error)
-  }
-  /** Where it went is no more; it is on its way to another chunk. */
-  again(): void {
-    this.chunk = undefined
-    if (!this.arrived) return
-    this.arrived = false
-    this.#arm()
-  }
-
-  #arm(): void {
-    this.#promise = new Promise((resolve, reject) => {
-      this.#resolve = resolve
-      this.#reject = reject
-    })
-    // Whoever waits for the segment hears of it; a failure before anyone waits must not end the process.
-    this.#promise.catch(() => undefined)
-  }
-
-  /** Bytes from … to of the segment, without copying. */
-  slice(from: number, to: number): Buffer[] {
-    return sliceParts(this.parts, from, to)
-  }
-}
-
 interface Append {
   readonly segments: Segment[]
   readonly offset: number
   readonly length: number
   readonly sync: boolean
-}
-
-export interface OpenChunk {
-  readonly id: ChunkId
-  readonly kind: 'pack' | 'stream'
-  targets: Place[]
-  /** Bytes assigned to segments. */
-  assigned: number
-  /** Bytes that every target has. */
-  acked: number
-  /** Bytes that are durable on every target. */
-  synced: number
-  /** No further segments: full, failed or idle. */
-  ended: boolean
-  inFlight: number
-  readonly queue: { segment: Segment; sync: boolean }[]
-  /** Appended and not yet committed; these are written again when the chunk is lost. */
-  readonly uncommitted: Set<Segment>
-  usedMs: number
-  /** Since when `acked` has been ahead of `synced`. */
-  unsyncedMs: number
-  /** Why the last target that failed did. */
-  refusal: 'ENOSPC' | 'EIO' | undefined
-  /** Targets that were dropped. */
-  readonly failed: Set<DiskId>
 }
 
 export class ChunkWriter {

@@ -16,11 +16,12 @@ import { FILE_BYTES_MAX } from '../base/limits.ts'
 import type { World } from '../base/world.ts'
 import type { ChunkPlaces, Extent, FileCommit } from '../wire/protocol.ts'
 import type { ChunkReader } from './chunk-reader.ts'
-import { type ChunkWriter, Segment } from './chunk-writer.ts'
+import type { ChunkWriter } from './chunk-writer.ts'
 import type { Committer } from './committer.ts'
 import type { FileState, PendingSegment } from './file-state.ts'
 import type { NameJournal } from './name-journal.ts'
 import { Readahead } from './readahead.ts'
+import { Segment } from './segment.ts'
 import type { Interruptible, MasterSession } from './session.ts'
 
 /** A run is handed to a chunk when it has this size: one append, one round trip. */

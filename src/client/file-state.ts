@@ -9,8 +9,8 @@
 import type { Attr, AttrChange } from '../base/attr.ts'
 import type { FsError } from '../base/fault.ts'
 import type { ChunkId, Ino } from '../base/ids.ts'
-import type { OpenChunk, Segment } from './chunk-writer.ts'
 import { ExtentMap } from './core/extent-map.ts'
+import type { OpenChunk, Segment } from './segment.ts'
 
 /** Bytes that continue each other, not yet handed to a chunk. */
 export interface Run {
