@@ -97,7 +97,7 @@ export class FileIo {
     }
     this.#dirtyBytes += data.length
     this.#markDirty(file)
-    const now = this.#world.clock.now()
+    const now = this.#session.now()
     const attr = file.attr
     const mode = killSuidGid ? withoutSetId(attr.mode) : attr.mode
     const size = Math.max(attr.size, offset + data.length)
@@ -113,7 +113,7 @@ export class FileIo {
 
   /** Holds an attribute change back until the file's next commit. Only for files that are dirty or young. */
   holdBack(file: FileState, change: AttrChange): void {
-    const now = this.#world.clock.now()
+    const now = this.#session.now()
     file.attr = changedAttr(file.attr, change, later(file.attr.ctime, now))
     const resolved: AttrChange = {
       ...change,

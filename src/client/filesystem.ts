@@ -155,7 +155,7 @@ export class Filesystem implements Vfs {
   async setattr(ino: Ino, change: AttrChange, caller: Caller): Promise<Attr> {
     if (change.size !== undefined && change.size > FILE_BYTES_MAX) throw new FsError('EFBIG')
     const gone = this.#names.removed(ino)
-    if (gone !== undefined) return this.#names.changeRemoved(changedAttr(gone, change, this.#world.clock.now()))
+    if (gone !== undefined) return this.#names.changeRemoved(changedAttr(gone, change, this.#session.now()))
     const file = this.#files.find(ino)
     if (file !== undefined && change.size === undefined && (file.dirty || file.young)) {
       this.#io.holdBack(file, change)

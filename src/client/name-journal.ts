@@ -115,7 +115,7 @@ export class NameJournal {
     if (this.#numbers.end - this.#numbers.next === NUMBERS_LOW) this.#reserve()
     const { type, mode, uid, gid, rdev = 0, target = '', opened } = node
     const wanted = { type, mode, uid, gid, rdev, target, opened }
-    const attr = this.#pending.make(directory, name, ino, wanted, this.#world.clock.now())
+    const attr = this.#pending.make(directory, name, ino, wanted, this.#session.now())
     if (type === 'dir') this.#held.add(ino)
     this.#added++
     this.#soon()
@@ -123,7 +123,7 @@ export class NameJournal {
   }
 
   remove(kind: 'unlink' | 'rmdir', directory: Attr, name: string, child: Ino): void {
-    this.#pending.remove(kind, directory, name, child, this.#world.clock.now())
+    this.#pending.remove(kind, directory, name, child, this.#session.now())
     this.#held.delete(child)
     this.#added++
     this.#soon()
@@ -131,7 +131,7 @@ export class NameJournal {
 
   /** Of a directory that is held. */
   setattr(directory: Attr, change: AttrChange): Attr {
-    const attr = this.#pending.setattr(directory, change, this.#world.clock.now())
+    const attr = this.#pending.setattr(directory, change, this.#session.now())
     this.#added++
     this.#soon()
     return attr

@@ -10,6 +10,7 @@
  * connection in order, so any answer proves that; a heartbeat asks for one when nothing else does.
  */
 
+import type { Time } from '../base/attr.ts'
 import { errnoOf, FsError } from '../base/fault.ts'
 import type { Ino, SessionId } from '../base/ids.ts'
 import { sessionId } from '../base/ids.ts'
@@ -18,6 +19,7 @@ import { connectLink } from '../wire/connect.ts'
 import { RemoteError } from '../wire/link.ts'
 import type { Answered, Peer } from '../wire/peer.ts'
 import { type CallName, PROTOCOL_VERSION, type Request, type Settings, type Stamp } from '../wire/protocol.ts'
+import { ClusterClock } from './core/cluster-clock.ts'
 
 /** With the kernel's own cache (door) on top, nothing shown is more than a second behind. */
 const FRESH_MS = 500
@@ -76,6 +78,7 @@ export class MasterSession {
   /** The name that the session was opened under. */
   #client: string
   #settings: Settings | undefined
+  readonly #time = new ClusterClock()
   #seq = 0
   /** Seqs whose replies have not arrived; insertion order is ascending, so the first is the lowest. */
   readonly #outstanding = new Set<number>()
@@ -115,6 +118,11 @@ export class MasterSession {
   }
   get settings(): Settings | undefined {
     return this.#settings
+  }
+
+  /** By the master's clock. */
+  now(): Time {
+    return this.#time.at(this.#world.clock.now())
   }
 
   /** Whether what the caches hold may be shown. Also tells the heartbeat that somebody looks. */
@@ -319,6 +327,7 @@ export class MasterSession {
     try {
       if (this.#session !== undefined) {
         try {
+          const asked = this.#world.clock.now()
           const { reply } = await peer.call('sessionResume', {
             session: this.#session,
             client: this.#client,
@@ -327,6 +336,7 @@ export class MasterSession {
             numbers: this.#events.numbers(),
           })
           this.#settings = reply.settings
+          this.#time.learn(reply.now, asked, this.#world.clock.now())
           return peer
         } catch (error) {
           if (errnoOf(error) !== 'ESTALE') throw error
@@ -339,9 +349,11 @@ export class MasterSession {
       const again = this.#session !== undefined
       // A new session has its own sequence: the old client id would be answered with the old session.
       if (again) this.#client = `${this.#options.client}-${this.#world.random.hex(4)}`
+      const asked = this.#world.clock.now()
       const { reply } = await peer.call('sessionOpen', { client: this.#client, host: hostName, mountpoint, version })
       this.#session = reply.session
       this.#settings = reply.settings
+      this.#time.learn(reply.now, asked, this.#world.clock.now())
       if (again) this.#events.lost()
       return peer
     } catch (error) {
@@ -364,8 +376,12 @@ export class MasterSession {
     const peer = this.#peer
     if (peer === undefined) return
     if (now - this.#heardMs < (busy ? HEARTBEAT_MS : IDLE_HEARTBEAT_MS)) return
+    const asked = this.#world.clock.now()
     peer.call('sessionRenew', { session: this.id }, { timeoutMs: 10_000 }).then(
-      () => this.#heard(now),
+      ({ reply }) => {
+        this.#heard(now)
+        this.#time.learn(reply.now, asked, this.#world.clock.now())
+      },
       (error) => {
         // ESTALE: the session is over; a new connection sorts it out. Anything else is the connection's own end.
         if (!peer.closed) peer.close(error instanceof Error ? error : undefined)

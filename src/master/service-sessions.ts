@@ -12,7 +12,7 @@ import { SESSIONS_MAX, type SessionInfo } from './sessions.ts'
 type SessionCalls = 'sessionOpen' | 'sessionResume' | 'sessionClose' | 'sessionRenew'
 
 export function sessionHandlers(parts: Parts): Handlers<SessionCalls> {
-  const { state, sessions, holdings, loop, log } = parts
+  const { state, sessions, holdings, loop, clock, log } = parts
   return {
     sessionOpen: async ({ client, host, mountpoint, version }, _bulk, { peer }) => {
       if (sessions.size >= SESSIONS_MAX) throw new FsError('EUSERS')
@@ -30,7 +30,7 @@ export function sessionHandlers(parts: Parts): Handlers<SessionCalls> {
       if (session === undefined) throw new FsError('ESTALE', 'the session was ended while it began')
       log.info({ session, host, mountpoint, version }, 'session opened')
       const settings = state.settings()
-      return { reply: { session, timeoutMs: settings.sessionTimeoutMs, settings } }
+      return { reply: { session, timeoutMs: settings.sessionTimeoutMs, settings, now: clock.now() } }
     },
 
     sessionResume: (request, _bulk, { peer }) => {
@@ -45,7 +45,7 @@ export function sessionHandlers(parts: Parts): Handlers<SessionCalls> {
       if (over.length > 0) giveUp(loop, session, over)
       log.info({ session, host: known.info.host, opens: opens.length }, 'session resumed')
       const settings = state.settings()
-      return { reply: { timeoutMs: settings.sessionTimeoutMs, settings } }
+      return { reply: { timeoutMs: settings.sessionTimeoutMs, settings, now: clock.now() } }
     },
 
     sessionClose: async ({ session }) => {
@@ -56,7 +56,7 @@ export function sessionHandlers(parts: Parts): Handlers<SessionCalls> {
 
     sessionRenew: ({ session }) => {
       sessions.heard(session)
-      return NOTHING
+      return { reply: { now: clock.now() } }
     },
   }
 }

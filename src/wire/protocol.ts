@@ -357,7 +357,7 @@ export const calls = {
     10,
     'Begins a session. `client` is unique per start of a mount, so a repeated request answers the same session.',
     struct({ client: text(64), host: text(255), mountpoint: text(), version: text(64) }),
-    struct({ session, timeoutMs: uint(), settings }),
+    struct({ session, timeoutMs: uint(), settings, now: time }),
     { failures: ['EUSERS'] },
   ),
   sessionResume: call(
@@ -372,7 +372,7 @@ export const calls = {
       /** Reserved numbers of inodes that may have been made and not told of. */
       numbers: list(struct({ first: ino, count: uint(65536) }), 16),
     }),
-    struct({ timeoutMs: uint(), settings }),
+    struct({ timeoutMs: uint(), settings, now: time }),
     { failures: ['ESTALE'] },
   ),
   sessionClose: call(12, 'Ends a session: locks, opens and open chunks are cleaned up.', struct({ session }), nothing),
@@ -380,7 +380,8 @@ export const calls = {
     13,
     'Heartbeat. Everything that changed elsewhere before the answer was pushed before the answer.',
     struct({ session }),
-    nothing,
+    /** The master's clock, by which all times of files are told. */
+    struct({ now: time }),
     { failures: ['ESTALE'] },
   ),
 

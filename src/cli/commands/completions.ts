@@ -8,6 +8,7 @@ export class Completions extends BaseCommand {
   static override summary = 'Print a completion script for bash, zsh or fish.'
   static override examples = [
     'source <(<%= config.bin %> completions bash)',
+    // biome-ignore lint/suspicious/noTemplateCurlyInString: a variable of zsh
     '<%= config.bin %> completions zsh > "${fpath[1]}/_holdfast"',
     '<%= config.bin %> completions fish > ~/.config/fish/completions/holdfast.fish',
   ]
