@@ -9,6 +9,7 @@ import { errno } from '../base/errno.ts'
 import { errnoOf, FsError } from '../base/fault.ts'
 import { loadConfig } from '../config/load.ts'
 import { type MountConfig, ROLES, type RoleConfigs } from '../config/tables.ts'
+import { collectWhenIdle } from '../host/idle-memory.ts'
 import { hostLog } from '../host/log.ts'
 import { optimiseSoon } from '../host/warm-up.ts'
 import { exitOnImpossible, hostWorld } from '../host/world.ts'
@@ -28,6 +29,7 @@ export async function runRole(word: string, configFile: string): Promise<void> {
     })
     exitOnImpossible(log)
     optimiseSoon()
+    collectWhenIdle()
     const signal = stopSignal()
     const world = hostWorld(log)
     switch (role) {
