@@ -29,11 +29,21 @@ const RECALL_MS = 10_000
 const LEASE_OVER_MS = 1_000
 /** A mount tries to come back every 1.5 s at most (client/session.ts); a master that starts waits for twice that. */
 const GRACE_MS = 3_000
-/** Directories one session may hold; a mount lets go of old ones well before (client/name-journal.ts). */
-export const HELD_MAX = 65_536
+/**
+ * Directories one session may hold; a mount lets go of old ones well before (client/name-journal.ts). Beyond it the oldest
+ * are called in: a hold that the mount knows of and the master does not would be worse than any limit.
+ */
+const HELD_MAX = 65_536
 const RECALL_AT_ONCE = 4_096
 /** Ranges of inode numbers that are remembered; a session works on its last two. */
 const RESERVED_MAX = 256
+
+/** What a session holds back. */
+interface Kept {
+  readonly made: Set<Ino>
+  /** Longest held first. */
+  readonly held: Set<Ino>
+}
 
 export interface Wanted {
   /** Inodes whose attributes or bytes are asked for. */
@@ -48,82 +58,104 @@ export class Holdings {
   readonly #clock: Clock
   readonly #makers = new Map<Ino, Session>()
   readonly #holders = new Map<Ino, Session>()
-  readonly #held = new Map<Session, number>()
+  readonly #kept = new Map<Session, Kept>()
   /** Being called in: given to nobody, and whoever wants it waits for the same answer. */
   readonly #recalled = new Map<Ino, { from: Session; over: Promise<void> }>()
-  /** The latest numbers given out for new inodes: one of them may have been made and not told of. Newest last. */
+  /** The latest numbers given out for new inodes, lowest first: one of them may have been made and not told of. */
   #reserved: { session: Session; first: number; end: number }[] = []
   readonly #startedMs: number
+  readonly #heldMax: number
   #graceWaiters: (() => void)[] = []
 
   /** `exists`: whether the master knows an inode. */
-  constructor(sessions: Sessions, exists: (ino: Ino) => boolean, clock: Clock) {
+  constructor(sessions: Sessions, exists: (ino: Ino) => boolean, clock: Clock, heldMax = HELD_MAX) {
     this.#sessions = sessions
     this.#exists = exists
     this.#clock = clock
+    this.#heldMax = heldMax
     this.#startedMs = clock.monotonicMs()
   }
 
   /** The session has made this file and holds it open. */
   made(session: Session, ino: Ino): void {
     session.opens?.add(ino)
+    this.#unmade(ino)
     this.#makers.set(ino, session)
+    this.#keptBy(session).made.add(ino)
   }
 
   released(session: Session, ino: Ino): void {
     session.opens?.delete(ino)
-    if (this.#makers.get(ino) === session) this.#makers.delete(ino)
+    if (this.#makers.get(ino) === session) this.#unmade(ino)
+  }
+
+  /** There is no such inode: what may be remembered of it is of one removed, or of a change that the disk refused. */
+  gone(ino: Ino): void {
+    this.#unmade(ino)
+    const holder = this.#holders.get(ino)
+    if (holder !== undefined) this.#drop(holder, ino)
   }
 
   /** These numbers are the session's to give to inodes that it makes. */
   reserved(session: Session, first: number, count: number): void {
-    this.#reserved.push({ session, first, end: first + count })
-    if (this.#reserved.length > RESERVED_MAX) this.#reserved.shift()
+    const end = first + count
+    // Given out twice: the disk refused the first time.
+    const others = this.#reserved.filter((range) => range.end <= first || range.first >= end)
+    const at = others.findIndex((range) => range.first > first)
+    others.splice(at < 0 ? others.length : at, 0, { session, first, end })
+    this.#reserved = others.slice(-RESERVED_MAX)
   }
 
   /** Whether the session holds the directory from now on. */
   grant(session: Session | undefined, directory: Ino): boolean {
     if (session === undefined || this.#recalled.has(directory)) return false
     const holder = this.#holders.get(directory)
-    if (holder !== undefined) return holder === session
-    if (!this.#forgotten(session, directory)) return false
-    return this.hold(session, directory)
+    if (holder !== undefined && holder !== session) return false
+    // Also what it holds already: it may do so only because it came back with changes.
+    return this.#forgotten(session, directory) && this.hold(session, directory)
+  }
+
+  /** Whether another session holds the directory, or is being asked for it. */
+  isElsewhere(by: number, directory: Ino): boolean {
+    const holder = this.#holders.get(directory) ?? this.#recalled.get(directory)?.from
+    return holder !== undefined && holder.info.session !== by
+  }
+
+  /** How many directories a session holds. */
+  heldBy(session: Session): number {
+    return this.#kept.get(session)?.held.size ?? 0
   }
 
   /** Of a directory that nobody else can know: the session has just made it. */
   hold(session: Session, directory: Ino): boolean {
     const holder = this.#holders.get(directory)
     if (holder !== undefined) return holder === session
-    const count = this.#held.get(session) ?? 0
-    if (count >= HELD_MAX) return false
+    const { held } = this.#keptBy(session)
+    if (held.size >= this.#heldMax) void this.#recall(session, [], [...held].slice(0, RECALL_AT_ONCE), false)
     this.#holders.set(directory, session)
-    this.#held.set(session, count + 1)
+    held.add(directory)
     session.told(directory)
     return true
   }
 
   /** The session says that it no longer holds these; none named: any. */
   letGo(session: Session, directories: readonly Ino[]): void {
-    for (const ino of directories.length > 0 ? directories : this.#ofHolder(session)) this.#drop(session, ino)
+    for (const ino of directories.length > 0 ? directories : this.#keptBy(session).held) this.#drop(session, ino)
   }
 
   /** Back after a lost connection or a restart of the master, with files that are open and directories that it changed. */
   resumed(session: Session, { opens, directories, numbers }: Request<'sessionResume'>): void {
-    this.#reserved = this.#reserved.filter((range) => range.session !== session)
+    this.#forget(session)
     for (const { first, count } of numbers) this.reserved(session, first, count)
     // A restarted master does not know which of them were made there and are not committed.
-    for (const ino of opens) if (!this.#makers.has(ino)) this.#makers.set(ino, session)
+    for (const ino of opens) if (!this.#makers.has(ino)) this.made(session, ino)
     // What it held and did not change it has given up by itself when it lost us.
-    for (const ino of this.#ofHolder(session)) this.#drop(session, ino)
     for (const ino of directories) if (!this.#holders.has(ino)) this.hold(session, ino)
     if (!this.#sessions.anyAwaited()) this.#endGrace()
   }
 
   ended(session: Session): void {
-    for (const [ino, maker] of this.#makers) if (maker === session) this.#makers.delete(ino)
-    for (const ino of this.#ofHolder(session)) this.#drop(session, ino)
-    this.#held.delete(session)
-    this.#reserved = this.#reserved.filter((range) => range.session !== session)
+    this.#forget(session)
     if (!this.#sessions.anyAwaited()) this.#endGrace()
   }
 
@@ -154,24 +186,39 @@ export class Holdings {
     if (inos.size === 0 && directories.size === 0 && underWay.length === 0) return undefined
     for (const session of new Set([...inos.keys(), ...directories.keys()]))
       underWay.push(this.#recall(session, inos.get(session) ?? [], directories.get(session) ?? [], false))
-    return Promise.all(underWay).then(() => undefined)
+    const over = Promise.all(underWay)
+    // A holder that was away has come back meanwhile, perhaps, and holds the directories that it has changed.
+    return over.then(() =>
+      wanted.directories === undefined ? undefined : this.settle(by, { directories: wanted.directories }),
+    )
   }
 
   /** Everything that anybody holds back, for those who look at paths and not at inodes (the command line). */
   async settleAll(): Promise<void> {
     await this.#grace(0)
-    const keepers = new Set([...this.#makers.values(), ...this.#holders.values()])
     const recalled = [...this.#recalled.values()].map(({ over }) => over)
+    const keepers = [...this.#kept].filter(([, { made, held }]) => made.size > 0 || held.size > 0)
     await Promise.all([
       ...recalled,
-      ...[...keepers].map((session) => this.#recall(session, [], this.#ofHolder(session), true)),
+      ...keepers.map(([session, { held }]) => this.#recall(session, [], [...held], true)),
     ])
   }
 
-  /** Names are being changed in a directory: whoever else holds it has lost it, without being waited for. */
-  takeOver(session: number, directory: Ino): void {
-    const holder = this.#holders.get(directory)
-    if (holder !== undefined && holder.info.session !== session) void this.#recall(holder, [], [directory], false)
+  /**
+   * Before names are changed that a session had changed first, in directories that somebody else holds by now because it
+   * was cut off: what the other has changed comes first. Unless somebody waits for this session as well: two that wait
+   * for each other would do so until the recall is given up.
+   */
+  takeOver(session: number, directories: Iterable<Ino>): Promise<void> | undefined {
+    const from = new Map<Session, Ino[]>()
+    for (const directory of directories) {
+      const holder = this.#holders.get(directory)
+      if (holder !== undefined && holder.info.session !== session) gather(from, holder, directory)
+    }
+    if (from.size === 0) return undefined
+    const over = [...from].map(([holder, lost]) => this.#recall(holder, [], lost, false))
+    for (const { from: asked } of this.#recalled.values()) if (asked.info.session === session) return undefined
+    return Promise.all(over).then(() => undefined)
   }
 
   #recall(session: Session, inos: readonly Ino[], directories: readonly Ino[], all: boolean): Promise<void> {
@@ -218,19 +265,46 @@ export class Holdings {
 
   /** Who was given the number of an inode that the master does not know: another mount may have heard of it by other ways. */
   #mayHaveMade(ino: Ino): Session | undefined {
-    const range = this.#reserved.find(({ first, end }) => ino >= first && ino < end)
-    return range === undefined || this.#exists(ino) ? undefined : range.session
+    let low = 0
+    let high = this.#reserved.length
+    while (low < high) {
+      const middle = (low + high) >> 1
+      if (this.#reserved[middle]!.end <= ino) low = middle + 1
+      else high = middle
+    }
+    const range = this.#reserved[low]
+    return range === undefined || ino < range.first || this.#exists(ino) ? undefined : range.session
+  }
+
+  #keptBy(session: Session): Kept {
+    let kept = this.#kept.get(session)
+    if (kept === undefined) {
+      kept = { made: new Set(), held: new Set() }
+      this.#kept.set(session, kept)
+    }
+    return kept
   }
 
   #drop(session: Session, directory: Ino): void {
     if (this.#holders.get(directory) !== session) return
     this.#holders.delete(directory)
-    this.#held.set(session, (this.#held.get(session) ?? 1) - 1)
+    this.#kept.get(session)?.held.delete(directory)
   }
 
-  #ofHolder(session: Session): Ino[] {
-    if ((this.#held.get(session) ?? 0) === 0) return []
-    return [...this.#holders].filter(([, holder]) => holder === session).map(([ino]) => ino)
+  #unmade(ino: Ino): void {
+    const maker = this.#makers.get(ino)
+    if (maker === undefined) return
+    this.#makers.delete(ino)
+    this.#kept.get(maker)?.made.delete(ino)
+  }
+
+  /** The session holds nothing back. */
+  #forget(session: Session): void {
+    const { made, held } = this.#keptBy(session)
+    for (const ino of made) this.#unmade(ino)
+    for (const ino of held) this.#drop(session, ino)
+    this.#kept.delete(session)
+    this.#reserved = this.#reserved.filter((range) => range.session !== session)
   }
 
   /** While sessions of before the restart are missing: until they are back. */

@@ -4,13 +4,13 @@
  */
 
 import type { Attr } from '../base/attr.ts'
-import { FsError } from '../base/fault.ts'
+import { FsError, refuse } from '../base/fault.ts'
 import type { Ino, SessionId } from '../base/ids.ts'
-import type { Answer, Handlers } from '../wire/peer.ts'
+import type { Answer, Handlers, Peer } from '../wire/peer.ts'
 import type { NameChange } from '../wire/protocol.ts'
 import type { Wanted } from './holdings.ts'
 import { attrOf, change, chunksOf, directoryOf, inodeOf, NOTHING, type Parts } from './parts.ts'
-import { OPENS_MAX } from './sessions.ts'
+import { OPENS_MAX, type Session } from './sessions.ts'
 
 type NamespaceCalls =
   | 'lookup'
@@ -42,6 +42,11 @@ export function namespaceHandlers(parts: Parts): Handlers<NamespaceCalls> {
   /** Runs it when nobody else holds anything back of what is wanted: at once, nearly always. */
   const settled = <T>(by: number, wanted: Wanted, run: () => T | Promise<T>): T | Promise<T> =>
     holdings.settle(by, wanted)?.then(run) ?? run()
+  /**
+   * Whether whoever asked is there to hear it. A request that waited while its connection ended is asked again on the next
+   * one; what it would open here, nobody would ever close.
+   */
+  const listens = (session: SessionId, peer: Peer): boolean => sessions.find(session)?.peer === peer
   const answerAttr = (session: SessionId, ino: Ino): { reply: Attr } | Promise<{ reply: Attr }> =>
     settled(session, { inos: [ino] }, () => {
       const asking = sessions.heard(session)
@@ -49,10 +54,29 @@ export function namespaceHandlers(parts: Parts): Handlers<NamespaceCalls> {
       asking.told(ino)
       return { reply: attr }
     })
-  /** The directory that a name stands for, as something whose own names are wanted. */
-  const directoryAt = (parent: Ino, name: string): Wanted => {
-    const entry = state.lookup(parent, name)
-    return entry?.type === 'dir' ? { directories: [entry.ino] } : {}
+  /**
+   * A change in some directories that takes away the directory which a name stands for, if it is one: its own names are
+   * wanted then. Which one that is may change while it is waited for, so it is looked at again in the very turn.
+   */
+  const takingAway = <T>(by: number, directories: Ino[], name: string, run: (again: () => boolean) => Promise<T>) => {
+    const lost = (): Ino[] => {
+      const entry = state.lookup(directories.at(-1)!, name)
+      return entry?.type === 'dir' ? [entry.ino] : []
+    }
+    const attempt = (): Promise<T> =>
+      settled(by, { directories: [...directories, ...lost()] }, async () => {
+        let again = false
+        try {
+          return await run(() => {
+            again = lost().some((ino) => holdings.isElsewhere(by, ino))
+            return again
+          })
+        } catch (error) {
+          if (!again) throw error
+          return attempt()
+        }
+      }) as Promise<T>
+    return attempt()
   }
   return {
     lookup: ({ session, parent, name }) => {
@@ -79,29 +103,30 @@ export function namespaceHandlers(parts: Parts): Handlers<NamespaceCalls> {
         change<'setattr'>(parts, stamp, () => ({ kind: 'setattr', ino, change: wish }), { tells: [ino] }),
       ),
 
-    make: ({ stamp, ...wish }) =>
+    make: ({ stamp, ...wish }, _bulk, { peer }) =>
       settled(stamp.session, { directories: [wish.parent] }, () =>
-        change<'make'>(parts, stamp, () => ({ kind: 'make', ...wish, ino: state.nextIds().ino }), {
+        change<'make'>(parts, stamp, () => ({ kind: 'make', ...wish, ino: newIno() }), {
           tells: [wish.parent],
           holds: wish.parent,
           applied: ({ attr }) => {
             const asking = sessions.find(stamp.session)
-            asking?.told(attr.ino)
-            if (asking !== undefined && attr.type === 'dir') holdings.hold(asking, attr.ino)
+            if (asking === undefined || !listens(stamp.session, peer)) return
+            asking.told(attr.ino)
+            holdIfThere(asking, attr)
           },
         }),
       ),
 
-    create: ({ stamp, ...wish }) =>
+    create: ({ stamp, ...wish }, _bulk, { peer }) =>
       settled(stamp.session, { directories: [wish.parent] }, () =>
-        change<'create'>(parts, stamp, () => ({ kind: 'create', ...wish, ino: state.nextIds().ino }), {
+        change<'create'>(parts, stamp, () => ({ kind: 'create', ...wish, ino: newIno() }), {
           tells: [wish.parent],
           holds: wish.parent,
           applied: ({ attr, created }) => {
             const asking = sessions.find(stamp.session)
-            if (asking === undefined) return
+            if (asking === undefined || !listens(stamp.session, peer)) return
             if (created) holdings.made(asking, attr.ino)
-            else asking.opens?.add(attr.ino)
+            else if (attr.type === 'file') asking.opens?.add(attr.ino)
             asking.told(attr.ino)
           },
         }),
@@ -122,26 +147,31 @@ export function namespaceHandlers(parts: Parts): Handlers<NamespaceCalls> {
       ),
 
     rmdir: ({ stamp, parent, name }) =>
-      settled(stamp.session, { directories: [parent] }, () =>
-        settled(stamp.session, directoryAt(parent, name), () =>
-          change<'rmdir'>(parts, stamp, () => ({ kind: 'rmdir', parent, name }), { holds: parent }),
+      takingAway(stamp.session, [parent], name, (again) =>
+        change<'rmdir'>(
+          parts,
+          stamp,
+          () => (again() ? refuse('EAGAIN', 'somebody else holds it') : { kind: 'rmdir', parent, name }),
+          { holds: parent, applied: ({ ino }) => holdings.gone(ino) },
         ),
       ),
 
-    names: ({ stamp, changes }) => {
-      for (const { parent } of changes) holdings.takeOver(stamp.session, parent)
-      return change<'names'>(
-        parts,
-        stamp,
-        () => ({ kind: 'names', changes, openIn: changes.map((one) => mayHaveOpen(one, stamp.session)) }),
-        {
-          applied: ({ errnos }) =>
+    names: ({ stamp, changes }, _bulk, { peer }) => {
+      const tell = (): Promise<Answer<'names'>> =>
+        change<'names'>(parts, stamp, () => ({ kind: 'names', changes, openIn: openInOf(changes, stamp.session) }), {
+          applied: ({ errnos, parents }) => {
+            const asking = sessions.find(stamp.session)
+            if (asking === undefined || !listens(stamp.session, peer)) return
+            for (const { ino } of parents) asking.told(ino)
             remember(
-              stamp.session,
+              asking,
               changes.filter((_, i) => errnos[i] === 0),
-            ),
-        },
-      )
+            )
+          },
+        })
+      sessions.heard(stamp.session)
+      const directories = new Set(changes.map(({ parent }) => parent))
+      return holdings.takeOver(stamp.session, directories)?.then(tell) ?? tell()
     },
 
     inosReserve: ({ stamp, count }) =>
@@ -159,18 +189,22 @@ export function namespaceHandlers(parts: Parts): Handlers<NamespaceCalls> {
     },
 
     rename: ({ stamp, ...wish }) =>
-      settled(stamp.session, { directories: [wish.parent, wish.newParent] }, () =>
-        settled(stamp.session, directoryAt(wish.newParent, wish.newName), () =>
-          change<'rename'>(
-            parts,
-            stamp,
-            () => {
-              const replaced = wish.exchange || wish.noReplace ? undefined : state.lookup(wish.newParent, wish.newName)
-              const openIn = replaced === undefined ? [] : sessions.openIn(replaced.ino)
-              return { kind: 'rename', ...wish, openIn }
+      takingAway(stamp.session, [wish.parent, wish.newParent], wish.newName, (again) =>
+        change<'rename'>(
+          parts,
+          stamp,
+          () => {
+            if (again()) return refuse('EAGAIN', 'somebody else holds what it replaces')
+            const replaced = wish.exchange || wish.noReplace ? undefined : state.lookup(wish.newParent, wish.newName)
+            const openIn = replaced === undefined ? [] : sessions.openIn(replaced.ino)
+            return { kind: 'rename', ...wish, openIn }
+          },
+          {
+            tells: [wish.parent, wish.newParent],
+            applied: ({ replaced }) => {
+              if (replaced !== undefined && state.inode(replaced) === undefined) holdings.gone(replaced)
             },
-            { tells: [wish.parent, wish.newParent] },
-          ),
+          },
         ),
       ),
 
@@ -205,9 +239,10 @@ export function namespaceHandlers(parts: Parts): Handlers<NamespaceCalls> {
       })
     },
 
-    open: ({ session, ino }) => {
+    open: ({ session, ino }, _bulk, { peer }) => {
       const open = (): Answer<'open'> => {
         const asking = sessions.heard(session)
+        if (!listens(session, peer)) throw new FsError('ECONNRESET', 'asked on a connection that has ended')
         const attr = attrOf(state, ino)
         if (attr.type === 'dir') throw new FsError('EISDIR', `inode ${ino}`)
         if (asking.opens !== undefined && asking.opens.size >= OPENS_MAX) throw new FsError('ENFILE')
@@ -257,20 +292,36 @@ export function namespaceHandlers(parts: Parts): Handlers<NamespaceCalls> {
       ),
   }
 
-  /** Of a name that goes. One made in the same batch is not there yet: then the session itself may have it open. */
-  function mayHaveOpen({ kind, parent, name, ino }: NameChange, by: SessionId): SessionId[] {
-    if (kind !== 'unlink') return []
-    return state.lookup(parent, name)?.ino === ino ? sessions.openIn(ino) : [by]
+  /** The number of a new inode. Whatever is remembered of it is of one that was never stored. */
+  function newIno(): Ino {
+    const { ino } = state.nextIds()
+    holdings.gone(ino)
+    return ino
   }
 
-  /** What was made: known to the session, held by it, open in it. */
-  function remember(by: SessionId, made: readonly NameChange[]): void {
-    const asking = sessions.find(by)
-    if (asking === undefined) return
-    for (const { kind, ino, node } of made) {
+  /** For each change who may have open what it unlinks. What is made in the same batch is nobody else's. */
+  function openInOf(changes: readonly NameChange[], by: SessionId): SessionId[][] {
+    const opened = new Set<Ino>()
+    return changes.map(({ kind, parent, name, ino, node }) => {
+      if (kind === 'make' && node?.opened) opened.add(ino)
+      if (kind !== 'unlink') return []
+      if (state.lookup(parent, name)?.ino === ino) return sessions.openIn(ino)
+      return opened.has(ino) ? [by] : []
+    })
+  }
+
+  /** A directory just made; or long ago, if this answers the request once more. */
+  function holdIfThere(asking: Session, { ino, type }: Pick<Attr, 'ino' | 'type'>): void {
+    if (type === 'dir' && state.inode(ino) !== undefined) holdings.hold(asking, ino)
+  }
+
+  /** What was made: known to the session, held by it, open in it. What was removed is held by nobody. */
+  function remember(asking: Session, done: readonly NameChange[]): void {
+    for (const { kind, ino, node } of done) {
+      if (kind === 'rmdir') holdings.gone(ino)
       if (kind !== 'make') continue
       asking.told(ino)
-      if (node?.type === 'dir') holdings.hold(asking, ino)
+      if (node?.type === 'dir') holdIfThere(asking, { ino, type: 'dir' })
       else if (node?.opened) holdings.made(asking, ino)
     }
   }

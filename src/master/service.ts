@@ -82,6 +82,7 @@ export class Master {
   readonly handlers: Handlers<MasterCalls>
   readonly loop: Loop
   readonly sessions: Sessions
+  readonly holdings: Holdings
   readonly nodes: Nodes
   readonly workers: readonly Worker[]
 
@@ -198,6 +199,7 @@ export class Master {
     this.handlers = handlersOf(reports, { locks, removal, deletions, damage, spare, options })
     this.loop = loop
     this.sessions = sessions
+    this.holdings = holdings
     this.nodes = nodes
     this.workers = workers
   }

@@ -200,7 +200,10 @@ export class Sessions {
   #attach(session: Session, peer: Peer): void {
     session.heardMs = this.#clock.monotonicMs()
     session.forgotAll()
+    const before = session.peer
     session.peer = peer
+    // What may still arrive there was said before the mount came back, and would be believed after it.
+    if (before !== peer) before?.close()
     peer.onClose(() => {
       if (session.peer !== peer) return
       session.peer = undefined

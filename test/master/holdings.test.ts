@@ -1,10 +1,12 @@
 import { afterEach, describe, expect, test } from 'vitest'
 import type { AttrChange } from '../../src/base/attr.ts'
 import { FsError } from '../../src/base/fault.ts'
-import type { Ino } from '../../src/base/ids.ts'
+import type { Ino, SessionId } from '../../src/base/ids.ts'
 import { ROOT_INO } from '../../src/base/ids.ts'
+import { Holdings } from '../../src/master/holdings.ts'
+import { Sessions } from '../../src/master/sessions.ts'
 import type { NameChange, Request } from '../../src/wire/protocol.ts'
-import { settle, TestMaster, TestMount, TestPeer } from './harness.ts'
+import { settle, TestClock, TestMaster, TestMount, TestPeer } from './harness.ts'
 
 let running: TestMaster | undefined
 afterEach(async () => {
@@ -243,6 +245,226 @@ describe('names that were changed first and told afterwards', () => {
       code: 'ESTALE',
     })
   })
+})
+
+/** The same mount on a new connection, as it is when it has lost the old one. */
+async function back(mount: TestMount, more: Partial<Request<'sessionResume'>> = {}): Promise<TestMount> {
+  const again = new TestMount(mount.master, new TestPeer('mount', mount.peer.hello.name), mount.session)
+  again.peer.answers.recall = () => ({})
+  for (let i = 0; i < 100; i++) again.stamp()
+  await mount.master.call(again.peer, 'sessionResume', {
+    ...{ session: mount.session, client: mount.peer.hello.name, opens: [], directories: [], numbers: [] },
+    ...more,
+  })
+  return again
+}
+const told = (mount: TestMount, ...changes: NameChange[]) =>
+  mount.master.call(mount.peer, 'names', { stamp: mount.stamp(), changes: changes as never })
+/** What the command line makes the master call in of a mount. */
+async function calledIn(mount: TestMount): Promise<readonly Ino[]> {
+  const recalls = answersRecalls(mount)
+  await mount.master.call(new TestPeer('admin', 'cli'), 'fileInfo', { path: '/' })
+  return recalls.flatMap(({ directories }) => directories)
+}
+
+describe('what is gone', () => {
+  test('is held by nobody: a directory that was removed, or replaced by another', async () => {
+    const { a } = await two()
+    const dir = await mkdir(a, 'd')
+    const log = await journal(a)
+    const sub = log.make(dir, 'sub', 'dir')
+    await log.tell(sub)
+    const removed = [await mkdir(a, 'x', dir), await mkdir(a, 'y', dir)]
+    const moved = await mkdir(a, 'z', dir)
+    expect(await calledIn(a)).toEqual(expect.arrayContaining([dir, sub.ino, moved, ...removed]))
+    const [kept, ...lost] = [await mkdir(a, 'e'), await mkdir(a, 'f'), await mkdir(a, 'g'), await mkdir(a, 'h')]
+    const later = log.make(kept!, 'sub', 'dir')
+    await log.tell(log.gone('rmdir', ROOT_INO, 'f', lost[0]!), later, log.gone('rmdir', kept!, 'sub', later.ino))
+    await a.master.call(a.peer, 'rmdir', { stamp: a.stamp(), parent: ROOT_INO, name: 'g' })
+    await a.master.call(a.peer, 'rename', {
+      ...{ stamp: a.stamp(), parent: dir, name: 'z', newParent: ROOT_INO, newName: 'h' },
+      ...{ noReplace: false, exchange: false },
+    })
+    expect((await calledIn(a)).filter((ino) => ino !== ROOT_INO)).toEqual([kept])
+  })
+
+  test('is kept for nobody: a symlink that was made and removed in one go', async () => {
+    const { a, master } = await two()
+    const dir = await mkdir(a, 'd')
+    const log = await journal(a)
+    const made = log.make(dir, 'link')
+    const link = { ...made, node: { ...made.node!, type: 'symlink' as const, target: 'x', opened: false } }
+    await log.tell(link, log.gone('unlink', dir, 'link', made.ino))
+    expect(master.state.sustained(a.session)).toEqual([])
+    expect(master.state.inode(made.ino)).toBeUndefined()
+  })
+})
+
+test('a directory that takes the place of the one that was waited for is waited for as well', async () => {
+  const { a, b } = await two()
+  await mkdir(a, 'target')
+  const other = await mkdir(a, 'other')
+  const source = await mkdir(b, 'source')
+  const log = await journal(a)
+  const made = log.make(other, 'f')
+  let answer: () => void = () => undefined
+  a.peer.answers.recall = () => new Promise((resolve) => (answer = () => resolve({})))
+  const flags = { noReplace: false, exchange: false }
+  const where = { parent: ROOT_INO, newParent: ROOT_INO, newName: 'target', ...flags }
+  const moved = b.master.call(b.peer, 'rename', { stamp: b.stamp(), name: 'source', ...where }).catch((e) => e)
+  await settle()
+  await a.master.call(a.peer, 'rename', { stamp: a.stamp(), name: 'other', ...where })
+  const recalls = answersRecalls(a, () => log.tell(made))
+  answer()
+  expect(await moved).toMatchObject({ code: 'ENOTEMPTY' })
+  expect(recalls[0]).toMatchObject({ directories: [other] })
+  expect((await b.lookup('f', other)).ino).toBe(made.ino)
+  expect((await b.lookup('source')).ino).toBe(source)
+})
+
+describe('a mount that was cut off', () => {
+  test('comes second when it tells what another has changed since in the same directory', async () => {
+    const { a, b } = await two()
+    const dir = await mkdir(a, 'd')
+    const log = await journal(a)
+    const late = log.make(dir, 'f')
+    a.peer.close()
+    const other = b.create('g', dir)
+    await a.master.clock.pass(1_100)
+    expect((await other).held).toBe(true)
+    const theirs = await journal(b)
+    const first = theirs.make(dir, 'f')
+    answersRecalls(b, async () => expect((await theirs.tell(first)).errnos).toEqual([0]))
+    const again = await back(a, { directories: [dir] })
+    expect((await told(again, late)).errnos).toEqual([17])
+    expect((await b.lookup('f', dir)).ino).toBe(first.ino)
+  })
+
+  test('hears of what happens to a directory whose attributes it was told with the answer', async () => {
+    const { a, b } = await two()
+    const dir = await mkdir(a, 'd')
+    const log = await journal(a)
+    const late = log.make(dir, 'f')
+    a.peer.close()
+    const other = b.create('g', dir)
+    await a.master.clock.pass(1_100)
+    expect((await other).held).toBe(true)
+    const again = await back(a, { directories: [dir] })
+    await told(again, late)
+    await b.master.call(b.peer, 'setattr', { stamp: b.stamp(), ino: dir, change: { mode: 0o700 } })
+    expect(again.invalidations().flatMap(({ inodes }) => inodes.map(({ ino }) => ino))).toContain(dir)
+  })
+
+  test('and comes back with changes is waited for once more by who waited for it', async () => {
+    const { a, b, master } = await two()
+    const dir = await mkdir(a, 'd')
+    const log = await journal(a)
+    const made = log.make(dir, 'f')
+    a.peer.close()
+    const looked = b.lookup('f', dir)
+    await master.clock.pass(900)
+    const again = await back(a, { directories: [dir] })
+    const recalls = answersRecalls(again, () => told(again, made))
+    await master.clock.pass(200)
+    expect((await looked).ino).toBe(made.ino)
+    expect(recalls[0]).toMatchObject({ directories: [dir] })
+  })
+
+  test('and tells at the same time as another tells it does not wait for that one for ever', async () => {
+    const { a, b, master } = await two()
+    const dirs = [await mkdir(a, 'd'), await mkdir(b, 'e')]
+    const [mine, theirs] = [await journal(a), await journal(b)]
+    // Each holds the directory in which the other has changed something.
+    answersRecalls(a, () => theirs2)
+    const ours = mine.make(dirs[1]!, 'f')
+    const others = theirs.make(dirs[0]!, 'f')
+    let theirs2: Promise<unknown> = Promise.resolve()
+    answersRecalls(b, () => {
+      theirs2 = theirs.tell(others)
+      return theirs2
+    })
+    expect((await mine.tell(ours)).errnos).toEqual([0])
+    expect((await a.lookup('f', dirs[0])).ino).toBe(others.ino)
+    expect(master.clock.monotonicMs()).toBe(1_000_000)
+  })
+
+  test('does not hold what another knows by now, though it has changed something there', async () => {
+    const { a, b, master } = await two()
+    const dir = await mkdir(a, 'd')
+    const log = await journal(a)
+    const made = log.make(dir, 'f')
+    a.peer.close()
+    const looked = b.lookup('g', dir).catch((error: unknown) => error)
+    await master.clock.pass(1_100)
+    expect(await looked).toMatchObject({ code: 'ENOENT' })
+    const again = await back(a, { directories: [dir] })
+    await told(again, made)
+    expect((await again.create('h', dir)).held).toBe(false)
+  })
+
+  test('is not asked for files that it has closed meanwhile', async () => {
+    const { a, b } = await two()
+    const { attr } = await a.create('f')
+    const again = await back(a)
+    const recalls = answersRecalls(again)
+    await b.lookup('f')
+    expect(recalls.filter(({ inos }) => inos.includes(attr.ino))).toEqual([])
+  })
+
+  test('has nothing open because of a request that was asked on its old connection', async () => {
+    const { a, b, master } = await two()
+    const { attr } = await a.create('f')
+    let answer: () => void = () => undefined
+    a.peer.answers.recall = () => new Promise((resolve) => (answer = () => resolve({})))
+    const opened = master.call(b.peer, 'open', { session: b.session, ino: attr.ino, write: false })
+    await settle()
+    const old = b.peer
+    await back(b)
+    expect(old.closed).toBe(true)
+    answer()
+    await expect(opened).rejects.toMatchObject({ code: 'ECONNRESET' })
+    expect([...master.master.sessions.find(b.session)!.opens!]).toEqual([])
+  })
+})
+
+test('a session that holds very many directories is asked for the oldest, and never refused one', () => {
+  const sessions = new Sessions(new TestClock())
+  const peer = new TestPeer('mount', 'm')
+  peer.answers.recall = () => ({})
+  const info = { session: 1 as SessionId, client: 'c', host: 'h', mountpoint: '/m', version: '0' }
+  const session = sessions.begin(info, peer)
+  const holdings = new Holdings(sessions, () => true, new TestClock(), 3)
+  for (let ino = 10; ino < 14; ino++) expect(holdings.hold(session, ino as Ino)).toBe(true)
+  expect(peer.asked[0]).toMatchObject({ name: 'recall', request: { directories: [10, 11, 12] } })
+  expect(holdings.heldBy(session)).toBe(1)
+})
+
+test('inode numbers whose range was given out long ago, or twice, are asked for where they belong', async () => {
+  const clock = new TestClock()
+  const sessions = new Sessions(clock)
+  const [one, other] = [1, 2].map((id) => {
+    const peer = new TestPeer('mount', `m${id}`)
+    peer.answers.recall = () => ({})
+    const info = { session: id as SessionId, client: `c${id}`, host: 'h', mountpoint: '/m', version: '0' }
+    return { peer, session: sessions.begin(info, peer) }
+  })
+  const holdings = new Holdings(sessions, () => false, clock)
+  holdings.reserved(one!.session, 100, 50)
+  holdings.reserved(other!.session, 100, 50)
+  holdings.reserved(one!.session, 50, 20)
+  holdings.reserved(other!.session, 300, 20)
+  const asked = async (ino: number): Promise<string[]> => {
+    one!.peer.asked.length = other!.peer.asked.length = 0
+    await holdings.settle(99, { inos: [ino as Ino] })
+    return [one!, other!].filter(({ peer }) => peer.asked.length > 0).map(({ peer }) => peer.hello.name)
+  }
+  expect(await asked(49)).toEqual([])
+  expect(await asked(69)).toEqual(['m1'])
+  expect(await asked(70)).toEqual([])
+  expect(await asked(100)).toEqual(['m2'])
+  expect(await asked(149)).toEqual(['m2'])
+  expect(await asked(310)).toEqual(['m2'])
+  expect(await asked(320)).toEqual([])
 })
 
 describe('after a restart of the master', () => {
