@@ -184,6 +184,11 @@ export class ChunkFile {
     return this.#durability.broken === undefined && this.#durability.length < this.length
   }
 
+  /** Where the chunk ends when what waits has been written. */
+  get queuedEnd(): number {
+    return this.#queuedEnd
+  }
+
   /**
    * Appends at `offset` and answers the length afterwards: at once when nothing had to wait. Bytes already there are
    * skipped; a gap is ERANGE.

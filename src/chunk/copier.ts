@@ -99,7 +99,7 @@ export class Copier {
     signal?: AbortSignal,
   ): Promise<number> {
     const bytes = await disk.copies
-      .make(chunk, async (file) => {
+      .make(chunk, length, async (file) => {
         if (file.length > length || (file.sealed && file.length !== length))
           throw new FsError(
             'ERANGE',
@@ -315,7 +315,7 @@ export class Copier {
   ): Promise<void> {
     const local = this.#store.find(target.disk)
     if (local !== undefined) {
-      await local.chunks.append(chunk, offset, data, offset === 0)
+      await local.chunks.append(chunk, offset, data, offset === 0, true)
       return
     }
     const peer = await this.#peers.get(target.host, target.port)

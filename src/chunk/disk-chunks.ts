@@ -44,27 +44,39 @@ export class DiskChunks {
     this.#space = space
     this.#nowMs = nowMs
     this.#files = new OpenFiles((error, doing) => health.failure(error, doing), {
-      counts: ({ chunk }, length) => space.count(chunk, length),
+      counts: ({ chunk, file }, length) => space.count(chunk, Math.max(length, file?.queuedEnd ?? 0)),
       dropped: () => {},
-      failed: ({ chunk }, error) => {
+      failed: ({ chunk, file }, error) => {
+        // What was to be appended may not have been.
+        if (file !== undefined) space.count(chunk, file.queuedEnd)
         if (error instanceof DamagedBlocks) this.#damaged(chunk, error.blocks, error.message)
       },
     })
   }
 
-  /** Answers at once when the chunk is open and the append small. */
-  append(chunk: ChunkId, offset: number, parts: readonly Uint8Array[], create: boolean): number | Promise<number> {
-    this.#health.assertWritable()
+  /** Answers at once when the chunk is open and the append small. `fromReserve`: it may use what is kept aside. */
+  append(
+    chunk: ChunkId,
+    offset: number,
+    parts: readonly Uint8Array[],
+    create: boolean,
+    fromReserve = false,
+  ): number | Promise<number> {
+    this.#health.assertWritable(fromReserve)
+    if (fromReserve) this.#space.assertRoom(parts.reduce((bytes, part) => bytes + part.length, 0))
     const handle = this.#files.get(chunk)
     if (handle?.file === undefined) return this.#appendOpening(chunk, offset, parts, create)
     const { file } = handle
     const answer = file.append(offset, parts)
-    if (typeof answer === 'number') {
-      this.#space.count(chunk, file.length)
-      if (this.#space.availableBytes <= 0) this.#health.set('full', NO_SPACE_LEFT)
-      return answer
-    }
+    this.#count(chunk, file.queuedEnd)
+    if (typeof answer === 'number') return answer
     return this.#files.use(handle, () => answer)
+  }
+
+  /** What waits to be written counts: a window of appends would fill what is kept aside before the first is answered. */
+  #count(chunk: ChunkId, length: number): void {
+    this.#space.count(chunk, length)
+    if (this.#space.availableBytes <= 0 && this.#health.state === 'ok') this.#health.set('full', NO_SPACE_LEFT)
   }
 
   async #appendOpening(chunk: ChunkId, offset: number, parts: readonly Uint8Array[], create: boolean): Promise<number> {
@@ -74,7 +86,11 @@ export class DiskChunks {
     const handle = this.#files.obtain(chunk, () =>
       known === undefined ? this.#create(chunk) : this.#openForAppend(chunk, create && offset === 0),
     )
-    return this.#files.use(handle, async (file) => file.append(offset, parts))
+    return this.#files.use(handle, async (file) => {
+      const answer = file.append(offset, parts)
+      if (!handle.doomed) this.#count(chunk, file.queuedEnd)
+      return answer
+    })
   }
 
   async read(chunk: ChunkId, offset: number, length: number): Promise<Buffer> {
@@ -173,7 +189,8 @@ export class DiskChunks {
     blocks: readonly number[],
     good: (block: number, length: number) => Promise<{ data: Uint8Array; crc: number }>,
   ): Promise<number> {
-    this.#health.assertWritable()
+    // It takes no room.
+    this.#health.assertWritable(true)
     this.#assertHeld(chunk)
     return this.#use(chunk, async (file) => {
       for (const block of blocks) {

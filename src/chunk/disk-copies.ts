@@ -62,13 +62,13 @@ export class DiskCopies {
     this.#unfinished.set(chunk, this.#clock.monotonicMs())
   }
 
-  /** The unfinished copy, resumed or begun. Not counted until `finish`. */
-  async make<T>(chunk: ChunkId, work: (file: ChunkFile) => Promise<T>): Promise<T> {
-    this.#health.assertWritable()
+  /** The unfinished copy, resumed or begun, that is to have `length` bytes. Not counted until `finish`. */
+  async make<T>(chunk: ChunkId, length: number, work: (file: ChunkFile) => Promise<T>): Promise<T> {
+    this.#health.assertWritable(true)
     this.#holdings.known()
     const handle = this.#files.obtain(chunk, () => this.#open(chunk))
     this.#unfinished.set(chunk, this.#clock.monotonicMs())
-    return this.#files.use(handle, work)
+    return this.#files.use(handle, (file) => this.#space.claim(Math.max(0, length - file.length), () => work(file)))
   }
 
   async #open(chunk: ChunkId): Promise<ChunkFile> {

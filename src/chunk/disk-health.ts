@@ -93,11 +93,13 @@ export class DiskHealth {
       throw new FsError('ENODEV', `${this.#path} is ${this.#state}: ${this.#error}`)
   }
 
-  assertWritable(): void {
+  /** `fromReserve`: for what may use the room that a disk keeps aside when it is full for writers. */
+  assertWritable(fromReserve = false): void {
     switch (this.#state) {
       case 'ok':
         return
       case 'full':
+        if (fromReserve) return
         throw new FsError('ENOSPC', this.#path)
       case 'readonly':
         throw new FsError('EROFS', this.#path)

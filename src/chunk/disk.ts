@@ -53,8 +53,8 @@ const PROBE_HANGS_MS = 30_000
 const HANGS_MS = 120_000
 /** Owes an answer for this long: no thread of ours shall wait for it but those of the pool. */
 const SLOW_MS = 1_000
-/** Below this a full disk is not called usable again: it would be full after a moment. */
-const FULL_HYSTERESIS_BYTES = 16 * 1024 * 1024
+/** A full disk with less room than this share of what it keeps aside (16 MiB of large ones) would be full after a moment. */
+const FULL_HYSTERESIS_SHARE = 1 / 4
 
 export class Disk {
   readonly spec: DiskSpec
@@ -130,8 +130,9 @@ export class Disk {
     seq: number
     marked: boolean
     scrub: ScrubRound | undefined
+    reservedBytes: number
   } {
-    const { ownBytes, availableBytes } = this.space
+    const { ownBytes, availableBytes, reservedBytes, totalBytes } = this.space
     // A disk that is being read through holds more than it can say yet: nothing may be concluded from what it lacks.
     const coming = this.#attaching && this.state === 'ok'
     const usable = !coming && (this.state === 'ok' || this.state === 'full')
@@ -140,7 +141,7 @@ export class Disk {
       path: this.spec.path,
       state: coming ? 'gone' : this.state,
       error: coming ? 'is being taken into use' : this.health.error,
-      totalBytes: ownBytes + availableBytes,
+      totalBytes,
       usedBytes: ownBytes,
       availableBytes: usable ? Math.max(0, availableBytes) : 0,
       chunks: this.holdings.inventory?.table.held ?? 0,
@@ -148,6 +149,7 @@ export class Disk {
       seq: this.seq,
       marked: this.spec.marked,
       scrub: this.scrub,
+      reservedBytes: usable ? reservedBytes : 0,
     }
   }
 
@@ -295,14 +297,16 @@ export class Disk {
     if (this.state === 'ok' && this.space.availableBytes <= 0) this.health.set('full', NO_SPACE_LEFT)
     if ((this.state === 'full' || this.state === 'readonly') && now - this.#lastTry >= RETRY_MS) {
       this.#lastTry = now
-      if (this.state === 'full' && this.space.availableBytes < FULL_HYSTERESIS_BYTES) return
-      if (await this.#canWrite()) {
+      const stillFull =
+        this.state === 'full' && this.space.availableBytes < this.space.reserveBytes * FULL_HYSTERESIS_SHARE
+      if (!stillFull && (await this.#canWrite())) {
         // What was opened while it could not be written was opened for reading only.
         if (this.state === 'readonly') this.#closeFiles()
         this.health.set('ok', '')
       }
     }
-    if (this.state !== 'ok') return
+    // Also of a full disk: what was deleted there is to be told, and what nobody goes on with is room.
+    if (this.state !== 'ok' && this.state !== 'full') return
     await inventory.flush()
     await this.copies.dropOneOld()
   }

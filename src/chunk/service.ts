@@ -31,9 +31,11 @@ const NOTHING: { readonly reply: Record<string, never> } = { reply: {} }
 
 export function dataHandlers(store: ChunkStore): Handlers<DataCalls> {
   return {
-    append: ({ disk: id, chunk, offset, create, sync }, bulk) => {
+    append: ({ disk: id, chunk, offset, create, sync }, bulk, { peer }) => {
       const disk = store.get(id)
-      const appended = disk.chunks.append(chunk, offset, [bulk], create)
+      // Another chunkserver appends what it rewrites, to make room; mounts append what is new.
+      const fromReserve = peer.hello.role === 'chunkserver'
+      const appended = disk.chunks.append(chunk, offset, [bulk], create, fromReserve)
       if (!sync) return typeof appended === 'number' ? { reply: { length: appended } } : appended.then(lengthReply)
       return (async () => {
         await appended

@@ -18,7 +18,7 @@ import { bulkCrc } from '../wire/frame.ts'
 import type { Peer } from '../wire/peer.ts'
 import type { ChunkPlaces, Place } from '../wire/protocol.ts'
 import { type Chunkservers, isTransportFailure } from './chunkservers.ts'
-import type { OpenChunk, Segment } from './segment.ts'
+import { fits, type OpenChunk, type Segment } from './segment.ts'
 import type { MasterSession } from './session.ts'
 
 /** One append carries at most this much: larger bodies cost memory on three sides and gain nothing. */
@@ -98,8 +98,7 @@ export class ChunkWriter {
     try {
       let current = chunk
       for (;;) {
-        if (current !== undefined && !current.ended && current.assigned + segment.length > CHUNK_BYTES_MAX)
-          this.#end(current)
+        if (current !== undefined && !current.ended && !fits(current, segment.length)) this.#end(current)
         if (current === undefined || current.ended) current = this.#pool.pop() ?? (await this.#openChunk('stream'))
         if (this.#assign(current, segment, sync)) return current
       }
@@ -171,7 +170,7 @@ export class ChunkWriter {
   #packWithRoom(length: number): OpenChunk | undefined {
     const pack = this.#pack
     if (pack === undefined || pack.ended) return undefined
-    if (pack.assigned + length <= CHUNK_BYTES_MAX) return pack
+    if (fits(pack, length)) return pack
     this.#end(pack)
     return undefined
   }
@@ -193,12 +192,15 @@ export class ChunkWriter {
   async #openChunk(kind: 'pack' | 'stream'): Promise<OpenChunk> {
     const deadline = this.#world.clock.monotonicMs() + this.#onDisconnectMs
     let places: ChunkPlaces | undefined
+    let bytesMax: number | undefined
     while (places === undefined) {
       const now = this.#world.clock.monotonicMs()
       this.#forgive(now)
       try {
-        const { chunks } = await this.#session.change('chunkOpen', { count: 1, kind, avoid: [...this.#avoid.keys()] })
-        places = chunks[0]
+        const wish = { count: 1, kind, avoid: [...this.#avoid.keys()] }
+        const opened = await this.#session.change('chunkOpen', wish)
+        places = opened.chunks[0]
+        bytesMax = opened.bytesMax
         if (places === undefined) throw new FsError('ENOSPC', 'no disk can take a new chunk')
       } catch (error) {
         // EAGAIN: no chunkserver is there at the moment, which is not the same as a full cluster.
@@ -211,6 +213,7 @@ export class ChunkWriter {
     const chunk: OpenChunk = {
       id: places.chunk,
       kind,
+      bytesMax: bytesMax ?? CHUNK_BYTES_MAX,
       targets: places.places,
       assigned: 0,
       acked: 0,
@@ -229,7 +232,7 @@ export class ChunkWriter {
   }
 
   #assign(chunk: OpenChunk, segment: Segment, sync: boolean): boolean {
-    if (chunk.ended || chunk.assigned + segment.length > CHUNK_BYTES_MAX) return false
+    if (chunk.ended || !fits(chunk, segment.length)) return false
     segment.chunk = chunk
     segment.chunkOffset = chunk.assigned
     chunk.assigned += segment.length
@@ -238,7 +241,7 @@ export class ChunkWriter {
     chunk.queue.push({ segment, sync })
     // Segments of one turn travel together.
     if (chunk.queue.length === 1) queueMicrotask(() => this.#pump(chunk))
-    if (chunk === this.#pack && this.#spare === undefined && chunk.assigned > CHUNK_BYTES_MAX / 2) {
+    if (chunk === this.#pack && this.#spare === undefined && chunk.assigned > chunk.bytesMax / 2) {
       this.#spare = this.#openChunk('pack')
       // Opened ahead only: when it fails, the next pack asks again and reports the failure to a writer.
       this.#spare.catch(() => {

@@ -68,6 +68,8 @@ export class Segment {
 export interface OpenChunk {
   readonly id: ChunkId
   readonly kind: 'pack' | 'stream'
+  /** How long it may become. */
+  readonly bytesMax: number
   targets: Place[]
   /** Bytes assigned to segments. */
   assigned: number
@@ -89,3 +91,7 @@ export interface OpenChunk {
   /** Targets that were dropped. */
   readonly failed: Set<DiskId>
 }
+
+/** One segment fits into any chunk: they are smaller than the smallest. */
+export const fits = ({ assigned, bytesMax }: OpenChunk, length: number): boolean =>
+  assigned === 0 || assigned + length <= bytesMax

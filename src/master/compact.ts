@@ -3,6 +3,9 @@
  * copies the live ranges into a new chunk; when that is durable, one conditional command moves the extents that are still
  * what they were. The old chunks die by themselves and are collected.
  *
+ * While there is room, only what wins more than it writes is rewritten. When room is short, chunks that are more than half
+ * live count as well, those with most dead bytes first, into what the disks keep aside; fragmented files wait.
+ *
  * After a crash of the master in between there is an open chunk of session 0: it is ended, empty, at the next start.
  */
 
@@ -12,11 +15,12 @@ import { CHUNK_BYTES_MAX } from '../base/limits.ts'
 import type { Work, WorkStep } from '../base/worker.ts'
 import type { Clock, Log } from '../base/world.ts'
 import type { Extent } from '../wire/protocol.ts'
-import { type Owned, type Rewrite, rewrite, rewriteByChunk } from './core/compaction.ts'
+import { fitting, type Owned, type Partly, type Rewrite, rewrite, rewriteByChunk } from './core/compaction.ts'
 import type { State } from './core/state.ts'
 import type { Loop } from './loop.ts'
 import type { Nodes } from './nodes.ts'
 import type { Orders } from './orders.ts'
+import { WorstChunks } from './worst-chunks.ts'
 
 /** Extents moved by one command: it holds a turn of the loop for about 30 ms. */
 const MOVES_MAX = 2_048
@@ -31,7 +35,16 @@ const EXTENT_SMALL = 64 * 1024
 /** Files changed lately that are to be looked at; more are seen at their next change. */
 const CHANGED_MAX = 10_000
 const CHANGED_AT_ONCE = 200
+/** Chunks are looked for this often, … */
 const IDLE_MS = 30_000
+/** … and whether room is short this often. */
+const LOOK_MS = 5_000
+/** Room is short below this share of what the cluster can hold: the last weeks of one that fills up slowly. */
+const SHORT_SHARE = 1 / 16
+/** When room is short, less is worth a rewrite: small disks have small chunks. */
+const SHORT_WIN_BYTES_MIN = 1024 * 1024
+/** Two heartbeats and more: the disks have said what is left of what they keep aside. */
+const SHORT_REST_MS = 5_000
 const BETWEEN_MS = 100
 
 export interface CompactionOptions {
@@ -47,6 +60,7 @@ export class Compaction implements Work {
   readonly #clock: Clock
   readonly #log: Log
   readonly #belowPercent: number
+  readonly #worst: WorstChunks
   readonly #changed = new Set<Ino>()
   #abandonedEnded = false
   /** The fragmented file being rewritten, and how far it is. */
@@ -72,6 +86,7 @@ export class Compaction implements Work {
     this.#clock = clock
     this.#log = log
     this.#belowPercent = belowPercent
+    this.#worst = new WorstChunks(state, (chunk) => this.#readable(chunk))
   }
 
   /** Files whose data changed may have become fragmented. */
@@ -88,13 +103,45 @@ export class Compaction implements Work {
 
   async step(signal: AbortSignal): Promise<WorkStep> {
     await this.#endAbandoned()
+    const { totalBytes, availableBytes } = this.#nodes.capacity(this.#state.settings().copies)
+    if (availableBytes < totalBytes * SHORT_SHARE) return this.#makeRoom(signal)
+    this.#worst.restart()
     const work = this.#sparse() ?? this.#fragmented()
     if (work !== undefined && work.moves.length > 0) {
       await this.#carryOut(work, signal)
       return { restMs: BETWEEN_MS, resting: 'throttled' }
     }
     const more = this.#file !== undefined || this.#cursor !== 0
-    return more ? { restMs: BETWEEN_MS, resting: 'throttled' } : { restMs: IDLE_MS, resting: 'idle' }
+    return more ? { restMs: BETWEEN_MS, resting: 'throttled' } : { restMs: LOOK_MS, resting: 'idle' }
+  }
+
+  /** Room is short: one rewrite, as large as fits, then a rest until the disks have said what is left. */
+  async #makeRoom(signal: AbortSignal): Promise<WorkStep> {
+    if (!this.#worst.look()) return { restMs: BETWEEN_MS, resting: 'throttled' }
+    const most = Math.min(CHUNK_BYTES_MAX, this.#nodes.mostPerCopy(this.#state.settings().copies))
+    const work = this.#ofWorst(fitting(this.#worst.found(), most))
+    this.#worst.restart()
+    if (work === undefined) return { restMs: SHORT_REST_MS, resting: 'idle' }
+    try {
+      await this.#carryOut(work, signal)
+    } catch (error) {
+      // Somebody else took what was free; there may be more after the next chunk that is given up.
+      if (!(error instanceof FsError) || error.code !== 'ENOSPC') throw error
+      this.#log.warn({ bytes: work.length, error: error.message }, 'no room to rewrite live data; trying again later')
+    }
+    return { restMs: SHORT_REST_MS, resting: 'throttled' }
+  }
+
+  #ofWorst(chunks: readonly Partly[]): Rewrite | undefined {
+    const owned: Owned[] = []
+    let win = 0
+    for (const { chunk, length, live } of chunks) {
+      if (owned.length >= MOVES_MAX) break
+      // One in more pieces than one rewrite moves has most dead bytes the next time, and is gone on with.
+      owned.push(...this.#state.extents.inChunk(chunk, undefined, MOVES_MAX))
+      win += length - live
+    }
+    return win < SHORT_WIN_BYTES_MIN ? undefined : rewriteByChunk(owned, CHUNK_BYTES_MAX, MOVES_MAX)
   }
 
   async #endAbandoned(): Promise<void> {
@@ -169,8 +216,11 @@ export class Compaction implements Work {
     const first = sources.get(ranges[0]!.chunk)!.places[0]
     const copies = this.#state.settings().copies
     const near = first === undefined ? undefined : { host: first.host }
-    const disks: DiskId[] = [...this.#nodes.choose(copies, length, near, []).disks]
-    if (disks.length === 0) throw new FsError('ENOSPC', 'no disk takes a rewritten chunk')
+    const disks: DiskId[] = [...this.#nodes.choose({ copies, bytes: length, room: 'reserve', near }).disks]
+    // What is as safe as it should be does not become less so by being moved.
+    const needed = Math.max(1, ...[...sources.values()].map(({ places }) => Math.min(copies, places.length)))
+    if (disks.length < needed)
+      throw new FsError('ENOSPC', `${needed} disks have to take a rewritten chunk, ${disks.length} can`)
     let chunk = 0 as ChunkId
     await this.#loop.command(() => {
       chunk = this.#state.nextIds().chunk

@@ -5,9 +5,17 @@
  */
 
 import type { DiskId, NodeId } from '../base/ids.ts'
+import { CHUNK_BYTES_MAX } from '../base/limits.ts'
 import type { Clock, Random } from '../base/world.ts'
 import { storableBytes } from '../topology/capacity.ts'
-import { FULL_BELOW_BYTES, type Location, type Placement, place } from '../topology/place.ts'
+import {
+  FULL_BELOW_BYTES,
+  type Location,
+  mostPerCopy,
+  type Placement,
+  type PlaceWish,
+  place,
+} from '../topology/place.ts'
 import type { Peer } from '../wire/peer.ts'
 import type { DiskState, Place } from '../wire/protocol.ts'
 import type { DiskRecord } from './core/records.ts'
@@ -34,6 +42,8 @@ interface LiveNode {
 }
 
 const READABLE = new Set(['ok', 'full', 'readonly'])
+/** Smaller chunks would cost more in records than they win; a client's largest piece fits twice. */
+const CHUNK_BYTES_LEAST = 4 * 1024 * 1024
 
 export class Nodes {
   readonly #state: State
@@ -144,7 +154,9 @@ export class Nodes {
         node: live.node,
         location: this.#locationOf(live.node),
         usable: this.#usable(live) && !isToEmpty(record),
+        full: live.awaySinceMs === undefined && live.report?.state === 'full' && !isToEmpty(record),
         availableBytes: live.report?.availableBytes ?? 0,
+        reservedBytes: live.report?.reservedBytes ?? 0,
         writing: live.writes + live.opened,
         live: live.awaySinceMs === undefined,
         draining: isToEmpty(record),
@@ -157,10 +169,24 @@ export class Nodes {
   }
 
   /** Disks for a new chunk. */
-  choose(copies: number, bytes: number, near: Location | undefined, avoid: readonly DiskId[]): Placement {
-    return place([...this.map().values()], { copies, bytes, near, avoidDisks: new Set(avoid) }, (n) =>
-      this.#random.below(n),
-    )
+  choose(wish: PlaceWish): Placement {
+    return place([...this.map().values()], wish, (n) => this.#random.below(n))
+  }
+
+  /** How long a chunk on these disks may become, so that what they keep aside is enough to write it anew. */
+  bytesMax(disks: readonly DiskId[]): number {
+    return disks.reduce((least, disk) => {
+      const { reservedBytes = 0, availableBytes = 0 } = this.#disks.get(disk)?.report ?? {}
+      // Of a disk that keeps nothing aside, or is down to it, this says nothing.
+      return reservedBytes === 0 || availableBytes === 0
+        ? least
+        : Math.min(least, Math.max(reservedBytes, CHUNK_BYTES_LEAST))
+    }, CHUNK_BYTES_MAX)
+  }
+
+  /** The most that can be written in so many copies with what disks keep aside. */
+  mostPerCopy(copies: number): number {
+    return mostPerCopy([...this.map().values()], copies)
   }
 
   /**
@@ -197,23 +223,30 @@ export class Nodes {
     availableBytes: number
     rawTotal: number
     rawUsed: number
+    rawAvailable: number
+    rawReserved: number
   } {
     const total = new Map<NodeId, number>()
     const available = new Map<NodeId, number>()
     let rawTotal = 0
     let rawUsed = 0
+    let rawAvailable = 0
+    let rawReserved = 0
     for (const live of this.#disks.values()) {
       const report = live.report
       if (report === undefined || !READABLE.has(report.state)) continue
       rawTotal += report.totalBytes
       rawUsed += report.usedBytes
+      rawAvailable += report.availableBytes
+      rawReserved += report.reservedBytes ?? 0
       total.set(live.node, (total.get(live.node) ?? 0) + report.usedBytes + report.availableBytes)
       if (this.#usable(live) && !isToEmpty(this.#state.disk(live.disk)))
         available.set(live.node, (available.get(live.node) ?? 0) + report.availableBytes)
     }
     const totalBytes = storableBytes([...total.values()], copies)
     const availableBytes = Math.min(totalBytes, storableBytes([...available.values()], copies))
-    return { totalBytes, availableBytes, usedBytes: totalBytes - availableBytes, rawTotal, rawUsed }
+    const usedBytes = totalBytes - availableBytes
+    return { totalBytes, availableBytes, usedBytes, rawTotal, rawUsed, rawAvailable, rawReserved }
   }
 
   #usable(live: LiveDisk): boolean {

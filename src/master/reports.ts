@@ -41,7 +41,7 @@ export function statusReport(parts: ReportParts): StatusReport {
   const { state, loop, nodes, clock } = parts
   const counters = state.counters()
   const settings = state.settings()
-  const { rawTotal, rawUsed } = nodes.capacity(settings.copies)
+  const { rawTotal, rawUsed, rawAvailable, rawReserved } = nodes.capacity(settings.copies)
   const { refusing, reason, queued } = loop.status()
   const work: WorkReport[] = parts.workers.map(workReport)
   work.unshift({
@@ -65,7 +65,8 @@ export function statusReport(parts: ReportParts): StatusReport {
     logicalBytes: counters.logicalBytes,
     totalBytes: rawTotal,
     usedBytes: rawUsed,
-    availableBytes: Math.max(0, rawTotal - rawUsed),
+    availableBytes: rawAvailable,
+    reservedBytes: rawReserved,
     chunks: healthReport(parts),
     nodes: nodeReports(parts),
     disks,
@@ -141,6 +142,7 @@ export function diskReports({ state, nodes }: Parts): DiskReport[] {
       totalBytes: report?.totalBytes ?? 0,
       usedBytes: report?.usedBytes ?? 0,
       availableBytes: report?.availableBytes ?? 0,
+      reservedBytes: report?.reservedBytes ?? 0,
       chunks: record.chunks,
       errors: report?.errors ?? 0,
       toMove: record.draining ? record.chunks : 0,

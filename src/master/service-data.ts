@@ -49,9 +49,10 @@ export function dataHandlers(parts: Parts): Handlers<DataCalls> {
         const first = state.nextIds().chunk
         const chunks = []
         for (let i = 0; i < count; i++) {
-          let placement = nodes.choose(copies, CHUNK_BYTES_MAX, near, avoid)
+          const wish = { copies, bytes: CHUNK_BYTES_MAX, room: 'some', near } as const
+          let placement = nodes.choose({ ...wish, avoidDisks: new Set(avoid) })
           // Disks that failed a moment ago are better than none.
-          if (placement.disks.length === 0) placement = nodes.choose(copies, CHUNK_BYTES_MAX, near, [])
+          if (placement.disks.length === 0) placement = nodes.choose(wish)
           if (placement.disks.length === 0)
             return nodes.waitingHelps(state.settings().graceMs)
               ? refuse('EAGAIN', 'no chunkserver that takes new data is connected')
@@ -59,7 +60,8 @@ export function dataHandlers(parts: Parts): Handlers<DataCalls> {
           for (const disk of placement.disks) nodes.disk(disk)!.opened++
           chunks.push({ chunk: (first + i) as ChunkId, disks: [...placement.disks] })
         }
-        return { kind: 'chunkOpen', chunks, copies }
+        const bytesMax = nodes.bytesMax(chunks.flatMap(({ disks }) => disks))
+        return { kind: 'chunkOpen', chunks, copies, bytesMax: bytesMax < CHUNK_BYTES_MAX ? bytesMax : undefined }
       })
     },
 

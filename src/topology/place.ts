@@ -24,15 +24,24 @@ export interface PlaceDisk {
   readonly location: Location
   /** Reachable, healthy and not to be emptied: may be given new data. */
   readonly usable: boolean
+  /** As usable, but for want of room: takes only what may use the reserve. */
+  readonly full: boolean
   readonly availableBytes: number
+  /** Room beyond that, kept aside for what makes room again and for copies of what is nearly lost. */
+  readonly reservedBytes: number
   /** Chunks being written to it now. */
   readonly writing: number
 }
 
 export interface PlaceWish {
   readonly copies: number
-  /** Bytes that one copy may grow to. */
+  /** Bytes of one copy, or what it may grow to. */
   readonly bytes: number
+  /**
+   * some: it grows as far as there is room. all: it has to fit. reserve: it has to fit, and where nothing else has room it
+   * may use what a disk keeps aside, one at a time on each.
+   */
+  readonly room: 'some' | 'all' | 'reserve'
   readonly near?: Location | undefined
   readonly avoidDisks?: ReadonlySet<DiskId>
   /** Chunkservers that hold a copy already. */
@@ -50,6 +59,9 @@ export interface Placement {
 /** A disk with less than this left is full for new chunks, whatever they will hold: it keeps room for its own records. */
 export const FULL_BELOW_BYTES = 4 * 1024 * 1024
 
+/** What a chunk takes beside its data: its header, its checksums, its line in the inventory, rounded up to pages. */
+const RECORDS_BYTES = 64 * 1024
+
 /** 0 = the same host … 3 = another site. */
 export function distance(a: Location, b: Location): 0 | 1 | 2 | 3 {
   if (a.host === b.host) return 0
@@ -60,8 +72,9 @@ export function distance(a: Location, b: Location): 0 | 1 | 2 | 3 {
 /** `below(n)` yields an integer in 0 … n−1. */
 export function place(disks: readonly PlaceDisk[], wish: PlaceWish, below: (n: number) => number): Placement {
   const nodes = new Set(wish.avoidNodes)
-  const allowed = disks.filter((d) => d.usable && !wish.avoidDisks?.has(d.disk) && !nodes.has(d.node))
-  const withRoom = allowed.filter((d) => d.availableBytes >= FULL_BELOW_BYTES)
+  const may = (d: PlaceDisk): boolean => d.usable || (wish.room === 'reserve' && d.full)
+  const allowed = disks.filter((d) => may(d) && !wish.avoidDisks?.has(d.disk) && !nodes.has(d.node))
+  const withRoom = allowed.filter((d) => takes(d, wish))
   const order = withRoom
     .map((d) => ({ d, rank: rankOf(d, wish), draw: draw(d, below) }))
     .sort((a, b) => a.rank - b.rank || a.draw - b.draw || a.d.disk - b.d.disk)
@@ -73,14 +86,39 @@ export function place(disks: readonly PlaceDisk[], wish: PlaceWish, below: (n: n
     chosen.push(d.disk)
   }
   const missing = wish.copies - chosen.length
-  const full = allowed.some((d) => d.availableBytes < FULL_BELOW_BYTES && !nodes.has(d.node))
+  const full = allowed.some((d) => !takes(d, wish) && !nodes.has(d.node))
   return { disks: chosen, missing, shortOf: missing === 0 ? 'nothing' : full ? 'space' : 'servers' }
 }
 
-/** Disks that can take all of it and what they are being sent already come before those that may run full on the way. */
+/** For all of it, without what is kept aside. */
+const hasRoom = (d: PlaceDisk, bytes: number): boolean =>
+  d.usable && d.availableBytes >= Math.max(bytes + RECORDS_BYTES, FULL_BELOW_BYTES)
+
+function takes(d: PlaceDisk, { room, bytes }: PlaceWish): boolean {
+  if (room === 'some') return d.usable && d.availableBytes >= FULL_BELOW_BYTES
+  return hasRoom(d, bytes) || (room === 'reserve' && reserveOf(d) >= bytes)
+}
+
+/** How much the disk takes with what it keeps aside. */
+const reserveOf = (d: PlaceDisk): number =>
+  (d.usable || d.full) && d.writing === 0 ? d.availableBytes + d.reservedBytes - RECORDS_BYTES : 0
+
+/** The most that `copies` chunkservers (all, when they are fewer) take each, with what their disks keep aside. */
+export function mostPerCopy(disks: readonly PlaceDisk[], copies: number): number {
+  const rooms = new Map<NodeId, number>()
+  for (const d of disks) if (d.usable || d.full) rooms.set(d.node, Math.max(rooms.get(d.node) ?? 0, reserveOf(d)))
+  const sorted = [...rooms.values()].sort((a, b) => b - a)
+  return Math.max(0, sorted[Math.min(Math.max(1, copies), sorted.length) - 1] ?? 0)
+}
+
+/**
+ * Disks that can take all of it and what they are being sent already come before those that may run full on the way, and
+ * these before those that have to use what they keep aside.
+ */
 function rankOf(d: PlaceDisk, wish: PlaceWish): number {
   const roomy = d.availableBytes >= wish.bytes + d.writing * CHUNK_BYTES_MAX
-  return (roomy ? 0 : 4) + (wish.near === undefined ? 0 : distance(d.location, wish.near))
+  const room = wish.room !== 'some' && !hasRoom(d, wish.bytes) ? 8 : d.usable && roomy ? 0 : 4
+  return room + (wish.near === undefined ? 0 : distance(d.location, wish.near))
 }
 
 const DRAW_STEPS = 2 ** 30
@@ -88,5 +126,5 @@ const DRAW_STEPS = 2 ** 30
 /** Weighed sampling without replacement (Efraimidis and Spirakis 2006): the smallest −ln(u)/weight wins. */
 function draw(d: PlaceDisk, below: (n: number) => number): number {
   const u = (below(DRAW_STEPS) + 1) / (DRAW_STEPS + 1)
-  return (-Math.log(u) * (1 + d.writing)) / d.availableBytes
+  return (-Math.log(u) * (1 + d.writing)) / Math.max(1, d.availableBytes + d.reservedBytes)
 }

@@ -259,6 +259,8 @@ export const diskState = struct({
   marked: bool,
   /** Nothing from a chunkserver that does not scrub, or has not begun to. */
   scrub: optional(scrubRound),
+  /** Kept aside, not part of `availableBytes`: for rewriting half-dead chunks and for copies of what is nearly lost. */
+  reservedBytes: optional(uint()),
 })
 export type DiskState = Infer<typeof diskState>
 
@@ -535,7 +537,8 @@ export const calls = {
     42,
     'New chunks for this session to write, each with its create-targets on different chunkservers.',
     struct({ stamp, count: uint(64), kind: oneOf('pack', 'stream'), avoid: list(disk, 1024) }),
-    struct({ chunks: list(chunkPlaces, 64) }),
+    /** `bytesMax`: how long they may become, where that is less than other chunks. */
+    struct({ chunks: list(chunkPlaces, 64), bytesMax: optional(chunkOffset) }),
     { failures: ['ENOSPC', 'ESTALE'] },
   ),
   chunkSeal: call(

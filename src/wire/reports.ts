@@ -14,6 +14,8 @@ export interface DiskReport {
   totalBytes: number
   usedBytes: number
   availableBytes: number
+  /** Kept aside, not part of `availableBytes`: for making room again and for copies of what is nearly lost. */
+  reservedBytes: number
   chunks: number
   errors: number
   /** While draining: chunks that still have to be copied elsewhere, and how many there were at the start. */
@@ -94,6 +96,8 @@ export interface StatusReport {
   totalBytes: number
   usedBytes: number
   availableBytes: number
+  /** Kept aside, not part of `availableBytes`: for making room again and for copies of what is nearly lost. */
+  reservedBytes: number
   chunks: HealthReport
   nodes: NodeReport[]
   disks: DiskReport[]

@@ -242,11 +242,68 @@ describe('faults', () => {
   test('the space rule makes a disk full before the filesystem is', async () => {
     const io = new MemoryDisk()
     const disk = await attached(io, { line: '/memory 1000' })
-    await disk.chunks.append(A, 0, [data(999)], true)
+    await disk.chunks.append(A, 0, [data(874)], true)
     expect(disk.state).toBe('ok')
-    await disk.chunks.append(A, 999, [data(10)], false)
+    expect(disk.report()).toMatchObject({ totalBytes: 1000, usedBytes: 874, availableBytes: 1, reservedBytes: 125 })
+    await disk.chunks.append(A, 874, [data(10)], false)
     expect(disk.state).toBe('full')
-    expect(disk.report().availableBytes).toBe(0)
+    expect(disk.report()).toMatchObject({ totalBytes: 1000, availableBytes: 0, reservedBytes: 116 })
+  })
+
+  test('what a full disk keeps aside is for rewritten chunks and copies, as far as it goes, and not for writers', async () => {
+    const io = new MemoryDisk()
+    const disk = await attached(io, { line: '/memory 800000' })
+    await disk.chunks.append(A, 0, [data(700_000)], true)
+    expect(disk.state).toBe('full')
+    expect(() => disk.chunks.append(A, 700_000, [data(1)], false)).toThrow(expect.objectContaining(code('ENOSPC')))
+    expect(await disk.chunks.append(B, 0, [data(60_000)], true, true)).toBe(60_000)
+    expect(() => disk.chunks.append(B, 60_000, [data(40_001)], false, true)).toThrow(
+      expect.objectContaining(code('ENOSPC')),
+    )
+    const copied = chunkId(0xabc03)
+    const copy = (length: number) => disk.copies.make(copied, length, async (file) => file.append(0, [data(length)]))
+    await expect(copy(40_001)).rejects.toMatchObject(code('ENOSPC'))
+    expect(await copy(30_000)).toBe(30_000)
+    expect(disk.report()).toMatchObject({ availableBytes: 0, reservedBytes: 10_000 })
+    await disk.chunks.delete(B)
+    clock.ms += 10_000
+    await disk.probe()
+    expect(disk.report()).toMatchObject({ state: 'full', availableBytes: 0, reservedBytes: 70_000 })
+    // Also of a full disk it is told what was deleted.
+    expect(disk.seq).toBe(disk.holdings.inventory!.table.seq)
+    await disk.chunks.delete(A)
+    clock.ms += 10_000
+    await disk.probe()
+    expect(disk.report()).toMatchObject({ state: 'ok', availableBytes: 670_000, reservedBytes: 100_000 })
+  })
+
+  test('appends that wait for the disk count: a window of them does not use up what is kept aside', async () => {
+    const io = new MemoryDisk()
+    const disk = await attached(io, { line: '/memory 80MiB' })
+    await disk.chunks.append(A, 0, [data(1)], true)
+    const piece = Buffer.alloc(1024 * 1024)
+    await disk.chunks.append(B, 0, [data(1)], true)
+    const sent: (number | Promise<number>)[] = []
+    const sendAll = (chunk: ChunkId) => {
+      for (let i = 0; i < 50; i++) sent.push(disk.chunks.append(chunk, 1 + i * piece.length, [piece], false))
+    }
+    sendAll(A)
+    expect(() => sendAll(B)).toThrow(expect.objectContaining(code('ENOSPC')))
+    await Promise.all(sent)
+    expect(disk.report().reservedBytes).toBeGreaterThan(8 * piece.length)
+  })
+
+  test('damage on a full disk is mended in place: that takes no room', async () => {
+    const io = new MemoryDisk()
+    const disk = await attached(io, { line: '/memory 800000' })
+    await disk.chunks.append(A, 0, [data(700_000)], true)
+    await disk.chunks.seal(A, 700_000)
+    expect(disk.state).toBe('full')
+    io.flip(pathOf(A), DATA_OFFSET + 5)
+    expect(await disk.chunks.damagedBlocks(A)).toEqual([0])
+    const good = data(700_000).subarray(0, BLOCK_BYTES)
+    await disk.chunks.repair(A, [0], async () => ({ data: good, crc: crc32(good) }))
+    expect((await disk.chunks.read(A, 0, 10)).equals(data(10))).toBe(true)
   })
 
   test('an input/output error that passes costs nothing but the count; the second within ten minutes fails the disk', async () => {
@@ -407,7 +464,7 @@ describe('what goes on at the same time', () => {
     await disk.chunks.seal(A, 70_000)
     io.flip(pathOf(A), DATA_OFFSET + 5)
     await expect(disk.chunks.read(A, 0, 10)).rejects.toMatchObject(code('EBADMSG'))
-    await disk.copies.make(A, async (file) => {
+    await disk.copies.make(A, 70_000, async (file) => {
       await file.append(0, [data(70_000)])
       await file.seal(70_000)
     })

@@ -109,7 +109,7 @@ describe('faults', () => {
       const left = kept.filter(({ name }) => !gone.has(name))
       expect(left.length).toBeGreaterThan(2)
       for (const name of gone) await p.unlink(name)
-      await it.until('there is room again', ({ availableBytes }) => availableBytes > 16 * MiB)
+      await it.until('there is room again', ({ availableBytes }) => availableBytes > 8 * MiB)
       const late = pattern(2 * MiB, 1000)
       const deadline = realClock.monotonicMs() + 30_000
       for (let i = 0; ; i++) {
@@ -126,6 +126,40 @@ describe('faults', () => {
       for (const name of it.chunkservers) expect(it.pid(name)).toBeDefined()
     },
   )
+
+  test('full chunk disks give room back when every other file goes, although no chunk died whole', async () => {
+    const it = await start({ chunkservers: 2, diskOf: (_, own) => own.replace(/ .*/, ' 96MiB') })
+    const p = await probe(it)
+    const kept: { name: string; ino: Ino; data: Buffer }[] = []
+    const refusals = new Set<string | undefined>()
+    for (let i = 0; i < 1_000 && refusals.size === 0; i += 16)
+      await Promise.all(
+        Array.from({ length: 16 }, async (_, j) => {
+          const name = `f${i + j}`
+          const data = pattern(250_000, i + j)
+          try {
+            kept.push({ name, ino: await durable(p, name, data), data })
+          } catch (error) {
+            refusals.add(errnoOf(error))
+          }
+        }),
+      )
+    expect([...refusals]).toEqual(['ENOSPC'])
+    expect(kept.length).toBeGreaterThan(200)
+    const { reservedBytes } = await it.until('the disks say that they are full', (s) => s.availableBytes === 0)
+    // What is kept aside is not written to by clients, nor promised to them.
+    expect(reservedBytes).toBeGreaterThan(2 * 10 * MiB)
+    expect((await p.vfs.statfs(p.caller)).availableBytes).toBe(0)
+    kept.sort((a, b) => a.ino - b.ino)
+    for (const [i, { name }] of kept.entries()) if (i % 2 === 0) await p.unlink(name)
+    const left = kept.filter((_, i) => i % 2 === 1)
+    await it.until('there is room again', ({ availableBytes }) => availableBytes > 2 * 28 * MiB)
+    for (const { ino, data } of left) same(await coldRead(it, ino, data.length), data)
+    const late = pattern(16 * MiB, 1000)
+    same(await coldRead(it, await durable(p, 'late', late), late.length), late)
+    expect((await it.status()).chunks).toMatchObject({ lost: 0, endangered: 0 })
+    expect(await errorsOf(it)).toEqual([])
+  })
 
   test.skipIf(!root)('one full disk among others with room is not noticed', async () => {
     const disk = await smallDisk(24)

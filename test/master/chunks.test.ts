@@ -76,6 +76,22 @@ describe('new chunks', () => {
     await expect(ask()).rejects.toMatchObject({ code: 'ENOSPC' })
   })
 
+  test('are no longer than what their disks keep aside, so that each can be rewritten whatever else is full', async () => {
+    const { master, mount, servers } = await cluster(2)
+    const ask = async () =>
+      (await master.call(mount.peer, 'chunkOpen', { stamp: mount.stamp(), count: 1, kind: 'pack', avoid: [] })).bytesMax
+    const [a, b] = servers
+    const beat = (server: TestChunkserver, reservedBytes: number) =>
+      master.call(server.peer, 'nodeHeartbeat', {
+        node: server.node,
+        disks: [diskReport(`disk-${server.name}`, { reservedBytes })],
+      })
+    await beat(a!, 64 * 2 ** 20)
+    expect(await ask()).toBeUndefined()
+    await beat(b!, 10 * 2 ** 20)
+    expect(await ask()).toBe(10 * 2 ** 20)
+  })
+
   test('avoid the disks that the client names, unless there are no others', async () => {
     const { master, mount } = await cluster(2)
     const ask = async (avoid: number[]) => {
@@ -705,6 +721,70 @@ describe('what is not needed any more', () => {
     expect(extents[0]!.chunk).not.toBe(file.chunk)
     expect(master.state.chunk(extents[0]!.chunk)).toMatchObject({ state: 'sealed', length: 2 ** 20, live: 2 ** 20 })
     expect(master.state.chunk(file.chunk)).toBeUndefined()
+  })
+
+  describe('when room is short', () => {
+    const MiB = 2 ** 20
+    const UNCHANGED = { mode: undefined, uid: undefined, gid: undefined, atime: undefined, mtime: undefined }
+    const beat = (master: TestMaster, server: TestChunkserver, rest: Partial<DiskState>) =>
+      master.call(server.peer, 'nodeHeartbeat', {
+        node: server.node,
+        disks: [diskReport(`disk-${server.name}`, rest)],
+      })
+    const low = { state: 'full', usedBytes: 2 ** 30, availableBytes: 0, reservedBytes: 24 * MiB } as const
+    /** Sealed chunks of which exactly half is live. */
+    async function halfDead(count: number) {
+      const { master, mount, servers } = await cluster(2)
+      const chunks: ChunkId[] = []
+      for (let i = 0; i < count; i++) {
+        const { chunk, ino } = await writeFile(master, mount, servers, `f${i}`, 20 * MiB)
+        chunks.push(chunk)
+        await master.call(mount.peer, 'setattr', {
+          stamp: mount.stamp(),
+          ino,
+          change: { ...UNCHANGED, size: 10 * MiB },
+        } as never)
+      }
+      return { master, mount, servers, chunks }
+    }
+
+    test('chunks that are exactly half live are rewritten into what the disks keep aside, as far as they fit', async () => {
+      const { master, servers, chunks } = await halfDead(4)
+      await master.clock.pass(MINUTE)
+      // There is room: nothing wins more than it costs.
+      expect(orders(servers, 'orderCompact')).toBe(0)
+      for (const server of servers) await beat(master, server, low)
+      await master.clock.pass(9_000)
+      expect(orders(servers, 'orderCompact')).toBe(1)
+      const order = servers.flatMap(({ peer }) => peer.asked.filter(({ name }) => name === 'orderCompact'))[0]!
+      const { ranges, targets } = order.request as { ranges: { length: number }[]; targets: unknown[] }
+      expect(ranges.map(({ length }) => length)).toEqual([10 * MiB, 10 * MiB])
+      expect(targets).toHaveLength(2)
+      expect(chunks.map((chunk) => master.state.chunk(chunk)!.live)).toEqual([0, 0, 10 * MiB, 10 * MiB])
+    })
+
+    test('nothing is rewritten into fewer copies than it has', async () => {
+      const { master, servers } = await halfDead(1)
+      await beat(master, servers[0]!, low)
+      await beat(master, servers[1]!, { ...low, reservedBytes: 0 })
+      await master.clock.pass(MINUTE)
+      expect(orders(servers, 'orderCompact')).toBe(0)
+    })
+
+    test('a rewrite that finds no room after all is tried again soon', async () => {
+      const { master, servers, chunks } = await halfDead(1)
+      const answers = servers.map(({ peer }) => peer.answers.orderCompact)
+      for (const { peer } of servers)
+        peer.answers.orderCompact = () => {
+          throw new FsError('ENOSPC')
+        }
+      for (const server of servers) await beat(master, server, low)
+      await master.clock.pass(5 * MINUTE)
+      expect(master.state.chunk(chunks[0]!)!.live).toBe(10 * MiB)
+      for (const [i, { peer }] of servers.entries()) peer.answers.orderCompact = answers[i]!
+      await master.clock.pass(10_000)
+      expect(master.state.chunk(chunks[0]!)!.live).toBe(0)
+    })
   })
 
   test('a rewrite that fails moves nothing and leaves nothing behind', async () => {

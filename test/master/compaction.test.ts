@@ -1,7 +1,14 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { chunkId, ino } from '../../src/base/ids.ts'
-import { type Owned, type Rewrite, rewrite, rewriteByChunk } from '../../src/master/core/compaction.ts'
+import {
+  fitting,
+  mostDead,
+  type Owned,
+  type Rewrite,
+  rewrite,
+  rewriteByChunk,
+} from '../../src/master/core/compaction.ts'
 
 /** Bytes named by where they came from, so that a moved extent can be compared with what it was. */
 const bytesOf = (chunk: number, offset: number, length: number): string[] =>
@@ -69,5 +76,28 @@ describe('rewriting live ranges', () => {
       extent: { offset: i * 10, length: 10, chunk: chunkId(1), chunkOffset },
     }))
     expect(rewrite(pieces, 1000, 10).moves.map((move) => move.newOffset)).toEqual([0, 10, 20])
+  })
+})
+
+describe('when room is short', () => {
+  const partly = (chunk: number, length: number, live: number) => ({ chunk: chunkId(chunk), length, live })
+
+  test('the chunks with most dead bytes come first, half-live ones and more, but none that wins next to nothing', () => {
+    const chunks = [
+      partly(1, 64, 32),
+      partly(2, 64, 60),
+      partly(3, 64, 56),
+      partly(4, 64, 10),
+      partly(5, 64, 0),
+      partly(6, 8, 1),
+    ]
+    expect(mostDead(chunks, 9).map(({ chunk }) => chunk)).toEqual([4, 1, 3, 6])
+    expect(mostDead(chunks, 2).map(({ chunk }) => chunk)).toEqual([4, 1])
+  })
+
+  test('as many are rewritten together as fit; one that does not fit keeps no smaller one from it', () => {
+    const chunks = [partly(1, 64, 20), partly(2, 64, 40), partly(3, 32, 10), partly(4, 16, 1)]
+    expect(fitting(chunks, 31).map(({ chunk }) => chunk)).toEqual([1, 3, 4])
+    expect(fitting(chunks, 0)).toEqual([])
   })
 })

@@ -291,6 +291,7 @@ export const diskReport = (uuid: string, rest: Partial<DiskState> = {}): DiskSta
   seq: 0,
   marked: false,
   scrub: undefined,
+  reservedBytes: undefined,
   ...rest,
 })
 

@@ -28,6 +28,8 @@ const disk = (number: number, node: number, rest: Partial<RepairDisk> = {}): Rep
   location: { host: `host-${node}` },
   usable: rest.live !== false && rest.draining !== true,
   availableBytes: 100 * GiB,
+  full: false,
+  reservedBytes: 0,
   writing: 0,
   live: true,
   draining: false,
@@ -96,6 +98,21 @@ describe('judging one chunk', () => {
     const disks = mapOf(disk(1, 1), disk(2, 2, { availableBytes: GiB }), disk(3, 3), disk(4, 3))
     expect(judge(chunk([1, 2, 3]), disks, rules).need).toMatchObject({ kind: 'drop', disk: 2, reason: 'over' })
     expect(judge(chunk([1, 3, 4]), disks, rules).need).toMatchObject({ kind: 'drop', disk: 4, reason: 'over' })
+  })
+
+  test('what is nearly lost is copied into what a full disk keeps aside, one at a time; the rest waits for room', () => {
+    const full = { usable: false, full: true, availableBytes: 0, reservedBytes: 64 * 2 ** 20 }
+    const disks = mapOf(disk(1, 1), disk(2, 2), disk(3, 3, full))
+    const ordered = (chunks: RepairChunk[]) =>
+      plan(chunks, disks, rules, 9, dice(1)).orders.map((o) => ({ chunk: o.chunk, to: o.kind === 'copy' && o.target }))
+    const one = { ...chunk([1]), wanted: 2 }
+    const onBoth = { ...chunk([1, 2]), wanted: 3 }
+    expect(ordered([{ ...onBoth, chunk: chunkId(8) }])).toEqual([])
+    const another = disk(4, 1, { live: false, usable: false, awayMs: 11 * MINUTE })
+    disks.set(another.disk, another)
+    disks.set(diskId(2), disk(2, 2, { usable: false }))
+    expect(ordered([one, { ...one, chunk: chunkId(9) }])).toEqual([{ chunk: 7, to: 3 }])
+    expect(ordered([{ ...one, length: 64 * 2 ** 20 }])).toEqual([])
   })
 
   test('a copy beyond repair is replaced first, then dropped', () => {

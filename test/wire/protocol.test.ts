@@ -44,10 +44,10 @@ describe('the call table', () => {
 })
 
 describe('the state of a disk', () => {
-  it('from a chunkserver that knows nothing of scrub rounds is one without', () => {
+  it('from a chunkserver that knows nothing of scrub rounds or of a reserve is one without', () => {
     const older = ['u', '/d', 0, '', 9, 1, 8, 2, 0, 7, false]
     expect(diskState.decode(older, 'disk')).toMatchObject({ uuid: 'u', seq: 7, marked: false, scrub: undefined })
-    expect(diskState.encode(diskState.decode(older, 'disk'))).toEqual([...older, null])
+    expect(diskState.encode(diskState.decode(older, 'disk'))).toEqual([...older, null, null])
   })
 })
 

@@ -17,6 +17,7 @@
  */
 
 import { type Result, refuse } from '../../base/fault.ts'
+import { CHUNK_BYTES_MAX } from '../../base/limits.ts'
 
 export type Amount = { readonly bytes: number } | { readonly percent: number }
 
@@ -41,6 +42,11 @@ export interface DiskSpace {
 
 /** A disk filled to the last byte makes everything else on it fail, too; 256 MiB is MooseFS's own default. */
 export const LEAVE_FREE_BYTES_DEFAULT: number = 256 * 1024 * 1024
+
+/** One chunk of the largest size, so that each can be rewritten where nothing else has room, … */
+const RESERVE_BYTES_MAX = CHUNK_BYTES_MAX
+/** … and on disks so small that a chunk is much of them this share; the chunks that are begun there are smaller, too. */
+const RESERVE_SHARE = 8
 
 const UNITS = 'kMGTPE'
 const BLANK = /\s/
@@ -133,6 +139,10 @@ export function parseDiskSpec(line: string, leaveFreeBytes: number = LEAVE_FREE_
 
 const of = (amount: Amount, whole: number): number =>
   'bytes' in amount ? amount.bytes : Math.floor((whole * amount.percent) / 100)
+
+/** What is kept aside of all that the rule gives us, used or not. */
+export const reserveBytes = (budgetBytes: number): number =>
+  Math.min(RESERVE_BYTES_MAX, Math.floor(budgetBytes / RESERVE_SHARE))
 
 /** What may still be written under the rule, never below 0 and never more than is there. */
 export function availableBytes(rule: SpaceRule, space: DiskSpace, ownBytes: number): number {

@@ -24,7 +24,7 @@ export function renderStatus(s: StatusReport): string {
   const parts = [
     [
       `cluster ${s.cluster}, version ${s.version}, up ${formatDuration(s.uptimeSeconds * 1000)}, ${s.settings.copies} ${s.settings.copies === 1 ? 'copy' : 'copies'}`,
-      `space   ${bar(used)}  ${formatBytes(s.usedBytes)} of ${formatBytes(s.totalBytes)} used, ${formatBytes(s.availableBytes)} available`,
+      `space   ${bar(used)}  ${formatBytes(s.usedBytes)} of ${formatBytes(s.totalBytes)} used, ${formatBytes(s.availableBytes)} available, ${formatBytes(s.reservedBytes)} kept aside`,
       `files   ${count(s.files, 'file')}, ${s.directories} ${s.directories === 1 ? 'directory' : 'directories'}, ${formatBytes(s.logicalBytes)}; ${s.trashed} in the trash`,
       `chunks  ${chunkHealth(s.chunks)}`,
     ].join('\n'),

@@ -196,7 +196,8 @@ export function chunkOpen(work: Work, command: CommandOf<'chunkOpen'>): Result<u
     seen.add(chunk)
   }
   for (const wanted of command.chunks) newChunk(work, wanted, command.copies, work.session)
-  return ok({ chunks: command.chunks.flatMap(({ chunk }) => work.state.chunkPlaces(chunk) ?? []) })
+  const chunks = command.chunks.flatMap(({ chunk }) => work.state.chunkPlaces(chunk) ?? [])
+  return ok({ chunks, bytesMax: command.bytesMax })
 }
 
 export function chunkSeal(work: Work, command: CommandOf<'chunkSeal'>): Result<unknown> {

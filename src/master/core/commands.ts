@@ -161,6 +161,8 @@ export const commands = {
     struct({
       chunks: list(struct({ chunk, disks: list(disk, 64) }), 64),
       copies: uint(64),
+      /** How long they may become, where that is less than other chunks. */
+      bytesMax: optional(chunkOffset),
     }),
   ),
   chunkSeal: command(

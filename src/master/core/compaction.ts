@@ -13,6 +13,13 @@ export interface Owned {
   readonly extent: Extent
 }
 
+/** A chunk of which some is dead. */
+export interface Partly {
+  readonly chunk: ChunkId
+  readonly length: number
+  readonly live: number
+}
+
 export interface Range {
   readonly chunk: ChunkId
   readonly offset: number
@@ -32,6 +39,28 @@ export interface Rewrite {
   readonly ranges: readonly Range[]
   readonly moves: readonly Move[]
   readonly length: number
+}
+
+/** Rewriting costs what is live and wins what is dead: beyond this, more than seven bytes are written for one that is won. */
+const DEAD_SHARE_LEAST = 1 / 8
+
+const deadOf = ({ length, live }: Partly): number => length - live
+
+/** The `limit` with most dead bytes of these that are worth being rewritten when room is short; most first. */
+export const mostDead = (chunks: readonly Partly[], limit: number): Partly[] =>
+  chunks
+    .filter((chunk) => chunk.live > 0 && deadOf(chunk) >= chunk.length * DEAD_SHARE_LEAST)
+    .sort((a, b) => deadOf(b) - deadOf(a) || a.chunk - b.chunk)
+    .slice(0, limit)
+
+/** Of these, in their order, those whose live bytes fit together into `bytesMax`. */
+export function fitting(chunks: readonly Partly[], bytesMax: number): Partly[] {
+  let left = bytesMax
+  return chunks.filter(({ live }) => {
+    if (live > left) return false
+    left -= live
+    return true
+  })
 }
 
 /** In the order of the bytes in their chunks: what is left of a chunk keeps its order. For half-dead chunks. */

@@ -219,18 +219,27 @@ export function plan(
     const wish = {
       copies: 1,
       bytes: chunk.length,
+      room: need.urgency === 'endangered' ? ('reserve' as const) : ('all' as const),
       near: source[0]!.location,
       avoidNodes: need.avoid,
       avoidDisks: new Set(chunk.disks),
     }
     // The disks that are not busy first; only when there is none at all that could take it is the chunk called homeless.
     const target = place(
-      all.map((d) => ({ ...d, usable: d.usable && (writes.get(d.disk) ?? 0) < rules.writesPerDisk })),
+      all.map((d) => {
+        const planned = (writes.get(d.disk) ?? 0) - d.writes
+        const idle = d.writes + planned < rules.writesPerDisk
+        return { ...d, usable: d.usable && idle, full: d.full && idle, writing: d.writing + planned }
+      }),
       wish,
       below,
     ).disks[0]
     if (target === undefined) {
-      const any = place(all, wish, below).disks[0]
+      const any = place(
+        all.map((d) => ({ ...d, writing: 0 })),
+        wish,
+        below,
+      ).disks[0]
       ;(any === undefined ? nowhere : waiting).push(chunk.chunk)
       continue
     }
