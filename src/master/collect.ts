@@ -1,12 +1,13 @@
 /*
  * What is not needed any more goes: files of copies that do not count, chunks without a live byte after their grace,
- * extents of deleted files in steps, the trash when its time is over, sessions that fell silent.
+ * extents of deleted files and what ended sessions left in steps, the trash when its time is over.
  */
 
 import { FsError } from '../base/fault.ts'
 import type { ChunkId, DiskId } from '../base/ids.ts'
 import type { Work, WorkStep } from '../base/worker.ts'
 import type { Clock, Log } from '../base/world.ts'
+import { CLEARED_AT_ONCE } from './core/sessions.ts'
 import type { State } from './core/state.ts'
 import type { Loop } from './loop.ts'
 import type { Nodes } from './nodes.ts'
@@ -156,7 +157,7 @@ export interface GarbageOptions {
   readonly deadGraceMs: number
 }
 
-/** Dead chunks, doomed inodes, expired trash, a changed number of copies: one command per step and kind, each bounded. */
+/** Dead chunks, doomed inodes, ended sessions, expired trash, a changed number of copies: one command per step and kind, each bounded. */
 export class Garbage implements Work {
   readonly #state: State
   readonly #loop: Loop
@@ -184,6 +185,10 @@ export class Garbage implements Work {
     const now = this.#clock.now()
     if (this.#state.counters().doomed > 0) {
       await this.#loop.command(() => ({ ok: { kind: 'doomedFreed' } }))
+      busy = true
+    }
+    if (this.#state.over() !== undefined) {
+      await this.#loop.command(() => ({ ok: { kind: 'sessionCleared', limit: CLEARED_AT_ONCE } }))
       busy = true
     }
     if (this.#state.counters().copiesToldTo !== undefined) {

@@ -1,28 +1,8 @@
 import { afterEach, describe, expect, test } from 'vitest'
 import type { Ino } from '../../src/base/ids.ts'
 import { CUT_AT_ONCE } from '../../src/master/long-files.ts'
-import { MemoryStore } from '../../src/master/memory-store.ts'
+import { CountingStore } from './counting-store.ts'
 import { TestChunkserver, TestMaster, TestMount } from './harness.ts'
-
-/** The most that one command has written. */
-class CountingStore extends MemoryStore {
-  #changes = 0
-  most = 0
-  override transaction<T>(body: () => T): T {
-    this.#changes = 0
-    const value = super.transaction(body)
-    this.most = Math.max(this.most, this.#changes)
-    return value
-  }
-  override put(key: string, value: Uint8Array): void {
-    this.#changes++
-    super.put(key, value)
-  }
-  override delete(key: string): boolean {
-    this.#changes++
-    return super.delete(key)
-  }
-}
 
 const EXTENTS = 3 * CUT_AT_ONCE + 10
 /** Two keys for each extent, the changelog's entry, and some records. */

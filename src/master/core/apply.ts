@@ -30,7 +30,7 @@ import { doomedFreed, released, trashExpired, trashPurge, trashRestore, trashRet
 import { create, link, make, rename, rmdir, unlink } from './namespace.ts'
 import type { Outcome } from './outcome.ts'
 import type { SessionRecord } from './records.ts'
-import { releaseLocks, sessionEnd, sessionOpen, setLock } from './sessions.ts'
+import { releaseLocks, sessionCleared, sessionEnd, sessionOpen, setLock } from './sessions.ts'
 import type { State } from './state.ts'
 import { key } from './tables.ts'
 import { Work } from './work.ts'
@@ -40,6 +40,7 @@ type Handlers = { readonly [N in CommandName]: (work: Work, command: CommandOf<N
 const handlers: Handlers = {
   sessionOpen,
   sessionEnd,
+  sessionCleared,
   make,
   create,
   unlink,

@@ -49,6 +49,10 @@ class Checker {
   has(at: string): boolean {
     return this.state.kv.get(at) !== undefined
   }
+  /** A session that is there, or over and not cleared yet. */
+  isKnown(session: SessionId): boolean {
+    return this.state.session(session) !== undefined || this.has(key.over(session))
+  }
   keys(prefix: string): string[] {
     const keys: string[] = []
     this.state.kv.scan({ from: prefix, to: after(prefix) }, (at) => {
@@ -115,7 +119,7 @@ const visitors: { readonly [T in TableName]?: (c: Checker, at: string, value: Ui
     const chunk = numAt(at, afterNum(at, 1)) as ChunkId
     const record = c.state.chunk(chunk)
     c.expect(record?.state === 'open' && record.session === session, `chunk ${chunk} is not open in session ${session}`)
-    c.expect(c.state.session(session as SessionId) !== undefined, `chunk ${chunk} is open in a session that is over`)
+    c.expect(c.isKnown(session as SessionId), `chunk ${chunk} is open in a session that is over`)
   },
   dead: (c, at) => {
     const chunk = numAt(at, afterNum(at, 1)) as ChunkId
@@ -136,11 +140,12 @@ const visitors: { readonly [T in TableName]?: (c: Checker, at: string, value: Ui
     c.expect(c.state.sessionOf(record.client) === session, `session ${session} is not found by its client`)
     if (c.totals !== undefined) c.totals.counted.sessions += 1
   },
+  over: (c, at) => {
+    const session = numAt(at, 1) as SessionId
+    c.expect(c.state.session(session) === undefined, `session ${session} is cleared, but is not over`)
+  },
   reply: (c, at) => {
-    c.expect(
-      c.state.session(numAt(at, 1) as SessionId) !== undefined,
-      `a reply of session ${numAt(at, 1)}, which is over`,
-    )
+    c.expect(c.isKnown(numAt(at, 1) as SessionId), `a reply of session ${numAt(at, 1)}, which is over`)
   },
   sustained: (c, at) => {
     const ino = numAt(at, 1) as Ino
@@ -148,7 +153,7 @@ const visitors: { readonly [T in TableName]?: (c: Checker, at: string, value: Ui
     const record = c.state.inode(ino)
     c.expect(record?.attr.nlink === 0 && !record.doomed, `inode ${ino} is held open but not unlinked`)
     c.expect(c.has(key.holds(session, ino)), `session ${session} does not know that it holds inode ${ino}`)
-    c.expect(c.state.session(session) !== undefined, `inode ${ino} is held open by a session that is over`)
+    c.expect(c.isKnown(session), `inode ${ino} is held open by a session that is over`)
     if (c.totals !== undefined && c.state.sustainedBy(ino)[0] === session) c.totals.counted.sustained += 1
   },
   holds: (c, at) => {
@@ -161,7 +166,7 @@ const visitors: { readonly [T in TableName]?: (c: Checker, at: string, value: Ui
     c.expect(c.state.inode(ino) !== undefined, `locks on inode ${ino}, which does not exist`)
     for (const { session } of c.state.locksOf(ino)) {
       c.expect(c.has(key.locker(session, ino)), `session ${session} does not know of its locks on inode ${ino}`)
-      c.expect(c.state.session(session) !== undefined, `inode ${ino} is locked by a session that is over`)
+      c.expect(c.isKnown(session), `inode ${ino} is locked by a session that is over`)
     }
   },
   locker: (c, at) => {

@@ -73,6 +73,13 @@ export const commands = {
     'A session is over (closed or expired).',
     struct({ session, reason: oneOf('closed', 'expired') }),
   ),
+  /** While something is left of an ended session that had more than one command clears. */
+  sessionCleared: command(
+    3,
+    undefined,
+    'The next locks, held inodes, open chunks and answers of an ended session are given up.',
+    struct({ limit: uint(65536) }),
+  ),
   // ---- namespace
   make: command(
     10,

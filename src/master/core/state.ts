@@ -347,6 +347,10 @@ export class State {
     if (session === undefined) this.kv.delete(key.client(clientKey(client)))
     else this.kv.put(key.client(clientKey(client)), pack(session))
   }
+  /** The first session that has ended and left something that is still to be cleared. */
+  over(): SessionId | undefined {
+    return numbersIn(this.kv, tables.over.prefix, '', 1)[0] as SessionId | undefined
+  }
   /** The remembered answer of a stamp, in the shape of its call. */
   reply(session: SessionId, seq: number): Result<unknown> | undefined {
     const value = this.kv.get(key.reply(session, seq))
