@@ -36,8 +36,8 @@ const ROUND_REST_FACTOR = 10
 /** Copies known to be beyond repair; a disk with more is failing as a whole. */
 const BAD_MAX = 10_000
 
-type Overlay = { -readonly [K in Exclude<Health, 'open'>]: number }
-const emptyOverlay = (): Overlay => ({ safe: 0, under: 0, endangered: 0, lost: 0, over: 0 })
+type Overlay = { -readonly [K in Health]: number }
+const emptyOverlay = (): Overlay => ({ safe: 0, under: 0, endangered: 0, lost: 0, over: 0, open: 0 })
 
 export class ChunkWatch implements Work {
   readonly #state: State
@@ -101,6 +101,7 @@ export class ChunkWatch implements Work {
     return {
       chunk,
       sealed: record.state === 'sealed',
+      ending: record.state === 'sealing' && record.live > 0,
       length: record.length,
       cut: record.lost !== undefined,
       wanted: record.copies,
@@ -194,7 +195,7 @@ export class ChunkWatch implements Work {
           : this.#state.chunkIndex.ofDisk(source, round.cursor, left)
       for (const chunk of page) {
         const health = this.#look(chunk, disks, rules)
-        if (source !== 'attention' && health !== undefined) this.#count(chunk, source, health, round)
+        if (health !== undefined) this.#count(chunk, source, health, round)
       }
       left -= page.length
       round.cursor = page.at(-1) ?? 0
@@ -211,17 +212,21 @@ export class ChunkWatch implements Work {
     this.#round = undefined
   }
 
-  /** Each chunk once: at the first of the walked disks that it counts on. */
+  /**
+   * Each chunk once: one that is not sealed yet, and may have no copy left, where it needs attention; the others at the
+   * first of the walked disks that they count on.
+   */
   #count(
     chunk: ChunkId,
-    source: DiskId,
+    source: 'attention' | DiskId,
     health: Health,
     round: { sources: ('attention' | DiskId)[]; overlay: Overlay },
   ): void {
     const record = this.#state.chunk(chunk)
-    if (record === undefined || round.sources.find((s) => record.disks.includes(s as DiskId)) !== source) return
+    if (record === undefined) return
+    const at = record.state === 'sealing' ? 'attention' : round.sources.find((s) => record.disks.includes(s as DiskId))
     const counted = chunkClass(record)
-    if (counted === 'open' || counted === 'dead' || health === 'open' || counted === health) return
+    if (at !== source || counted === 'dead' || counted === health) return
     round.overlay[counted]--
     round.overlay[health]++
   }

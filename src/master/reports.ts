@@ -105,7 +105,7 @@ function healthReport({ state, watch }: ReportParts): HealthReport {
     endangered: endangered + now.endangered,
     lost: lost + now.lost,
     over: over + now.over,
-    open,
+    open: open + now.open,
     lostBytes,
   }
 }

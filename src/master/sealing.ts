@@ -9,11 +9,12 @@
  */
 
 import { FsError } from '../base/fault.ts'
-import type { ChunkId, DiskId } from '../base/ids.ts'
+import type { ChunkId, DiskId, Ino } from '../base/ids.ts'
 import type { Work, WorkStep } from '../base/worker.ts'
-import type { Log } from '../base/world.ts'
+import type { Clock, Log } from '../base/world.ts'
 import type { ChunkJobs } from './chunk-jobs.ts'
 import type { ChunkWatch } from './chunk-watch.ts'
+import { bytesBeyond } from './core/chunks.ts'
 import { lostFiles } from './core/losses.ts'
 import type { ChunkRecord } from './core/records.ts'
 import type { State } from './core/state.ts'
@@ -27,6 +28,10 @@ const WAIT_MS = 1_000
 const IDLE_MS = 60_000
 /** Files named in the log; `holdfast check` names more. */
 const FILES_TOLD = 16
+/** Extents counted between two turns of the event loop: about 10 ms. */
+const COUNTED_AT_ONCE = 2_048
+/** Whoever changes files of a chunk makes its count worthless; one that changes all the time is counted in one go. */
+const COUNTS_MAX = 3
 
 /** How the copies answered. */
 interface Answers {
@@ -45,6 +50,7 @@ export class Sealing implements Work {
   readonly #watch: ChunkWatch
   readonly #jobs: ChunkJobs
   readonly #spare: Spare
+  readonly #clock: Clock
   readonly #log: Log
 
   constructor(
@@ -55,6 +61,7 @@ export class Sealing implements Work {
     watch: ChunkWatch,
     jobs: ChunkJobs,
     spare: Spare,
+    clock: Clock,
     log: Log,
   ) {
     this.#state = state
@@ -64,6 +71,7 @@ export class Sealing implements Work {
     this.#watch = watch
     this.#jobs = jobs
     this.#spare = spare
+    this.#clock = clock
     this.#log = log
   }
 
@@ -196,6 +204,19 @@ export class Sealing implements Work {
     return lengths
   }
 
+  /** What files miss when the chunk ends there; in slices, as long as nothing changes meanwhile. */
+  async #lostBeyond(chunk: ChunkId, length: number): Promise<number> {
+    let lost = 0
+    for (let after: { ino: Ino; offset: number } | undefined; ; ) {
+      const page = this.#state.extents.inChunk(chunk, after, COUNTED_AT_ONCE)
+      for (const { extent } of page) lost += bytesBeyond(extent, length)
+      const last = page.at(-1)
+      if (last === undefined || page.length < COUNTED_AT_ONCE) return lost
+      after = { ino: last.ino, offset: last.extent.offset }
+      await this.#clock.sleep(0)
+    }
+  }
+
   async #endAt(
     chunk: ChunkId,
     length: number,
@@ -203,9 +224,17 @@ export class Sealing implements Work {
     disks: readonly DiskId[],
     gone: readonly DiskId[],
   ): Promise<boolean> {
-    await this.#loop.command(() => ({
-      ok: { kind: 'chunkShortened', chunk, length, disks: [...disks], gone: [...gone] },
-    }))
+    let before = this.#state.chunk(chunk)
+    let counted = await this.#lostBeyond(chunk, length)
+    for (let counts = 1; this.#state.chunk(chunk) !== before && counts < COUNTS_MAX; counts++) {
+      before = this.#state.chunk(chunk)
+      counted = await this.#lostBeyond(chunk, length)
+    }
+    await this.#loop.command(() => {
+      // The record is another one as soon as anything that refers to the chunk came or went.
+      const missed = this.#state.chunk(chunk) === before ? counted : undefined
+      return { ok: { kind: 'chunkShortened', chunk, length, disks: [...disks], gone: [...gone], lost: missed } }
+    })
     const lost = this.#state.chunk(chunk)?.lost ?? 0
     const fields = { chunk, length, committed, lost }
     if (lost === 0) this.#log.warn(fields, 'all copies of a chunk ended early; no file has lost anything by it')

@@ -130,7 +130,7 @@ export class Master {
     const repair = new Repair(state, loop, nodes, orders, watch, repairs, deletions, spare, random, log, rules, {
       bytesPerSecond: options.repairBytesPerSecond,
     })
-    const sealing = new Sealing(state, loop, nodes, orders, watch, seals, spare, log)
+    const sealing = new Sealing(state, loop, nodes, orders, watch, seals, spare, clock, log)
     const removal = new DiskRemoval(state, loop, nodes, orders, spare, clock, log)
     const worker = (name: string, work: ConstructorParameters<typeof Worker>[1]): Worker =>
       new Worker(name, work, clock, log)

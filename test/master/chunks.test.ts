@@ -199,6 +199,79 @@ describe('a chunk whose copies have all lost its end', () => {
     expect(master.state.chunk(chunk)).toMatchObject({ state: 'sealed', length: FULL, lost: undefined })
   })
 
+  test('and which nobody has seen since before it was sealed is lost past their grace, not being written', async () => {
+    const it = await powerCut(2, [FULL, FULL], (both) => {
+      for (const { peer } of both) peer.close()
+    })
+    const { master, admin, chunk, holders } = it
+    await master.clock.pass(5 * MINUTE)
+    expect(await health(master, admin)).toMatchObject({ open: 1, lost: 0 })
+    await master.clock.pass(7 * MINUTE)
+    expect(master.state.chunk(chunk)).toMatchObject({ state: 'sealing' })
+    expect(await health(master, admin)).toMatchObject({ open: 0, lost: 1, safe: 0 })
+    for (const holder of holders) await holder.join(master)
+    await master.clock.pass(MINUTE)
+    expect(await health(master, admin)).toMatchObject({ open: 0, lost: 0, safe: 1 })
+  })
+
+  test.each([0, 1, 100])(
+    'with very many extents is counted between other work, also when %d of them change',
+    async (changesMax) => {
+      const it = await powerCut(2, [LONGER, SHORTER], (both) => {
+        for (const { peer } of both) peer.close()
+      })
+      const { master, mount, chunk, ino, holders } = it
+      const pieces = 5_000
+      await truncated(it, 0)
+      const commit = (from: number, count: number) =>
+        master.call(mount.peer, 'commit', {
+          stamp: mount.stamp(),
+          files: [
+            {
+              ino,
+              // One byte each, shared by many: every second lies beyond what is left.
+              extents: Array.from({ length: count }, (_, i) => ({
+                offset: (from + i) * 10,
+                length: 1,
+                chunk,
+                chunkOffset: (from + i) % 2 === 0 ? 10 : 900,
+              })),
+              minSize: undefined,
+              mtime: undefined,
+              change: undefined,
+              ctime: undefined,
+            },
+          ],
+          sync: false,
+        })
+      for (let from = 0; from < pieces; from += 1_000) await commit(from, 1_000)
+      // Something changes whenever the counting lets others go on.
+      let asked = false
+      let changes = 0
+      const sleep = master.clock.sleep.bind(master.clock)
+      master.clock.sleep = async (ms, options) => {
+        if (asked && ms === 0 && changes < changesMax) await commit(pieces + changes++, 1)
+        return sleep(ms, options)
+      }
+      for (const holder of holders) {
+        await holder.join(master)
+        const verify = holder.peer.answers.orderVerify!
+        holder.peer.answers.orderVerify = (request) => {
+          asked = true
+          return verify(request)
+        }
+      }
+      await master.clock.pass(2 * MINUTE)
+      expect(changes).toBeGreaterThanOrEqual(Math.min(changesMax, 3))
+      expect(master.state.chunk(chunk)).toMatchObject({
+        state: 'sealed',
+        length: LONGER,
+        lost: 2_500 + Math.floor(changes / 2),
+      })
+      master.check()
+    },
+  )
+
   test('does not wait for one beyond its grace, which makes it whole if it comes back all the same', async () => {
     const { master, admin, chunk, holders, servers } = await powerCut(3, [LONGER, FULL], ([, away]) =>
       away!.peer.close(),

@@ -43,6 +43,7 @@ const mapOf = (...disks: RepairDisk[]) => new Map(disks.map((d) => [d.disk, d]))
 const chunk = (disks: number[], rest: Partial<RepairChunk> = {}): RepairChunk => ({
   chunk: chunkId(7),
   sealed: true,
+  ending: false,
   length: 1000,
   cut: false,
   wanted: 2,

@@ -241,10 +241,7 @@ export function chunkShortened(work: Work, command: CommandOf<'chunkShortened'>)
   const disks = record.disks.filter((disk) => !command.gone.includes(disk))
   const sealed = disks.filter((disk) => command.disks.includes(disk))
   if (length > 0 && sealed.length === 0) return refuse('EINVAL', 'nobody confirms')
-  // All extents of one chunk, once in its life, and only after an accident.
-  let lost = 0
-  for (const { extent } of work.state.extents.inChunk(chunk, undefined, Number.MAX_SAFE_INTEGER))
-    lost += bytesBeyond(extent, length)
+  const lost = command.lost ?? lostBeyond(work, chunk, record, length)
   putChunk(work, chunk, {
     ...record,
     state: 'sealed',
@@ -255,6 +252,13 @@ export function chunkShortened(work: Work, command: CommandOf<'chunkShortened'>)
   })
   work.touchChunk(chunk)
   return ok({})
+}
+
+/** By all extents of the chunk. Those may be very many, of small or shared pieces: the shell counts them before, if it can. */
+function lostBeyond(work: Work, chunk: ChunkId, { live }: ChunkRecord, length: number): number {
+  if (length === 0) return live
+  const extents = work.state.extents.inChunk(chunk, undefined, Number.MAX_SAFE_INTEGER)
+  return extents.reduce((sum, { extent }) => sum + bytesBeyond(extent, length), 0)
 }
 
 const confirmedNot = (record: ChunkRecord, disk: DiskId): boolean =>

@@ -331,6 +331,8 @@ export const commands = {
       disks: list(disk, 64),
       /** Hold nothing of it. */
       gone: list(disk, 64),
+      /** How much the files miss, counted before in steps; without it, it is counted now. */
+      lost: optional(uint()),
     }),
   ),
   diskDrain: command(48, 'diskDrain', 'A disk is (not) to be emptied.', struct({ disk, drain: bool })),

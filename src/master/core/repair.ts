@@ -29,6 +29,8 @@ export interface RepairChunk {
   readonly chunk: ChunkId
   /** Only sealed chunks are copied and dropped; the health of the others is told all the same. */
   readonly sealed: boolean
+  /** It has ended and is missed by files, but no copy has confirmed that yet. */
+  readonly ending: boolean
   readonly length: number
   /** Its end is lost. Copies that are away may have it: they are not written off. */
   readonly cut: boolean
@@ -86,8 +88,12 @@ export function judge(chunk: RepairChunk, disks: DiskMap, rules: Pick<RepairRule
   const known = chunk.disks.map((id) => disks.get(id)).filter((d) => d !== undefined)
   const live = known.filter((d) => d.live && !chunk.unsealed.includes(d.disk) && !chunk.bad.includes(d.disk))
   const alone = live.length === 1 && wanted > 1
+  // Written is written: what nobody can read any more is lost, and not about to be sealed.
+  const ended = chunk.ending && known.every((d) => !d.live && d.awayMs >= rules.graceMs)
   const health: Health = !chunk.sealed
-    ? 'open'
+    ? ended
+      ? 'lost'
+      : 'open'
     : live.length === 0 || chunk.cut
       ? 'lost'
       : alone
