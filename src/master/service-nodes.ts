@@ -9,6 +9,7 @@ import type { DiskState } from '../wire/protocol.ts'
 import type { Deletions } from './collect.ts'
 import { needsMending } from './core/chunks.ts'
 import type { Damage } from './damage.ts'
+import { takeIn } from './held-list.ts'
 import { HeldWatch } from './held-watch.ts'
 import { NOTHING, type Parts } from './parts.ts'
 import type { Spare } from './spare.ts'
@@ -111,9 +112,9 @@ export function nodeHandlers(
       throw new FsError('ESTALE', 'register again, and say all that your disks hold')
     },
 
-    inventory: async ({ node, ...what }) => {
+    inventory: async ({ node, ...what }, _bulk, { signal }) => {
       if (nodes.disk(what.disk)?.node !== node) throw new FsError('ESTALE', `disk ${what.disk} is not of node ${node}`)
-      const { unwanted } = await loop.command<{ unwanted: ChunkId[] }>(() => ({ ok: { kind: 'inventory', ...what } }))
+      const unwanted = await takeIn(state, loop, what, signal)
       for (const entry of what.entries) {
         const { chunk } = entry
         const record = state.chunk(chunk)

@@ -604,6 +604,15 @@ describe('inventory', () => {
     }
   })
 
+  test('says everything in the order of the chunks, so that pages of it leave nothing out', async () => {
+    const disk = await attached(new MemoryDisk())
+    const made = [B, A, chunkId(7), chunkId(0xabc00)]
+    for (const chunk of made) await disk.chunks.append(chunk, 0, [data(10)], true)
+    const { full, entries } = await since(disk, 0)
+    expect(full).toBe(true)
+    expect(entries.map(([chunk]) => chunk)).toEqual([...made].sort((a, b) => a - b))
+  })
+
   test('says what changed since a number, across restarts, and everything to who knows nothing', async () => {
     const io = new MemoryDisk()
     const disk = await attached(io)

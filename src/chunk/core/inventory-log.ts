@@ -131,9 +131,13 @@ export class InventoryTable {
     this.#seq = Math.max(this.#seq, entry.seq)
   }
 
-  /** What changed after `known`, oldest first; everything that is there when `known` is no number of this log. */
+  /**
+   * What changed after `known`, oldest first; when `known` is no number of this log, everything that is there, in the order
+   * of the chunks: it may be told in pages, and what a page leaves out between its ends counts as gone.
+   */
   since(known: number): { readonly full: boolean; readonly entries: Entry[] } {
-    if (known < this.#floor || known > this.#seq) return { full: true, entries: [...this.heldEntries()] }
+    if (known < this.#floor || known > this.#seq)
+      return { full: true, entries: [...this.heldEntries()].sort((a, b) => a.chunk - b.chunk) }
     const entries: Entry[] = []
     for (const entry of this.#entries.values()) if (entry.seq > known) entries.push(entry)
     return { full: false, entries }

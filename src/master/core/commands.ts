@@ -267,6 +267,9 @@ export const commands = {
       last: bool,
       seq: uint(),
       entries: list(inventoryEntry, 65536),
+      /** Of a full list: the entries are all chunks after the one and up to the other. */
+      after: optional(uint()),
+      upTo: optional(uint()),
     }),
   ),
   copyAdded: command(42, undefined, 'A sealed chunk has a further verified copy.', struct({ chunk, disk })),

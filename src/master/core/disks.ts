@@ -69,8 +69,8 @@ export function inventory(work: Work, command: CommandOf<'inventory'>): Result<u
     return ok({ unwanted })
   }
   const present = new Set(command.entries.map((entry) => entry.chunk))
-  const from = command.first ? 0 : (record.walkedTo ?? 0)
-  const to = command.last ? Number.MAX_SAFE_INTEGER : Math.max(from, ...present)
+  const from = command.after ?? (command.first ? 0 : (record.walkedTo ?? 0))
+  const to = command.upTo ?? (command.last ? Number.MAX_SAFE_INTEGER : Math.max(from, ...present))
   for (let at = from; ; ) {
     const page = state.chunkIndex.ofDisk(disk, at as ChunkId | 0, 4096)
     for (const chunk of page) {
