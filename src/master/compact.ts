@@ -244,12 +244,13 @@ export class Compaction implements Work {
       )
       if (reply.length !== length)
         throw new FsError('EIO', `the rewritten chunk has ${reply.length} bytes instead of ${length}`)
+      await this.#loop.command(() => ({ ok: { kind: 'relocate', chunk, length, moves: [...moves] } }))
     } catch (error) {
-      // An abort leaves the chunk open; the next start ends it.
-      if (!signal.aborted) await this.#end(chunk)
+      // What cannot be ended now is ended by the next step that can, or by the next start.
+      this.#abandonedEnded = false
+      if (!signal.aborted && this.#loop.status().refusing === undefined) await this.#endAbandoned()
       throw error
     }
-    await this.#loop.command(() => ({ ok: { kind: 'relocate', chunk, length, moves: [...moves] } }))
     this.#rewritten++
     this.#bytes += length
     this.#log.info({ chunk, bytes: length, extents: moves.length, from: sources.size }, 'live data rewritten')

@@ -90,8 +90,12 @@ export class RedoLog {
     this.#nextSeq += 1
   }
 
-  /** Further records go to a new file. Answers a word for drop(). */
+  /** Further records go to a new file, or to the last one when it has none yet. Answers a word for drop(). */
   rotate(): number {
+    const last = this.#files.at(-1)
+    // Asked for again and again while LMDB cannot take over; what an earlier process left is of unknown length.
+    if (last !== undefined && last.number === this.#nextNumber - 1 && last.bytes === 0 && last.syncedBytes === 0)
+      return last.number
     const number = this.#nextNumber
     const path = pathOf(this.#dir, number)
     const fd = openSync(path, 'w+')

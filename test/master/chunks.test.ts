@@ -875,6 +875,42 @@ describe('what is not needed any more', () => {
     expect({ safe, open }).toEqual({ safe: 1, open: 0 })
   })
 
+  test('a rewrite whose extents could not be moved, because the metadata disk refused, leaves nothing behind', async () => {
+    const { master, mount, servers } = await cluster(2)
+    const file = await writeFile(master, mount, servers, 'f', 8 * 2 ** 20)
+    await master.clock.pass(1_000)
+    await master.call(mount.peer, 'setattr', { stamp: mount.stamp(), ino: file.ino, change: { size: 2 ** 20 } })
+    const { store } = master
+    const transaction = store.transaction.bind(store)
+    let refuses = false
+    store.transaction = (body) =>
+      transaction(() => {
+        const value = body()
+        if (refuses) throw new FsError('ENOSPC', 'the metadata disk')
+        return value
+      })
+    for (const { peer } of servers) {
+      const compact = peer.answers.orderCompact!
+      peer.answers.orderCompact = (request) => {
+        refuses = true
+        return compact(request)
+      }
+    }
+    await master.clock.pass(MINUTE)
+    expect(refuses).toBe(true)
+    expect(master.state.counters().open).toBe(1)
+    // A rewrite under way is nothing that a check finds fault with.
+    master.check()
+    for (const { peer } of servers)
+      peer.answers.orderCompact = () => {
+        throw new FsError('EBADMSG')
+      }
+    refuses = false
+    await master.clock.pass(6 * MINUTE)
+    expect(master.state.counters()).toMatchObject({ open: 0, dead: 0, safe: 1 })
+    for (const { held } of servers) expect([...held.keys()]).toEqual([file.chunk])
+  })
+
   test('a chunk that a killed master was filling is ended at the next start', async () => {
     const { master, servers } = await cluster(2)
     await master.master.loop.command(() => ({

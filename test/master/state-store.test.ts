@@ -244,6 +244,23 @@ describe('the store on disk', () => {
     }
   }, 60_000)
 
+  it('makes no further log files while LMDB cannot take over', async () => {
+    const log = new RedoLog(path, [], 1)
+    log.append([['xa', Buffer.from('1')]])
+    const kept = log.rotate()
+    for (let i = 0; i < 10; i++) expect(log.rotate()).toBe(kept)
+    expect(logs()).toHaveLength(2)
+    log.append([['xb', Buffer.from('2')]])
+    expect(log.rotate()).toBe(kept + 1)
+    log.drop(kept + 1)
+    expect(logs()).toHaveLength(1)
+    log.close()
+    // What an earlier process left is never written to.
+    const again = new RedoLog(path, [kept + 1], 3)
+    expect(logs()).toHaveLength(2)
+    again.close()
+  })
+
   it('is done for when a flush fails, and says what to do', async () => {
     const store = LmdbStore.open(path)
     const sync = vi.spyOn(RedoLog.prototype, 'sync')
