@@ -1,6 +1,7 @@
 /*
  * Orders to chunkservers, bounded: so many at once in all, and a count per disk of what reads from it and writes to it,
- * which the planners look at before they plan more.
+ * which the planners look at before they plan more. Those that move data have places of their own: when all of them wait
+ * for a slow or hanging site, chunks elsewhere are sealed, deleted and looked at all the same.
  */
 
 import PQueue from 'p-queue'
@@ -10,20 +11,23 @@ import type { CallName, Place, Reply, Request } from '../wire/protocol.ts'
 import type { State } from './core/state.ts'
 import type { Nodes } from './nodes.ts'
 
-/** Orders being carried out by all chunkservers together: each holds a frame and a promise here, nothing more. */
+/** Orders of either kind being carried out by all chunkservers together: each holds a frame and a promise here, nothing more. */
 export const ORDERS_MAX = 64
 /** A whole chunk over 1 Mbit/s takes nine minutes; an order that fails later than this is begun again and resumes. */
-const BULK_ORDER_MS = 900_000
+const LONG_ORDER_MS = 900_000
 /** Orders that move no data. */
 const SHORT_ORDER_MS = 60_000
 
 type OrderName = Extract<CallName, `order${string}`>
-const BULK: ReadonlySet<OrderName> = new Set(['orderCopy', 'orderRepair', 'orderCompact', 'orderSeal'])
+const BULK: ReadonlySet<OrderName> = new Set(['orderCopy', 'orderRepair', 'orderCompact'])
+/** A seal syncs what was written, which takes long on a slow disk. */
+const LONG: ReadonlySet<OrderName> = new Set([...BULK, 'orderSeal'])
 
 export class Orders {
   readonly #state: State
   readonly #nodes: Nodes
-  readonly #queue = new PQueue({ concurrency: ORDERS_MAX })
+  readonly #bulk = new PQueue({ concurrency: ORDERS_MAX })
+  readonly #others = new PQueue({ concurrency: ORDERS_MAX })
 
   constructor(state: State, nodes: Nodes) {
     this.#state = state
@@ -31,7 +35,7 @@ export class Orders {
   }
 
   get running(): number {
-    return this.#queue.pending + this.#queue.size
+    return this.#bulk.pending + this.#bulk.size + this.#others.pending + this.#others.size
   }
 
   /** Throws FsError: what the chunkserver answered, or ENOTCONN / ECONNRESET / ETIMEDOUT of the connection. */
@@ -47,11 +51,11 @@ export class Orders {
     for (const disk of reads) disk.reads++
     for (const disk of writes) disk.writes++
     try {
-      return await this.#queue.add(async () => {
+      return await (BULK.has(name) ? this.#bulk : this.#others).add(async () => {
         signal.throwIfAborted()
         const peer = this.#nodes.peerOf(to)
         if (peer === undefined) throw new FsError('ENOTCONN', `the chunkserver of disk ${to}`)
-        const timeoutMs = BULK.has(name) ? BULK_ORDER_MS : SHORT_ORDER_MS
+        const timeoutMs = LONG.has(name) ? LONG_ORDER_MS : SHORT_ORDER_MS
         return (await peer.call(name, request, { signal, timeoutMs })).reply
       })
     } finally {

@@ -3,6 +3,7 @@ import { FsError } from '../../src/base/fault.ts'
 import type { ChunkId } from '../../src/base/ids.ts'
 import { REMOVED_AT_ONCE } from '../../src/master/core/disks.ts'
 import { LASTING_BEATS } from '../../src/master/held-watch.ts'
+import { ORDERS_MAX, Orders } from '../../src/master/orders.ts'
 import type { DiskState, Settings } from '../../src/wire/protocol.ts'
 import { diskReport, TestChunkserver, TestMaster, TestMount, TestPeer, writeFile } from './harness.ts'
 
@@ -921,6 +922,25 @@ describe('what is not needed any more', () => {
     running.work()
     await running.clock.pass(1_000)
     expect(running.state.counters().open).toBe(0)
+  })
+})
+
+describe('orders', () => {
+  test('that wait for a site whose copies do not come on keep nobody from sealing and deleting', async () => {
+    const master = new TestMaster({ sessionTimeoutMs: 1_000 * MINUTE })
+    running = master
+    const servers = Array.from({ length: 3 }, (_, i) => new TestChunkserver(`s${i + 1}`))
+    for (const server of servers) await server.join(master)
+    const orderer = new Orders(master.state, master.master.nodes)
+    const stop = new AbortController()
+    servers[2]!.peer.answers.orderCopy = () => new Promise(() => undefined)
+    const copy = { disk: servers[2]!.disk, chunk: 1 as ChunkId, length: 1, sources: [], bytesPerSecond: 0 }
+    for (let i = 0; i < 2 * ORDERS_MAX; i++) void orderer.give(copy.disk, 'orderCopy', copy, stop.signal)
+    const [near] = servers
+    await orderer.give(near!.disk, 'orderDelete', { disk: near!.disk, chunks: [1 as ChunkId] }, stop.signal)
+    near!.held.set(1, { length: 5, sealed: false })
+    await orderer.give(near!.disk, 'orderSeal', { disk: near!.disk, chunk: 1 as ChunkId, length: 5 }, stop.signal)
+    expect(orderer.running).toBe(2 * ORDERS_MAX)
   })
 })
 
