@@ -452,11 +452,14 @@ export class FileIo {
   async #locate(file: FileState, start: number, end: number, caller: Interruptible | undefined): Promise<void> {
     await this.#journal.settleIf(file.ino)
     for (let at = start; at < end; ) {
+      const { forgotten } = file
       const { extents, upTo, chunks } = await this.#session.ask(
         'locate',
         { ino: file.ino, offset: at, length: Math.max(end - at, LOCATE_BYTES) },
         caller,
       )
+      // What it answered before it told of a change elsewhere may arrive here after it.
+      if (file.forgotten !== forgotten) continue
       this.learn(chunks)
       const reach = Math.max(upTo, at + 1)
       this.learnExtents(file, extents, at, reach)

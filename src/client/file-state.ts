@@ -53,6 +53,8 @@ export class FileState {
   /** Chunks with bytes of this file that fsync has still to make durable, up to this length. */
   readonly unsynced = new Map<OpenChunk, number>()
   dirtySinceMs = 0
+  /** How often what the master had told has become worthless. */
+  forgotten = 0
 
   constructor(attr: Attr) {
     this.ino = attr.ino
@@ -73,6 +75,7 @@ export class FileState {
 
   /** Something about the bytes changed elsewhere, or may have: what the master told before is worth nothing. */
   forgetBase(): void {
+    this.forgotten++
     this.base.clear()
     this.known.clear()
     this.version = -1

@@ -41,7 +41,8 @@ export class Files {
     this.#io = io
     const isOpen = (ino: Ino): boolean => (this.#open.get(ino)?.opens ?? 0) > 0
     // The master would count a file as open for ever whose close it hears before its creation.
-    const mayGo = (ino: Ino): boolean => !journal.involves(ino)
+    // One that is told while a connection is being made would be lost: what is open was said as that began.
+    const mayGo = (ino: Ino): boolean => session.connected && !journal.involves(ino)
     this.#releases = new Releases(world.clock, isOpen, mayGo, (inos) => session.released(inos))
   }
 
@@ -65,6 +66,11 @@ export class Files {
 
   opens(): Ino[] {
     return [...this.#open.values()].filter((file) => file.opens > 0).map((file) => file.ino)
+  }
+
+  /** What the master is to count as open here: also what is closed and not committed, or nobody would call it in. */
+  kept(): Ino[] {
+    return [...this.#open.values()].filter((file) => file.opens > 0 || file.ahead).map((file) => file.ino)
   }
 
   /** One more user of a file. */
@@ -146,8 +152,13 @@ export class Files {
     const attr = await this.#session.ask('getattr', { ino }, caller)
     // The master may not have heard yet that the last user of a deleted file has closed it.
     if (attr.nlink === 0 && !this.isOpen(ino)) throw new FsError('ESTALE', `inode ${ino}`)
-    this.#tree.learn(attr)
+    this.learn(attr)
     return this.view(ino) ?? attr
+  }
+
+  /** What the master answered to a question. It is out of date when something of it was changed here meanwhile. */
+  learn(attr: Attr): void {
+    if (!this.#journal.involves(attr.ino)) this.#tree.learn(attr)
   }
 
   /** Whatever is held back or unwritten of an inode goes to the master first. */

@@ -55,6 +55,8 @@ export class Filesystem implements Vfs {
   readonly #names: Names
   /** Owners of locks taken through this client, so that a close without locks costs no round trip. */
   readonly #lockOwners = new Map<Ino, Set<string>>()
+  /** Pushes were taken in, and what had been answered before them perhaps not yet. */
+  #overtaking = false
   #statfs: { at: number; answer: StatFs } | undefined
   #listener: (change: Invalidation) => void = () => undefined
 
@@ -68,7 +70,7 @@ export class Filesystem implements Vfs {
         recall: (wanted) => this.#recalled(wanted),
         disconnected: () => this.#disconnected(),
         lost: () => this.#lost(),
-        opens: () => this.#files.opens(),
+        opens: () => this.#files.kept(),
         directories: () => this.#journal.parents(),
         numbers: () => this.#journal.numbers(),
       },
@@ -163,8 +165,11 @@ export class Filesystem implements Vfs {
     }
     const here = this.#names.setattrHere(ino, change)
     if (here !== undefined) return here
-    await this.#files.settle(ino)
-    const attr = await this.#session.change('setattr', { ino, change }, caller)
+    const attr = await this.#journal.asking(
+      [ino],
+      () => this.#files.settle(ino),
+      () => this.#session.change('setattr', { ino, change }, caller),
+    )
     this.#tree.learn(attr)
     if (file !== undefined) {
       if (change.size !== undefined) this.#io.changedElsewhere(file)
@@ -187,8 +192,11 @@ export class Filesystem implements Vfs {
     flags: { create: boolean; replace: boolean; killSgid: boolean },
     caller: Caller,
   ): Promise<void> {
-    await this.#files.settle(ino)
-    this.#files.learnOwn(await this.#session.change('setxattr', { ino, name, value, ...flags }, caller))
+    await this.#journal.asking(
+      [ino],
+      () => this.#files.settle(ino),
+      async () => this.#files.learnOwn(await this.#session.change('setxattr', { ino, name, value, ...flags }, caller)),
+    )
   }
 
   async listxattr(ino: Ino, caller: Caller): Promise<string[]> {
@@ -198,8 +206,11 @@ export class Filesystem implements Vfs {
   }
 
   async removexattr(ino: Ino, name: string, caller: Caller): Promise<void> {
-    await this.#files.settle(ino)
-    this.#files.learnOwn(await this.#session.change('removexattr', { ino, name }, caller))
+    await this.#journal.asking(
+      [ino],
+      () => this.#files.settle(ino),
+      async () => this.#files.learnOwn(await this.#session.change('removexattr', { ino, name }, caller)),
+    )
   }
 
   // ---- data
@@ -214,7 +225,7 @@ export class Filesystem implements Vfs {
     const { attr, extents, complete, chunks } = await this.#files.whileOpening(ino, () =>
       this.#session.ask('open', { ino, write: flags.write }, caller),
     )
-    this.#tree.learn(attr)
+    this.#files.learn(attr)
     const file = this.#files.opened(attr)
     this.#io.learn(chunks)
     const changed = file.version !== attr.version
@@ -364,11 +375,15 @@ export class Filesystem implements Vfs {
   }
 
   async close(): Promise<void> {
-    await this.#journal.settle()
-    await this.#io.commitAll(true)
-    await this.#writer.close()
-    await this.#session.close()
-    this.#chunkservers.close()
+    try {
+      await this.#journal.settle()
+      await this.#io.commitAll(true)
+      await this.#writer.close()
+    } finally {
+      // Also when the master or a disk does not take what is left: this process is about to end.
+      await this.#session.close()
+      this.#chunkservers.close()
+    }
   }
 
   // ---- what happens elsewhere
@@ -392,14 +407,24 @@ export class Filesystem implements Vfs {
       { parent, name, ino, error: error.message },
       `the master refused what was answered as done: ${kind}`,
     )
-    this.#names.invalidated(parent, name)
     this.#tree.forget(ino)
     const file = this.#files.find(ino)
-    if (file !== undefined && kind === 'make') file.error ??= error
-    this.#listener({ kind: 'entry', parent, name })
+    if (kind !== 'make') this.#files.invalidated(ino, false)
+    else if (file !== undefined) file.error ??= error
+    if (kind !== 'setattr') {
+      this.#names.refused(parent, name, ino)
+      this.#listener({ kind: 'entry', parent, name })
+    }
+    // Its times and counts were shown as they are not.
+    this.#listener({ kind: 'inode', ino: parent, data: false })
   }
 
   #invalidated(change: Request<'invalidate'>): void {
+    for (const { ino } of change.inodes) this.#tree.overtake(ino)
+    for (const { parent } of change.entries) this.#tree.overtake(parent)
+    // By then whatever came with it has been taken in.
+    if (!this.#overtaking) this.#world.clock.timer(0, () => this.#tookOver())
+    this.#overtaking = true
     for (const { ino, data } of change.inodes) {
       this.#tree.forget(ino)
       // With `data`, a directory's names too: the master will not tell of them any more.
@@ -411,6 +436,11 @@ export class Filesystem implements Vfs {
       this.#names.invalidated(parent, name)
       this.#listener(child === undefined ? { kind: 'entry', parent, name } : { kind: 'entry', parent, name, child })
     }
+  }
+
+  #tookOver(): void {
+    this.#overtaking = false
+    this.#tree.tookIn()
   }
 
   #disconnected(): void {

@@ -36,6 +36,9 @@ const NUMBERS_LOW = 512
 const RANGES = PENDING_MAX / (NUMBERS - NUMBERS_LOW) + 2
 const RETRY_MS = 1_000
 
+/** For `asking`: it may be any directory. */
+export const ANY = -1
+
 export interface JournalEvents {
   /** All that was pending of these directories is told: this is what they are now. */
   told(parents: readonly Attr[]): void
@@ -53,6 +56,8 @@ export class NameJournal {
   readonly #events: JournalEvents
   readonly #pending = new PendingNames()
   readonly #held = new Set<Ino>()
+  /** Directories in which the master is being asked to change something. */
+  readonly #asking = new Map<number, number>()
   /** Grows whenever something that is held, or about to be, may not be any more. */
   #recalls = 0
   #numbers = { next: 0, end: 0 }
@@ -81,9 +86,8 @@ export class NameJournal {
   /** The master says that this session holds the directory; not so, when it has recalled something since it was asked. */
   hold(directory: Ino, recalls: number): void {
     if (recalls !== this.#recalls || this.#held.has(directory)) return
-    this.#held.add(directory)
     if (this.#numbers.end - this.#numbers.next < NUMBERS_LOW) this.#reserve()
-    if (this.#held.size > HELD_MAX) this.#thinOut()
+    this.#hold(directory)
   }
 
   /** None named: all of them. */
@@ -96,11 +100,32 @@ export class NameJournal {
   /** Whether names in the directory may be changed here, now. */
   holds(directory: Ino): boolean {
     if (!this.#held.has(directory)) return false
-    if (this.#session.leased()) return this.#pending.size < PENDING_MAX
+    if (this.#session.leased()) return this.#pending.size < PENDING_MAX && !this.#isAsking(directory)
     // The master may have given any of them to somebody else by now.
-    this.letGo()
-    this.#session.letGo([])
+    this.#giveBack([...this.#held])
     return false
+  }
+
+  #isAsking(directory: Ino): boolean {
+    return this.#asking.size > 0 && (this.#asking.has(directory) || this.#asking.has(ANY))
+  }
+
+  /**
+   * Asks the master for a change in these directories, behind what is pending of them. Nothing is changed there without
+   * asking until it has answered: the one could stand in the way of the other.
+   */
+  async asking<T>(directories: readonly number[], settled: () => Promise<void> | undefined, ask: () => Promise<T>) {
+    for (const ino of directories) this.#asking.set(ino, (this.#asking.get(ino) ?? 0) + 1)
+    try {
+      await settled()
+      return await ask()
+    } finally {
+      for (const ino of directories) {
+        const others = this.#asking.get(ino)! - 1
+        if (others === 0) this.#asking.delete(ino)
+        else this.#asking.set(ino, others)
+      }
+    }
   }
 
   // ---- changing; the caller knows that it holds the directory
@@ -116,7 +141,7 @@ export class NameJournal {
     const { type, mode, uid, gid, rdev = 0, target = '', opened } = node
     const wanted = { type, mode, uid, gid, rdev, target, opened }
     const attr = this.#pending.make(directory, name, ino, wanted, this.#session.now())
-    if (type === 'dir') this.#held.add(ino)
+    if (type === 'dir') this.#hold(ino)
     this.#added++
     this.#soon()
     return attr
@@ -263,16 +288,28 @@ export class NameJournal {
       })
   }
 
-  #thinOut(): void {
+  #hold(directory: Ino): void {
+    this.#held.add(directory)
+    if (this.#held.size <= HELD_MAX) return
     const old: Ino[] = []
     for (const ino of this.#held) {
       if (old.length === HELD_MAX / 2) break
       old.push(ino)
     }
-    for (const ino of old) this.#held.delete(ino)
-    this.#recalls++
+    this.#giveBack(old)
+  }
+
+  /** Nothing is changed in them from now on; the master hears of it behind what was. */
+  #giveBack(directories: readonly Ino[]): void {
+    this.letGo(directories)
     Promise.resolve(this.settle()).then(
-      () => this.#session.letGo(old),
+      () => {
+        // They may be held again by now. What the master says to requests that are under way, it says before it hears this.
+        this.#recalls++
+        const gone = this.#held.size === 0 ? [] : directories.filter((ino) => !this.#held.has(ino))
+        if (gone.length > 0 || this.#held.size === 0) this.#session.letGo(gone)
+      },
+      // It keeps them for this session until somebody else wants them.
       () => this.letGo(),
     )
   }

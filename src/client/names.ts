@@ -18,7 +18,7 @@ import type { FileIo } from './file-io.ts'
 import type { FileState } from './file-state.ts'
 import type { Files } from './files.ts'
 import { Listings } from './listings.ts'
-import type { NameJournal } from './name-journal.ts'
+import { ANY, type NameJournal } from './name-journal.ts'
 import type { Interruptible, MasterSession } from './session.ts'
 import type { Caller, Entry, NewNode, RenameFlags } from './vfs.ts'
 import { Walks } from './walks.ts'
@@ -84,7 +84,7 @@ export class Names {
     if (this.#journal.unborn(parent)) await this.#journal.settle()
     try {
       const attr = await this.#session.ask('lookup', { parent, name }, caller)
-      this.#tree.learn(attr)
+      this.#files.learn(attr)
       if (name !== '..') this.#named(parent, name, attr)
       return this.#files.view(attr.ino) ?? attr
     } catch (error) {
@@ -166,14 +166,9 @@ export class Names {
     const umask = caller.umask & 0o777
     const here = this.#makeHere(parent, name, { ...node, mode: mode & ~umask, uid, gid, opened: false })
     if (here !== undefined) return here
-    await this.#journal.settleIf(parent)
     const { type, rdev = 0, target = '' } = node
-    const { recalls } = this.#journal
-    const { attr, ...answer } = await this.#session.change(
-      'make',
-      { parent, name, type, mode, umask, uid, gid, rdev, target },
-      caller,
-    )
+    const request = { parent, name, type, mode, umask, uid, gid, rdev, target }
+    const { recalls, attr, ...answer } = await this.#ask(parent, () => this.#session.change('make', request, caller))
     this.#born(parent, name, attr, answer.parent)
     if (attr.type === 'dir') {
       this.#tree.madeDirectory(attr.ino)
@@ -198,16 +193,17 @@ export class Names {
     const node: NewNode = { type: 'file', mode: mode & 0o7777 & ~umask }
     const here = this.#makeHere(parent, name, { ...node, uid, gid, opened: true })
     if (here !== undefined) return this.#files.born(here)
-    await this.#journal.settleIf(parent)
-    const { recalls } = this.#journal
-    const { attr, created, ...answer } = await this.#session.change(
-      'create',
-      { parent, name, mode: mode & 0o7777, umask, uid, gid, ...flags, killSuidGid: uid !== 0 },
-      caller,
+    const request = { parent, name, mode: mode & 0o7777, umask, uid, gid, ...flags, killSuidGid: uid !== 0 }
+    const { recalls, attr, created, ...answer } = await this.#ask(parent, () =>
+      this.#session.change('create', request, caller),
     )
     this.#born(parent, name, attr, answer.parent)
     if (answer.held) this.#journal.hold(parent, recalls)
     if (created) return this.#files.born(attr)
+    // Whoever opened something else than a file looks again, and finds what it is.
+    if (attr.type !== 'file') throw new FsError('ESTALE', `${name} is a ${attr.type}`)
+    // Made by somebody else in this moment. That it was closed here before may have been told after this was asked.
+    await this.#files.whileOpening(attr.ino, () => this.#session.ask('open', { ino: attr.ino, write: true }, caller))
     const file = this.#files.opened(attr)
     this.#io.changedElsewhere(file)
     if (!file.ahead) file.attr = attr
@@ -217,9 +213,9 @@ export class Names {
   async unlink(parent: Ino, name: string, caller: Caller): Promise<void> {
     checkName(name)
     if (this.#unlinkHere(parent, name)) return
-    await this.#journal.settleIf(parent)
-    const { recalls } = this.#journal
-    const { ino, nlink, ...answer } = await this.#session.change('unlink', { parent, name }, caller)
+    const { recalls, ino, nlink, ...answer } = await this.#ask(parent, () =>
+      this.#session.change('unlink', { parent, name }, caller),
+    )
     this.#gone(parent, name, answer.parent)
     this.#tree.forget(ino)
     this.#files.relinked(ino, nlink)
@@ -230,12 +226,13 @@ export class Names {
     if (name === '.') throw new FsError('EINVAL')
     checkName(name)
     if (this.#rmdirHere(parent, name)) return
-    await this.#journal.settle()
-    const { recalls } = this.#journal
-    const { ino, ...answer } = await this.#session.change('rmdir', { parent, name }, caller)
+    const { ino, ...answer } = await this.#journal.asking(
+      [parent, this.#known(parent, name) ?? ANY],
+      () => this.#journal.settle(),
+      () => this.#session.change('rmdir', { parent, name }, caller),
+    )
     this.#gone(parent, name, answer.parent)
     this.#directoryGone(ino, this.#files.view(ino))
-    if (answer.held) this.#journal.hold(parent, recalls)
   }
 
   async rename(
@@ -252,11 +249,10 @@ export class Names {
     const known = this.#tree.name(parent, name)
     if (known === undefined) await this.#io.settleLagging()
     else if (known !== 0) await this.#files.settle(toIno(known))
-    await this.#journal.settle()
-    const { ino, replaced, parents } = await this.#session.change(
-      'rename',
-      { parent, name, newParent, newName, ...flags },
-      caller,
+    const { ino, replaced, parents } = await this.#journal.asking(
+      [parent, newParent, this.#known(newParent, newName) ?? ANY],
+      () => this.#journal.settle(),
+      () => this.#session.change('rename', { parent, name, newParent, newName, ...flags }, caller),
     )
     this.#tree.forget(parent)
     this.#tree.forget(newParent)
@@ -282,11 +278,26 @@ export class Names {
   async link(ino: Ino, newParent: Ino, newName: string, caller: Caller): Promise<Attr> {
     checkName(newName)
     await this.#files.settle(ino)
-    await this.#journal.settleIf(newParent)
-    const attr = await this.#session.change('link', { ino, newParent, newName }, caller)
+    const attr = await this.#journal.asking(
+      [newParent],
+      () => this.#journal.settleIf(newParent),
+      () => this.#session.change('link', { ino, newParent, newName }, caller),
+    )
     this.#born(newParent, newName, attr)
     this.#files.relinked(ino, attr.nlink)
     return this.#files.view(ino) ?? attr
+  }
+
+  /** A change of names in one directory, answered with what `hold` wants to know of the time when it was asked for. */
+  #ask<T extends object>(directory: Ino, change: () => Promise<T>): Promise<T & { recalls: number }> {
+    return this.#journal.asking(
+      [directory],
+      () => this.#journal.settleIf(directory),
+      async () => {
+        const { recalls } = this.#journal
+        return { ...(await change()), recalls }
+      },
+    )
   }
 
   /** Attributes of a directory that is held here; undefined: the master is to be asked. */
@@ -399,6 +410,12 @@ export class Names {
     this.#tree.forgetName(parent, name)
     this.#tree.forget(parent)
     this.#listings.forget(parent)
+  }
+
+  /** What was changed here is not so after all. */
+  refused(parent: Ino, name: string, ino: Ino): void {
+    this.invalidated(parent, name)
+    this.#removed.delete(ino)
   }
 
   disconnected(): void {

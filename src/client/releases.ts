@@ -18,7 +18,7 @@ export class Releases {
   /** Opens under way. */
   readonly #opening = new Map<Ino, number>()
 
-  /** `mayGo`: nothing is on its way to the master that must be there first. */
+  /** `mayGo`: the master can hear it, and nothing is on its way there that must be there first. */
   constructor(clock: Clock, isOpen: (ino: Ino) => boolean, mayGo: (ino: Ino) => boolean, tell: (inos: Ino[]) => void) {
     this.#clock = clock
     this.#isOpen = isOpen

@@ -22,6 +22,26 @@ describe('the tree cache', () => {
     expect(tree.name(dir, 'zzz')).toBe(undefined)
   })
 
+  it('learns nothing of what was pushed a moment ago from answers that may be older', () => {
+    const tree = new TreeCache()
+    tree.madeDirectory(dir)
+    tree.setName(dir, 'a', 7)
+    tree.overtake(dir)
+    tree.overtake(7 as Ino)
+    tree.setName(dir, 'a', 0)
+    expect(tree.name(dir, 'a')).toBe(undefined)
+    tree.learn(attrOf(7, 1))
+    tree.learnListing(dir, [])
+    tree.madeDirectory(dir)
+    expect(tree.attr(7 as Ino)).toBe(undefined)
+    expect(tree.name(dir, 'b')).toBe(undefined)
+    tree.tookIn()
+    tree.learn(attrOf(7, 2))
+    tree.learnListing(dir, [])
+    expect(tree.attr(7 as Ino)!.version).toBe(2)
+    expect(tree.name(dir, 'b')).toBe(0)
+  })
+
   it('remembers a missing name in a directory of which not all names are known', () => {
     const tree = new TreeCache()
     tree.setName(dir, 'a', 0)

@@ -59,12 +59,14 @@ export type Operation = { readonly via: number } & (
 export type Outcome = { readonly errno: number } | { readonly ok: unknown }
 
 export interface Profile {
-  /** 1: everything goes one way. 2: operations alternate between two ways to one filesystem. */
-  readonly ways: 1 | 2
+  /** 1: everything goes one way. More: operations alternate between as many ways to one filesystem. */
+  readonly ways: 1 | 2 | 3
   /** Files kept open over other operations; off where only close-to-open is promised. */
   readonly slots: boolean
   /** Modes with set-id bits; off where the other side clears them by rules of its own. */
   readonly setId: boolean
+  /** Names only, few of them, in few directories: everybody is in everybody's way. */
+  readonly crowded?: boolean
 }
 
 export const SLOTS = 4
@@ -93,7 +95,44 @@ export function generate(random: Random, count: number, profile: Profile): Opera
   ]
   const slot = (): number => random.below(SLOTS)
 
-  const kinds: readonly (readonly [number, () => Operation])[] = [
+  const crowd = (): string => `${pick(NAMES.slice(0, 3))}/${pick(NAMES)}`
+  const crowded: readonly (readonly [number, () => Operation])[] = [
+    [12, () => ({ via: 0, op: 'create', path: crowd(), mode: mode() })],
+    [5, () => ({ via: 0, op: 'write', path: crowd(), offset: 0, data: { seed: random.below(256), length: 100 } })],
+    [3, () => ({ via: 0, op: 'append', path: crowd(), data: { seed: random.below(256), length: 50 } })],
+    [4, () => ({ via: 0, op: 'read', path: crowd() })],
+    [4, () => ({ via: 0, op: 'stat', path: crowd() })],
+    [4, () => ({ via: 0, op: 'readdir', path: pick(NAMES.slice(0, 3)) })],
+    [14, () => ({ via: 0, op: 'unlink', path: crowd() })],
+    [6, () => ({ via: 0, op: 'mkdir', path: crowd(), mode: mode() })],
+    [4, () => ({ via: 0, op: 'mkdir', path: pick(NAMES.slice(0, 3)), mode: mode() })],
+    [3, () => ({ via: 0, op: 'create', path: `${crowd()}/${pick(NAMES.slice(0, 2))}`, mode: mode() })],
+    [3, () => ({ via: 0, op: 'unlink', path: `${crowd()}/${pick(NAMES.slice(0, 2))}` })],
+    [5, () => ({ via: 0, op: 'rmdir', path: crowd() })],
+    [3, () => ({ via: 0, op: 'rmdir', path: pick(NAMES.slice(0, 3)) })],
+    [2, () => ({ via: 0, op: 'mkfifo', path: crowd(), mode: mode() })],
+    [4, () => ({ via: 0, op: 'symlink', path: crowd(), target: pick(NAMES) })],
+    [1, () => ({ via: 0, op: 'readlink', path: crowd() })],
+    [8, () => ({ via: 0, op: 'rename', path: crowd(), to: crowd(), flags: pick([0, 0, 0, 1, 2] as const) })],
+    [
+      2,
+      () => ({
+        via: 0,
+        op: 'rename',
+        path: pick(NAMES.slice(0, 3)),
+        to: pick(NAMES.slice(0, 3)),
+        flags: pick([0, 0, 2] as const),
+      }),
+    ],
+    [4, () => ({ via: 0, op: 'link', path: crowd(), to: crowd() })],
+    [2, () => ({ via: 0, op: 'chmod', path: pick(NAMES.slice(0, 3)), mode: mode() })],
+    [2, () => ({ via: 0, op: 'utimens', path: pick(NAMES.slice(0, 3)), atimeNs: time(), mtimeNs: time() })],
+    [1, () => ({ via: 0, op: 'chmod', path: crowd(), mode: mode() })],
+    [1, () => ({ via: 0, op: 'fsync', path: crowd() })],
+    [4, () => ({ via: 0, op: 'open', slot: slot(), path: crowd(), how: pick(['read', 'create'] as const) })],
+    [3, () => ({ via: 0, op: 'slotClose', slot: slot() })],
+  ]
+  const all: readonly (readonly [number, () => Operation])[] = [
     [6, () => ({ via: 0, op: 'create', path: path(), mode: mode() })],
     [12, () => ({ via: 0, op: 'write', path: path(), offset: offset(), data: data() })],
     [4, () => ({ via: 0, op: 'rewrite', path: path(), offset: offset(), data: data() })],
@@ -176,6 +215,7 @@ export function generate(random: Random, count: number, profile: Profile): Opera
         ] as const satisfies readonly (readonly [number, () => Operation])[])
       : []),
   ]
+  const kinds = profile.crowded ? crowded : all
   const weights = kinds.reduce((sum, [weight]) => sum + weight, 0)
   const one = (): Operation => {
     let dice = random.below(weights)
@@ -190,7 +230,7 @@ export function generate(random: Random, count: number, profile: Profile): Opera
   const rest = Array.from({ length: count }, one)
   let via = 0
   return [...first, ...rest].map((operation) => {
-    if (random.below(4) === 0) via = random.below(profile.ways)
+    if (random.below(profile.crowded ? 8 : 4) === 0) via = random.below(profile.ways)
     return { ...operation, via }
   })
 }

@@ -23,6 +23,8 @@ const told = (a: Attr): unknown => [
   ...[FILE_TYPES[a.type], a.mode, a.nlink, a.uid, a.gid],
   a.type === 'dir' ? 0 : a.size,
 ]
+/** What one client may show of another's work a moment late, as with any cached attribute, is left out. */
+const toldLate = (a: Attr): unknown => [FILE_TYPES[a.type], a.uid, a.gid, a.type === 'dir' ? 0 : a.size]
 const latin1 = (name: string): string => Buffer.from(name, 'utf8').toString('latin1')
 
 interface Slot {
@@ -37,11 +39,20 @@ export class VfsRunner implements Runner {
   readonly #slots = new Map<number, Slot>()
   #last = 0
   #root: Ino = ROOT_INO
+  #fresh: (() => Promise<Vfs & { close(): Promise<void> }>) | undefined
+  #told = told
 
   /** `before` is called before each operation: the place for accidents that must not be noticed. */
   constructor(ways: readonly Vfs[], before: (index: number) => Promise<void> = async () => undefined) {
     this.#ways = ways
     this.#before = before
+  }
+
+  /** Attributes are compared in the end only, and then through one more client as well, which has seen nothing before. */
+  late(fresh?: () => Promise<Vfs & { close(): Promise<void> }>): this {
+    this.#told = toldLate
+    this.#fresh = fresh
+    return this
   }
 
   async run(operations: readonly Operation[]): Promise<Ran> {
@@ -68,8 +79,32 @@ export class VfsRunner implements Runner {
       this.#slots.delete(number)
     }
     const trees: Record<string, unknown>[] = []
+    if (this.#told !== told) for (const vfs of this.#ways) await vfs.syncfs(caller)
     for (const via of this.#ways.keys()) trees.push(await this.#tree(await this.#way(via)))
+    const fresh = await this.#fresh?.()
+    if (fresh !== undefined) trees.push(await this.#tree(fresh))
+    await fresh?.close()
     return { outcomes, trees }
+  }
+
+  /** Goes through one way below a directory that others work in as well; what is answered is nobody's business. */
+  async jostle(root: Ino, operations: readonly Operation[]): Promise<void> {
+    this.#root = root
+    for (const [i, { via: _, ...operation }] of operations.entries()) {
+      await this.#before(i)
+      try {
+        await this.#do(this.#ways[0]!, { ...operation, via: 0 } as Operation)
+      } catch (error) {
+        if (errnoOf(error) === undefined) throw error
+      }
+    }
+    for (const { ino } of this.#slots.values()) await this.#close(this.#ways[0]!, ino)
+    this.#slots.clear()
+  }
+
+  /** All that is below the directory that it has worked in, as seen there. */
+  seen(vfs: Vfs): Promise<Record<string, unknown>> {
+    return this.#tree(vfs)
   }
 
   async stop(): Promise<void> {}
@@ -101,8 +136,11 @@ export class VfsRunner implements Runner {
     return vfs.lookup(dir, name, caller)
   }
   async #close(vfs: Vfs, ino: Ino): Promise<void> {
-    await vfs.flush(ino, caller)
-    vfs.release(ino)
+    try {
+      await vfs.flush(ino, caller)
+    } finally {
+      vfs.release(ino)
+    }
   }
 
   /** An open file for the time of `work`. */
@@ -168,7 +206,7 @@ export class VfsRunner implements Runner {
       case 'read':
         return this.#with(vfs, o.path, {}, async (ino) => digest(await this.#readAll(vfs, ino)))
       case 'stat':
-        return told(await this.#at(vfs, o.path))
+        return this.#told(await this.#at(vfs, o.path))
       case 'readdir':
         return (await this.#list(vfs, (await this.#at(vfs, o.path)).ino)).map(([name]) => name)
       case 'unlink':
@@ -198,12 +236,13 @@ export class VfsRunner implements Runner {
       case 'link': {
         const { ino } = await this.#at(vfs, o.path)
         const { dir, name } = await this.#parent(vfs, o.to)
-        return (await vfs.link(ino, dir, name, caller)).nlink
+        const { nlink } = await vfs.link(ino, dir, name, caller)
+        return this.#told === told ? nlink : null
       }
       case 'chmod': {
         const { ino, type } = await this.#at(vfs, o.path)
         if (type === 'symlink') throw new FsError('EOPNOTSUPP')
-        return told(await vfs.setattr(ino, { mode: o.mode }, caller))
+        return this.#told(await vfs.setattr(ino, { mode: o.mode }, caller))
       }
       case 'chown':
         return told(await vfs.setattr((await this.#at(vfs, o.path)).ino, { uid: o.uid, gid: o.gid }, caller))
@@ -270,7 +309,7 @@ export class VfsRunner implements Runner {
         return vfs.fsync(ino, caller)
       case 'slotClose':
         this.#slots.delete(o.slot)
-        return this.#close(vfs, ino)
+        return this.#close(this.#ways[slot.via]!, ino)
     }
   }
 

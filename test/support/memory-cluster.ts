@@ -5,7 +5,7 @@
  */
 
 import { FsError, unwrap } from '../../src/base/fault.ts'
-import type { Listener, Log, Random, World } from '../../src/base/world.ts'
+import type { Clock, Listener, Log, Random, World } from '../../src/base/world.ts'
 import { ChunkStore } from '../../src/chunk/chunk-store.ts'
 import { Copier } from '../../src/chunk/copier.ts'
 import { parseDiskSpec } from '../../src/chunk/core/disk-spec.ts'
@@ -23,7 +23,7 @@ import type { Peer } from '../../src/wire/peer.ts'
 import { type CallName, type Hello, PROTOCOL_VERSION, type Reply, type Request } from '../../src/wire/protocol.ts'
 import type { StatusReport } from '../../src/wire/reports.ts'
 import { MemoryDisk } from './memory-disk.ts'
-import { MemoryNet } from './memory-net.ts'
+import { type MemoryBranch, MemoryNet } from './memory-net.ts'
 import { quietLog } from './quiet-log.ts'
 import { realClock } from './real-clock.ts'
 
@@ -39,6 +39,7 @@ export interface MemoryClusterOptions {
   readonly trashRetentionMs?: number
   readonly deadGraceMs?: number
   readonly log?: Log
+  readonly clock?: Clock
 }
 
 /** The same numbers for the same seed, so that a failure can be repeated. */
@@ -61,16 +62,17 @@ export function seededRandom(seed: number): Random {
 export class MemoryCluster {
   readonly net: MemoryNet = new MemoryNet()
   readonly #world: World
-  readonly #options: Required<Omit<MemoryClusterOptions, 'log'>>
+  readonly #options: Required<Omit<MemoryClusterOptions, 'log' | 'clock'>>
   readonly #store = new MemoryStore()
   #master: { master: Master; listener: Listener; stop: AbortController; work: Promise<void> } | undefined
   readonly #chunkservers: MemoryChunkserver[] = []
   readonly #clients: Filesystem[] = []
+  readonly #branches: MemoryBranch[] = []
   #admin: Peer | undefined
 
   private constructor(options: MemoryClusterOptions) {
     const random = seededRandom(Math.floor(Math.random() * 2 ** 31))
-    this.#world = { net: this.net, clock: realClock, random, log: options.log ?? quietLog }
+    this.#world = { net: this.net, clock: options.clock ?? realClock, random, log: options.log ?? quietLog }
     this.#options = {
       chunkservers: options.chunkservers ?? 3,
       copies: options.copies ?? 2,
@@ -156,6 +158,26 @@ export class MemoryCluster {
     return this.#chunkservers[index]!
   }
 
+  /** The connections of a client, in the order in which clients were made. */
+  branch(client: number): MemoryBranch {
+    return this.#branches[client]!
+  }
+
+  /** How many directories the master believes a client to hold. */
+  heldBy(client: number): number {
+    const { sessions, holdings } = this.#master!.master
+    for (const session of sessions.all()) if (session.info.host === `client-${client}`) return holdings.heldBy(session)
+    return 0
+  }
+
+  /** What the master keeps for sessions: inodes that it believes open, by session, and unlinked ones kept for them. */
+  async kept(): Promise<{ opens: Record<number, number[]>; sustained: number }> {
+    const opens: Record<number, number[]> = {}
+    for (const { info, opens: of } of this.#master!.master.sessions.all())
+      if (of === undefined || of.size > 0) opens[info.session] = [...(of ?? [-1])]
+    return { opens, sustained: (await this.status()).sustained }
+  }
+
   /** Every connection to the master breaks once; everybody dials again. */
   cutMaster(): void {
     this.#admin = undefined
@@ -163,20 +185,25 @@ export class MemoryCluster {
   }
 
   async client(over: Partial<FilesystemOptions> = {}): Promise<Filesystem> {
-    const filesystem = new Filesystem(this.#world, {
-      master: { host: 'memory', port: MASTER_PORT },
-      cluster: CLUSTER,
-      hostName: `client-${this.#clients.length}`,
-      mountpoint: '/memory',
-      version: 'test',
-      ownHost: 'elsewhere',
-      onDisconnectMs: 30_000,
-      cacheBytes: 8 << 20,
-      dirtyBytes: 16 << 20,
-      ...over,
-    })
+    const net = this.net.branch()
+    const filesystem = new Filesystem(
+      { ...this.#world, net },
+      {
+        master: { host: 'memory', port: MASTER_PORT },
+        cluster: CLUSTER,
+        hostName: `client-${this.#clients.length}`,
+        mountpoint: '/memory',
+        version: 'test',
+        ownHost: 'elsewhere',
+        onDisconnectMs: 30_000,
+        cacheBytes: 8 << 20,
+        dirtyBytes: 16 << 20,
+        ...over,
+      },
+    )
     await filesystem.start(10_000)
     this.#clients.push(filesystem)
+    this.#branches.push(net)
     return filesystem
   }
 

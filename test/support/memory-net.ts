@@ -17,6 +17,7 @@ class End implements Transport {
   #queue: Buffer[] = []
   #scheduled = false
   #paused = false
+  #hung = false
   #cut = 1
 
   constructor(peer: string) {
@@ -34,7 +35,7 @@ class End implements Transport {
     this.#scheduled = true
     setImmediate(() => {
       this.#scheduled = false
-      if (this.other.#paused) return
+      if (this.other.#paused || this.#hung) return
       const all = Buffer.concat(this.#queue.splice(0))
       for (let at = 0; at < all.length; ) {
         this.#cut = (this.#cut * 7 + 3) % 70_001
@@ -77,6 +78,11 @@ class End implements Transport {
     this.#paused = false
     this.other.#schedule()
   }
+  /** Nothing that is sent here arrives before it is let go on again; nobody is told. */
+  hang(hung: boolean): void {
+    this.#hung = hung
+    if (!hung) this.#schedule()
+  }
   close(error?: Error): void {
     if (this.#closed) return
     // What was sent before the close still arrives, as on TCP.
@@ -98,6 +104,10 @@ export class MemoryNet implements Net {
   #nextPort = 1
 
   async connect(host: string, port: number): Promise<Transport> {
+    return this.dial(host, port)
+  }
+
+  dial(host: string, port: number): End {
     const accept = this.#listeners.get(port)
     if (accept === undefined) throw new FsError('ECONNREFUSED', `${host}:${port}`)
     const near = new End(`${host}:${port}`)
@@ -124,6 +134,11 @@ export class MemoryNet implements Net {
     }
   }
 
+  /** The same network for one of those who dial, whose own connections can break and hang. */
+  branch(): MemoryBranch {
+    return new MemoryBranch(this)
+  }
+
   /** Breaks every connection to a port, without goodbye. */
   cut(port: number): void {
     for (const end of this.#ends.get(port) ?? []) {
@@ -131,5 +146,45 @@ export class MemoryNet implements Net {
       end.other.cut(new FsError('ECONNRESET', 'cut'))
     }
     this.#ends.get(port)?.clear()
+  }
+}
+
+export class MemoryBranch implements Net {
+  readonly #net: MemoryNet
+  #ends: End[] = []
+  #hung = { there: false, back: false }
+
+  constructor(net: MemoryNet) {
+    this.#net = net
+  }
+
+  async connect(host: string, port: number): Promise<Transport> {
+    const end = this.#net.dial(host, port)
+    this.#ends.push(end)
+    this.#apply(end)
+    return end
+  }
+
+  listen(host: string, port: number, onTransport: (transport: Transport) => void): Promise<Listener> {
+    return this.#net.listen(host, port, onTransport)
+  }
+
+  cut(): void {
+    for (const end of this.#ends) {
+      end.cut(new FsError('ECONNRESET', 'cut'))
+      end.other.cut(new FsError('ECONNRESET', 'cut'))
+    }
+    this.#ends = []
+  }
+
+  /** What is sent arrives later: what goes there, what comes back, or both. */
+  hang(hung: { there: boolean; back: boolean }): void {
+    this.#hung = hung
+    for (const end of this.#ends) this.#apply(end)
+  }
+
+  #apply(end: End): void {
+    end.hang(this.#hung.there)
+    end.other.hang(this.#hung.back)
   }
 }

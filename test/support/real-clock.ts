@@ -20,6 +20,14 @@ export const realClock: Clock = {
   },
 }
 
+/** A clock on which time passes `times` as fast, for what waits for seconds. */
+export const fastClock = (times: number): Clock => ({
+  now: realClock.now,
+  monotonicMs: () => performance.now() * times,
+  sleep: (ms, options) => realClock.sleep(ms / times, options),
+  timer: (ms, callback) => realClock.timer(ms / times, callback),
+})
+
 export function lineLog(write: (line: string) => void): Log {
   const at =
     (level: string) =>

@@ -37,12 +37,27 @@ export class TreeCache {
   /** Under which name a directory was found; true only while that name still stands for it. */
   readonly #places = new Generations<Ino, { parent: Ino; name: string }>(DIRECTORIES_MAX)
 
+  /** Changed elsewhere a moment ago: inodes, and directories with names that were. */
+  readonly #overtaken = new Set<Ino>()
+
+  /**
+   * An answer and the push that makes it worthless may arrive together, and the push is taken in first, because whoever
+   * waits for an answer wakes up a little later. Until `tookIn` nothing is learned of the inode or of names in it.
+   */
+  overtake(ino: Ino): void {
+    this.#overtaken.add(ino)
+  }
+  tookIn(): void {
+    this.#overtaken.clear()
+  }
+
   attr(ino: Ino): Attr | undefined {
     return this.#attrs.get(ino)
   }
 
-  /** Newer than what is known, or as new. An answer that was overtaken by a push must not bring the old state back. */
+  /** Newer than what is known, or as new. */
   learn(attr: Attr): void {
+    if (this.#overtaken.has(attr.ino)) return
     const known = this.#attrs.get(attr.ino)
     if (known === undefined || known.version <= attr.version) this.#attrs.set(attr.ino, attr)
   }
@@ -61,6 +76,10 @@ export class TreeCache {
   }
 
   setName(parent: Ino, name: string, ino: number): void {
+    if (this.#overtaken.has(parent)) {
+      this.forgetName(parent, name)
+      return
+    }
     let directory = this.#directories.get(parent)
     if (directory === undefined) {
       directory = { names: new Map(), complete: false, listing: undefined }
@@ -96,6 +115,7 @@ export class TreeCache {
 
   /** A directory made by this client: empty, and every later name comes from here or is pushed. */
   madeDirectory(ino: Ino): void {
+    if (this.#overtaken.has(ino)) return
     this.#directories.set(ino, { names: new Map(), complete: true, listing: [] })
   }
 
@@ -111,7 +131,7 @@ export class TreeCache {
 
   /** A whole listing, read at one version of the directory. */
   learnListing(ino: Ino, listing: Listed[]): void {
-    if (listing.length > NAMES_MAX) return
+    if (listing.length > NAMES_MAX || this.#overtaken.has(ino)) return
     const names = new Map<string, number>()
     for (const entry of listing) names.set(entry.name, entry.ino)
     this.#directories.set(ino, { names, complete: true, listing })

@@ -1,0 +1,131 @@
+/* Directories that a client holds, where it must not be sure of too much. */
+
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { type Ino, ROOT_INO } from '../../src/base/ids.ts'
+import type { Log } from '../../src/base/world.ts'
+import type { Filesystem } from '../../src/client/filesystem.ts'
+import { callerOf } from '../conformance/vfs-probe.ts'
+import { MemoryCluster } from '../support/memory-cluster.ts'
+import { fastClock, realClock } from '../support/real-clock.ts'
+
+const caller = callerOf({ uid: 0, gid: 0 })
+const NEW = { exclusive: true, truncate: false }
+const TIMES = 8
+
+describe('a client that holds directories', () => {
+  let cluster: MemoryCluster
+  let clients: Filesystem[]
+  const errors: string[] = []
+  beforeEach(async () => {
+    errors.length = 0
+    const quiet = (): void => undefined
+    const log: Log = {
+      ...{ debug: quiet, info: quiet, warn: quiet, child: () => log },
+      error: (_, m) => errors.push(m),
+    }
+    cluster = await MemoryCluster.start({ clock: fastClock(TIMES), log })
+    clients = [await cluster.client(), await cluster.client()]
+  })
+  afterEach(() => cluster.stop())
+
+  const mkdir = async (client: Filesystem, parent: Ino, name: string): Promise<Ino> =>
+    (await client.make(parent, name, { type: 'dir', mode: 0o755 }, caller)).ino
+  const touch = async (client: Filesystem, parent: Ino, name: string): Promise<Ino> => {
+    const { ino } = await client.create(parent, name, 0o644, NEW, caller)
+    await client.flush(ino, caller)
+    client.release(ino)
+    return ino
+  }
+  const names = async (client: Filesystem, ino: Ino): Promise<string[]> =>
+    (await client.readdir(ino, 0, 100, caller)).map(({ name }) => name)
+  /** What is in it changes first from then on: the numbers for new inodes have come. */
+  const held = async (client: Filesystem, name: string): Promise<Ino> => {
+    const ino = await mkdir(client, ROOT_INO, name)
+    await client.syncfs(caller)
+    return ino
+  }
+
+  it('lets go of the oldest when it has made very many', async () => {
+    const [a] = clients as [Filesystem]
+    const dir = await held(a, 'd')
+    for (let i = 0; i < 8_300; i++) await mkdir(a, dir, `sub-${i}`)
+    await a.syncfs(caller)
+    await realClock.sleep(50)
+    expect(cluster.heldBy(0)).toBeGreaterThan(4_000)
+    expect(cluster.heldBy(0)).toBeLessThanOrEqual(8_192)
+  })
+
+  it('finds a directory again whose removal was refused, because another had put something there', async () => {
+    const [a, b] = clients as [Filesystem, Filesystem]
+    const dir = await held(a, 'd')
+    const sub = await mkdir(a, dir, 'sub')
+    await a.syncfs(caller)
+    await a.lookup(dir, 'sub', caller)
+    cluster.branch(0).hang({ there: true, back: true })
+    await a.rmdir(dir, 'sub', caller)
+    expect(await names(a, sub)).toEqual([])
+    cluster.branch(0).cut()
+    await touch(b, sub, 'theirs')
+    cluster.branch(0).hang({ there: false, back: false })
+    await a.syncfs(caller)
+    expect(errors).toEqual(['the master refused what was answered as done: rmdir'])
+    expect(await names(a, sub)).toEqual(['theirs'])
+    expect((await a.lookup(dir, 'sub', caller)).ino).toBe(sub)
+  })
+
+  it('makes nothing by itself where the master is being asked for something', async () => {
+    const [a] = clients as [Filesystem]
+    const dir = await held(a, 'd')
+    await touch(a, dir, 'x')
+    await a.syncfs(caller)
+    const moved = a.rename(dir, 'x', dir, 'y', { noReplace: false, exchange: false }, caller)
+    await new Promise((resolve) => setImmediate(resolve))
+    const made = await a.create(dir, 'y', 0o644, NEW, caller).then(
+      ({ ino }) => a.release(ino),
+      (error: unknown) => error,
+    )
+    await moved
+    await a.syncfs(caller)
+    expect(errors).toEqual([])
+    expect(made === undefined || (made as { code: string }).code === 'EEXIST').toBe(true)
+  })
+
+  it('opens nothing but files by creating them', async () => {
+    const [a, b] = clients as [Filesystem, Filesystem]
+    const dir = await mkdir(a, ROOT_INO, 'd')
+    await names(b, dir)
+    await a.make(dir, 'fifo', { type: 'fifo', mode: 0o644 }, caller)
+    const opened = b.create(dir, 'fifo', 0o644, { exclusive: false, truncate: false }, caller)
+    await expect(opened).rejects.toMatchObject({ code: 'ESTALE' })
+    expect((await cluster.kept()).opens).toEqual({})
+  })
+})
+
+describe('an answer that arrives together with news that it is out of date', () => {
+  it('is not remembered, neither an attribute nor a name', async () => {
+    const cluster = await MemoryCluster.start()
+    try {
+      const [a, b] = [await cluster.client(), await cluster.client()]
+      const dir = await mkdir(b, 'd')
+      const file = (await b.create(dir, 'f', 0o600, NEW, caller)).ino
+      b.release(file)
+      await a.lookup(ROOT_INO, 'd', caller)
+      await b.syncfs(caller)
+      cluster.branch(0).hang({ there: false, back: true })
+      const answers = [a.getattr(file, caller), a.lookup(dir, 'f', caller)]
+      await realClock.sleep(20)
+      await b.setattr(file, { mode: 0o640 }, caller)
+      await b.unlink(dir, 'f', caller)
+      await b.syncfs(caller)
+      await realClock.sleep(20)
+      cluster.branch(0).hang({ there: false, back: false })
+      expect((await Promise.all(answers)).map(({ mode }) => mode)).toEqual([0o600, 0o600])
+      await expect(a.lookup(dir, 'f', caller)).rejects.toMatchObject({ code: 'ENOENT' })
+    } finally {
+      await cluster.stop()
+    }
+  })
+
+  const mkdir = async (client: Filesystem, name: string): Promise<Ino> =>
+    (await client.make(ROOT_INO, name, { type: 'dir', mode: 0o755 }, caller)).ino
+})
