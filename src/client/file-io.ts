@@ -216,12 +216,15 @@ export class FileIo {
     file.sending = true
     try {
       await told
+      const { forgotten } = file
       const answer = await this.#sendCommit(file, ready, change, sync)
       // A name that it has lost here meanwhile, and that the master may not have heard of.
       const attr = this.#journal.involves(file.ino) ? { ...answer, nlink: file.attr.nlink } : answer
       this.#committed(file, ready)
       this.#onCommitted(attr)
-      file.version = attr.version
+      // Another may have written over it since, and the news of that may have been taken in before this answer.
+      if (file.forgotten === forgotten) file.version = attr.version
+      else file.forgetBase()
       file.attr = file.dirty ? { ...attr, ...localView(file, attr.size) } : attr
     } catch (error) {
       if (!(error instanceof FsError)) throw error

@@ -9,7 +9,7 @@
 import type { Attr, AttrChange } from '../base/attr.ts'
 import { FsError } from '../base/fault.ts'
 import { type Ino, ino as toIno } from '../base/ids.ts'
-import { NAME_BYTES_MAX } from '../base/limits.ts'
+import { NAME_BYTES_MAX, PATH_BYTES_MAX } from '../base/limits.ts'
 import type { Clock } from '../base/world.ts'
 import type { Answered } from '../wire/peer.ts'
 import { Generations } from './core/generations.ts'
@@ -315,7 +315,10 @@ export class Names {
   ): Attr | undefined {
     const directory = this.#heldHere(parent)
     if (directory === undefined || this.#known(parent, name) !== 0) return undefined
-    if (node.type === 'symlink' && (node.target ?? '') === '') return undefined
+    // What the master would refuse is for the master to refuse.
+    const { target = '' } = node
+    if (node.type === 'symlink' && (target === '' || target.length > PATH_BYTES_MAX || target.includes('\0')))
+      return undefined
     const attr = this.#journal.make(directory, name, node)
     if (attr === undefined) return undefined
     this.#named(parent, name, attr)

@@ -7,6 +7,7 @@
 
 import { isDeepStrictEqual } from 'node:util'
 import { expect, test } from 'vitest'
+import { errnoOf } from '../../src/base/fault.ts'
 import { ROOT_INO } from '../../src/base/ids.ts'
 import type { Log } from '../../src/base/world.ts'
 import type { Filesystem } from '../../src/client/filesystem.ts'
@@ -25,6 +26,8 @@ const OPERATIONS = 150
 const LONG = 3_600_000
 /** A connection that stands still for longer is given up, and what was changed behind it may be refused. */
 const HUNG_MS = 2_500
+/** Longer than a session lasts. */
+const LOST_MS = 45_000
 const lists = Number(process.env.HOLDFAST_LISTS ?? 12)
 const seed = seedOf()
 const caller = callerOf({ uid: 0, gid: 0 })
@@ -54,7 +57,7 @@ class Crowd {
   }
 
   /** Now and then something goes wrong, or nothing happens for long enough that directories are forgotten. */
-  accidents(number: number, oneOf: number): () => Promise<void> {
+  accidents(number: number, oneOf: number, hungMs = HUNG_MS): () => Promise<void> {
     const dice = seededRandom(number)
     return async () => {
       if (oneOf === 0 || dice.below(oneOf) !== 0) return
@@ -65,7 +68,7 @@ class Crowd {
       else if (which < 5) await realClock.sleep(2_500 / TIMES)
       else {
         branch.hang({ there: which !== 5, back: which !== 6 })
-        realClock.timer(dice.below(HUNG_MS) / TIMES, () => branch.hang({ there: false, back: false }))
+        realClock.timer(dice.below(hungMs) / TIMES, () => branch.hang({ there: false, back: false }))
       }
     }
   }
@@ -100,33 +103,62 @@ test(`many hands by turns do as the model does (seed ${seed})`, { timeout: LONG 
   }
 })
 
+/** Everybody works in one new directory, and in the end they and one who comes last agree about it. */
+async function jostle(crowd: Crowd, list: number, accident: () => Promise<void>): Promise<void> {
+  const { cluster, clients } = crowd
+  const { ino } = await clients[list % WAYS]!.make(ROOT_INO, `crowd-${list}`, { type: 'dir', mode: 0o755 }, caller)
+  // Two workers on each client: nothing keeps them apart here, as the kernel would.
+  const workers = [...clients, ...clients].map((client) => new VfsRunner([client], accident))
+  await Promise.all(
+    workers.map((worker, i) =>
+      worker.jostle(ino, generate(seededRandom(seed + list * WAYS * 2 + i), OPERATIONS, profile)),
+    ),
+  )
+  for (const i of clients.keys()) cluster.branch(i).hang({ there: false, back: false })
+  for (const client of clients) await synced(client)
+  const fresh = await cluster.client()
+  const truth = await workers[0]!.seen(fresh)
+  await fresh.close()
+  for (const [i, client] of clients.entries()) {
+    const seen = await workers[0]!.seen(client)
+    for (const name of new Set([...Object.keys(truth), ...Object.keys(seen)]))
+      if (!isDeepStrictEqual(seen[name], truth[name]))
+        expect({ list, i, name, is: seen[name] }).toEqual({ list, i, name, is: truth[name] })
+  }
+}
+
+/** Files that were lost with a session say so once. */
+async function synced(client: Filesystem): Promise<void> {
+  for (let tries = 0; ; tries++)
+    try {
+      return await client.syncfs(caller)
+    } catch (error) {
+      if (errnoOf(error) === undefined || tries === 20) throw error
+    }
+}
+
 test(`many hands at once leave one truth (seed ${seed})`, { timeout: LONG }, async () => {
   const crowd = await Crowd.gather()
-  const { cluster, clients } = crowd
   try {
     for (let list = 0; list < lists; list++) {
-      const { ino } = await clients[list % WAYS]!.make(ROOT_INO, `crowd-${list}`, { type: 'dir', mode: 0o755 }, caller)
-      // Two workers on each client: nothing keeps them apart here, as the kernel would.
-      const accident = crowd.accidents(seed + list, list % 3 === 0 ? 0 : 150)
-      const workers = [...clients, ...clients].map((client) => new VfsRunner([client], accident))
-      await Promise.all(
-        workers.map((worker, i) =>
-          worker.jostle(ino, generate(seededRandom(seed + list * WAYS * 2 + i), OPERATIONS, profile)),
-        ),
-      )
-      for (const client of clients) await client.syncfs(caller)
-      const fresh = await cluster.client()
-      const truth = await workers[0]!.seen(fresh)
-      await fresh.close()
-      for (const [i, client] of clients.entries()) {
-        const seen = await workers[0]!.seen(client)
-        for (const name of new Set([...Object.keys(truth), ...Object.keys(seen)]))
-          if (!isDeepStrictEqual(seen[name], truth[name]))
-            expect({ list, i, name, is: seen[name] }).toEqual({ list, i, name, is: truth[name] })
-      }
+      await jostle(crowd, list, crowd.accidents(seed + list, list % 3 === 0 ? 0 : 150))
       await crowd.afterwards(list)
     }
   } finally {
-    await cluster.stop()
+    await crowd.cluster.stop()
+  }
+})
+
+test(`many hands that lose touch for long agree again (seed ${seed})`, { timeout: LONG }, async () => {
+  const crowd = await Crowd.gather()
+  try {
+    for (let list = 0; list < lists / 3; list++) {
+      await jostle(crowd, list, crowd.accidents(seed + list, 300, LOST_MS))
+      // What was cut off for as long as this may have been refused, and the log says so.
+      crowd.said.length = 0
+      await crowd.afterwards(list)
+    }
+  } finally {
+    await crowd.cluster.stop()
   }
 })

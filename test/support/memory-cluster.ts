@@ -28,7 +28,7 @@ import { quietLog } from './quiet-log.ts'
 import { realClock } from './real-clock.ts'
 
 const CLUSTER = 'memory-cluster'
-const MASTER_PORT = 9460
+export const MASTER_PORT = 9460
 const CHUNKSERVER_PORT = 9461
 
 export interface MemoryClusterOptions {

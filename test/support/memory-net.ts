@@ -149,10 +149,17 @@ export class MemoryNet implements Net {
   }
 }
 
+interface Hung {
+  readonly there: boolean
+  readonly back: boolean
+  /** Of connections to this port only. */
+  readonly port?: number
+}
+
 export class MemoryBranch implements Net {
   readonly #net: MemoryNet
   #ends: End[] = []
-  #hung = { there: false, back: false }
+  #hung: Hung = { there: false, back: false }
 
   constructor(net: MemoryNet) {
     this.#net = net
@@ -178,13 +185,15 @@ export class MemoryBranch implements Net {
   }
 
   /** What is sent arrives later: what goes there, what comes back, or both. */
-  hang(hung: { there: boolean; back: boolean }): void {
+  hang(hung: Hung): void {
     this.#hung = hung
     for (const end of this.#ends) this.#apply(end)
   }
 
   #apply(end: End): void {
-    end.hang(this.#hung.there)
-    end.other.hang(this.#hung.back)
+    const { there, back, port } = this.#hung
+    const meant = port === undefined || end.peer.endsWith(`:${port}`)
+    end.hang(there && meant)
+    end.other.hang(back && meant)
   }
 }
