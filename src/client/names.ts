@@ -226,13 +226,17 @@ export class Names {
     if (name === '.') throw new FsError('EINVAL')
     checkName(name)
     if (this.#rmdirHere(parent, name)) return
-    const { ino, ...answer } = await this.#journal.asking(
-      [parent, this.#known(parent, name) ?? ANY],
-      () => this.#journal.settle(),
-      () => this.#session.change('rmdir', { parent, name }, caller),
+    const { recalls, ino, ...answer } = await this.#ask(parent, () =>
+      // What was removed in the directory itself, and whether it is empty, is the master's to say.
+      this.#journal.asking(
+        [this.#known(parent, name) ?? ANY],
+        () => this.#journal.settle(),
+        () => this.#session.change('rmdir', { parent, name }, caller),
+      ),
     )
     this.#gone(parent, name, answer.parent)
     this.#directoryGone(ino, this.#files.view(ino))
+    if (answer.held) this.#journal.hold(parent, recalls)
   }
 
   async rename(
