@@ -8,6 +8,7 @@ import type { Work, WorkStep } from '../base/worker.ts'
 import type { Clock } from '../base/world.ts'
 import type { Parts } from './parts.ts'
 import { endSession } from './service-sessions.ts'
+import type { Session } from './sessions.ts'
 
 const TICK_MS = 1_000
 const LATE_MS = 2_000
@@ -34,7 +35,9 @@ export class Expiry implements Work {
     const nowMs = this.#clock.monotonicMs()
     const late = this.#lastMs === undefined ? 0 : nowMs - this.#lastMs - TICK_MS
     if (late > LATE_MS) sessions.forgive(late)
-    for (const session of sessions.silent(state.settings().sessionTimeoutMs)) {
+    const silent = (): Session | undefined => sessions.silent(state.settings().sessionTimeoutMs)[0]
+    // Asked again each time: while one is ended, which waits for the store, others may come back.
+    for (let session = silent(); session !== undefined; session = silent()) {
       const peer = session.peer
       await endSession(this.#parts, session.info.session, 'expired')
       peer?.close(new FsError('ETIMEDOUT', 'the session was silent for too long and has been ended'))

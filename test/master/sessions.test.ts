@@ -49,6 +49,17 @@ describe('a session', () => {
     await expect(mount.create('x')).rejects.toMatchObject({ code: 'ESTALE' })
   })
 
+  test('that comes back while another is being ended goes on', async () => {
+    const master = start()
+    const [first, second] = [await TestMount.open(master, 'a'), await TestMount.open(master, 'b')]
+    first.peer.onClose(() => void renew(second))
+    master.work()
+    await master.clock.pass(35_000)
+    await expect(renew(first)).rejects.toMatchObject({ code: 'ESTALE' })
+    await renew(second)
+    expect(master.master.sessions.size).toBe(1)
+  })
+
   test('does not pay for time in which the master itself stood still', async () => {
     const master = start()
     const mount = await TestMount.open(master, 'a')
