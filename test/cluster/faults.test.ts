@@ -75,6 +75,18 @@ describe('faults', () => {
     await p.close(ino)
     return ino
   }
+  /** A disk with room again is written to a few seconds later. */
+  const durableSoon = async (p: Probe, name: string, data: Buffer): Promise<Ino> => {
+    const deadline = realClock.monotonicMs() + 30_000
+    for (let i = 0; ; i++) {
+      try {
+        return await durable(p, `${name}${i}`, data)
+      } catch (error) {
+        if (errnoOf(error) !== 'ENOSPC' || realClock.monotonicMs() > deadline) throw error
+        await realClock.sleep(200)
+      }
+    }
+  }
   const errorsOf = async (of: LocalCluster, deep = true): Promise<string[]> =>
     (await of.check(deep)).findings.map((finding) => finding.what)
 
@@ -111,16 +123,7 @@ describe('faults', () => {
       for (const name of gone) await p.unlink(name)
       await it.until('there is room again', ({ availableBytes }) => availableBytes > 8 * MiB)
       const late = pattern(2 * MiB, 1000)
-      const deadline = realClock.monotonicMs() + 30_000
-      for (let i = 0; ; i++) {
-        try {
-          same(await coldRead(it, await durable(p, `late${i}`, late), late.length), late)
-          break
-        } catch (error) {
-          if (errnoOf(error) !== 'ENOSPC' || realClock.monotonicMs() > deadline) throw error
-          await realClock.sleep(200)
-        }
-      }
+      same(await coldRead(it, await durableSoon(p, 'late', late), late.length), late)
       for (const { ino, data } of left) same(await coldRead(it, ino, data.length), data)
       expect(await errorsOf(it)).toEqual([])
       for (const name of it.chunkservers) expect(it.pid(name)).toBeDefined()
@@ -156,7 +159,7 @@ describe('faults', () => {
     await it.until('there is room again', ({ availableBytes }) => availableBytes > 2 * 28 * MiB)
     for (const { ino, data } of left) same(await coldRead(it, ino, data.length), data)
     const late = pattern(16 * MiB, 1000)
-    same(await coldRead(it, await durable(p, 'late', late), late.length), late)
+    same(await coldRead(it, await durableSoon(p, 'late', late), late.length), late)
     expect((await it.status()).chunks).toMatchObject({ lost: 0, endangered: 0 })
     expect(await errorsOf(it)).toEqual([])
   })
