@@ -41,6 +41,10 @@ const IDLE_MS = 30_000
 const LOOK_MS = 5_000
 /** Room is short below this share of what the cluster can hold: the last weeks of one that fills up slowly. */
 const SHORT_SHARE = 1 / 16
+/** … and until this share is there again, or nothing is worth a rewrite any more: writers are faster than rewriting. */
+const ENOUGH_SHARE = 1 / 4
+/** With more room than this, what a rewrite takes need not be seen in the reports before the next. */
+const AMPLE_BYTES = 16 * CHUNK_BYTES_MAX
 /** When room is short, less is worth a rewrite: small disks have small chunks. */
 const SHORT_WIN_BYTES_MIN = 1024 * 1024
 /** Two heartbeats and more: the disks have said what is left of what they keep aside. */
@@ -63,6 +67,7 @@ export class Compaction implements Work {
   readonly #worst: WorstChunks
   readonly #changed = new Set<Ino>()
   #abandonedEnded = false
+  #short = false
   /** The fragmented file being rewritten, and how far it is. */
   #file: { ino: Ino; offset: number } | undefined
   #cursor: ChunkId | 0 = 0
@@ -104,7 +109,8 @@ export class Compaction implements Work {
   async step(signal: AbortSignal): Promise<WorkStep> {
     await this.#endAbandoned()
     const { totalBytes, availableBytes } = this.#nodes.capacity(this.#state.settings().copies)
-    if (availableBytes < totalBytes * SHORT_SHARE) return this.#makeRoom(signal)
+    this.#short = availableBytes < totalBytes * (this.#short ? ENOUGH_SHARE : SHORT_SHARE)
+    if (this.#short) return this.#makeRoom(availableBytes > AMPLE_BYTES ? BETWEEN_MS : SHORT_REST_MS, signal)
     this.#worst.restart()
     const work = this.#sparse() ?? this.#fragmented()
     if (work !== undefined && work.moves.length > 0) {
@@ -115,21 +121,24 @@ export class Compaction implements Work {
     return more ? { restMs: BETWEEN_MS, resting: 'throttled' } : { restMs: LOOK_MS, resting: 'idle' }
   }
 
-  /** Room is short: one rewrite, as large as fits, then a rest until the disks have said what is left. */
-  async #makeRoom(signal: AbortSignal): Promise<WorkStep> {
+  /** Room is short: one rewrite, as large as fits, then a rest, where it matters until the disks have said what is left. */
+  async #makeRoom(restMs: number, signal: AbortSignal): Promise<WorkStep> {
     if (!this.#worst.look()) return { restMs: BETWEEN_MS, resting: 'throttled' }
     const most = Math.min(CHUNK_BYTES_MAX, this.#nodes.mostPerCopy(this.#state.settings().copies))
     const work = this.#ofWorst(fitting(this.#worst.found(), most))
-    this.#worst.restart()
-    if (work === undefined) return { restMs: SHORT_REST_MS, resting: 'idle' }
+    if (work === undefined) {
+      this.#worst.restart()
+      return { restMs: SHORT_REST_MS, resting: 'idle' }
+    }
     try {
       await this.#carryOut(work, signal)
     } catch (error) {
       // Somebody else took what was free; there may be more after the next chunk that is given up.
       if (!(error instanceof FsError) || error.code !== 'ENOSPC') throw error
       this.#log.warn({ bytes: work.length, error: error.message }, 'no room to rewrite live data; trying again later')
+      return { restMs: SHORT_REST_MS, resting: 'throttled' }
     }
-    return { restMs: SHORT_REST_MS, resting: 'throttled' }
+    return { restMs, resting: 'throttled' }
   }
 
   #ofWorst(chunks: readonly Partly[]): Rewrite | undefined {

@@ -156,7 +156,7 @@ describe('faults', () => {
     kept.sort((a, b) => a.ino - b.ino)
     for (const [i, { name }] of kept.entries()) if (i % 2 === 0) await p.unlink(name)
     const left = kept.filter((_, i) => i % 2 === 1)
-    await it.until('there is room again', ({ availableBytes }) => availableBytes > 2 * 28 * MiB)
+    await it.until('there is room again', ({ availableBytes }) => availableBytes > 2 * 18 * MiB)
     for (const { ino, data } of left) same(await coldRead(it, ino, data.length), data)
     const late = pattern(16 * MiB, 1000)
     same(await coldRead(it, await durableSoon(p, 'late', late), late.length), late)
