@@ -9,7 +9,7 @@ import { errno } from '../base/errno.ts'
 import { errnoOf, FsError } from '../base/fault.ts'
 import { loadConfig } from '../config/load.ts'
 import { type MountConfig, ROLES, type RoleConfigs } from '../config/tables.ts'
-import { collectWhenIdle } from '../host/idle-memory.ts'
+import { collectWhenIdle, growModestly } from '../host/idle-memory.ts'
 import { hostLog } from '../host/log.ts'
 import { optimiseSoon } from '../host/warm-up.ts'
 import { exitOnImpossible, hostWorld } from '../host/world.ts'
@@ -29,6 +29,7 @@ export async function runRole(word: string, configFile: string): Promise<void> {
     })
     exitOnImpossible(log)
     optimiseSoon()
+    growModestly()
     collectWhenIdle()
     const signal = stopSignal()
     const world = hostWorld(log)
