@@ -21,13 +21,11 @@ export function sessionHandlers(parts: Parts): Handlers<SessionCalls> {
           const session = state.sessionOf(client) ?? state.nextIds().session
           return { ok: { kind: 'sessionOpen', session, client, host, mountpoint, version } }
         },
-        applied: () => {
-          const session = state.sessionOf(client)!
-          sessions.begin({ session, client, host, mountpoint, version }, peer)
-        },
       })
       const session = state.sessionOf(client)
       if (session === undefined) throw new FsError('ESTALE', 'the session was ended while it began')
+      // Not before it is committed: a number that was given in vain is given again, to another mount.
+      sessions.begin({ session, client, host, mountpoint, version }, peer)
       log.info({ session, host, mountpoint, version }, 'session opened')
       const settings = state.settings()
       return { reply: { session, timeoutMs: settings.sessionTimeoutMs, settings, now: clock.now() } }

@@ -2,7 +2,7 @@ import { afterEach, describe, expect, test } from 'vitest'
 import { FsError } from '../../src/base/fault.ts'
 import { MemoryStore } from '../../src/master/memory-store.ts'
 import type { Reply } from '../../src/wire/protocol.ts'
-import { settle, TestMaster, TestMount } from './harness.ts'
+import { settle, TestMaster, TestMount, TestPeer } from './harness.ts'
 
 /** A store that can be told to refuse, and that counts transactions and flushes. */
 class FailingStore extends MemoryStore {
@@ -171,6 +171,17 @@ describe('the loop', () => {
     await master.clock.pass(1100)
     expect((await mount.create('z')).created).toBe(true)
     expect((await master.call(mount.peer, 'status', {})).work[0]).toMatchObject({ state: 'idle', lastError: '' })
+  })
+
+  test('a session whose beginning could not be committed is nobody’s: its number goes to the next', async () => {
+    const { master, store } = start()
+    store.refuse = new FsError('ENOSPC', 'metadata disk')
+    await expect(TestMount.open(master, 'lost')).rejects.toMatchObject({ code: 'ENOSPC' })
+    store.refuse = undefined
+    await master.clock.pass(1_100)
+    const mount = await TestMount.open(master, 'a')
+    const resume = { session: mount.session, client: 'a', opens: [], directories: [], numbers: [] }
+    expect(await master.call(new TestPeer('mount', 'a'), 'sessionResume', resume)).toMatchObject({ timeoutMs: 30_000 })
   })
 
   test('when the flush fails, nothing that waited for it is acknowledged', async () => {
