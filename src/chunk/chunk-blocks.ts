@@ -92,13 +92,40 @@ export class ChunkBlocks {
   }
 
   /** At most `length` bytes from `offset`; fewer only at the end. */
-  async read(offset: number, length: number): Promise<Buffer> {
+  read(offset: number, length: number): Promise<Buffer> {
+    return this.#read(offset, length)
+  }
+
+  async #read(offset: number, length: number, failed?: unknown): Promise<Buffer> {
     const end = Math.min(offset + length, this.#length)
     if (offset >= end) return Buffer.alloc(0)
     const first = blockOf(offset)
-    const { data } = await this.readBlocks(first, blockCount(end))
+    const { data, bad } = await this.#check(first, blockCount(end), failed)
+    if (bad.length > 0) throw new DamagedBlocks(this.chunk, bad)
     const from = first * BLOCK_BYTES
     return data.subarray(offset - from, end - from)
+  }
+
+  /**
+   * The same without a promise, when the page cache is likely to have it; undefined when it has to be read the long way, also
+   * when something is wrong with it: that way tells what.
+   */
+  readNow(offset: number, length: number): Buffer | Promise<Buffer> | undefined {
+    const end = Math.min(offset + length, this.#length)
+    if (offset >= end || this.#unreadable.size > 0) return undefined
+    const first = blockOf(offset)
+    const from = first * BLOCK_BYTES
+    const bytes = Math.min(blockCount(end) * BLOCK_BYTES, this.#length) - from
+    const { quickReads } = this.#home
+    if (bytes > QUICK_READ_BYTES_MAX || !quickReads.allowed()) return undefined
+    const data = Buffer.allocUnsafeSlow(bytes)
+    try {
+      if (quickReads.run(() => this.#file.readNow(data, DATA_OFFSET + from)) < bytes) return undefined
+    } catch (error) {
+      return this.#read(offset, length, error)
+    }
+    const expected = bytes === BLOCK_BYTES ? this.#table[first] : this.#tailCrc
+    return crc32(data) === expected ? data.subarray(offset - from, end - from) : undefined
   }
 
   async readBlocks(first: number, to: number): Promise<{ data: Buffer; crcs: number[] }> {
@@ -128,16 +155,17 @@ export class ChunkBlocks {
 
   /**
    * Length and tail CRC are taken before the read waits: the chunk may grow meanwhile, what was below stays as it was. Only a
-   * seal makes it shorter; what was cut off then is no damage.
+   * seal makes it shorter; what was cut off then is no damage. `failed`: why the first try to read it just failed.
    */
-  async #check(first: number, to: number): Promise<{ data: Buffer; crcs: number[]; bad: number[] }> {
+  async #check(first: number, to: number, failed?: unknown): Promise<{ data: Buffer; crcs: number[]; bad: number[] }> {
     const length = this.#length
     const tailCrc = this.#tailCrc
     const from = first * BLOCK_BYTES
     const data = Buffer.allocUnsafeSlow(Math.max(0, Math.min(to * BLOCK_BYTES, length) - from))
     let there: number
     try {
-      const read = this.#lost(first, to) ? this.#readSingly(data, first) : this.#read(data, DATA_OFFSET + from)
+      if (failed !== undefined) throw failed
+      const read = this.#lost(first, to) ? this.#readSingly(data, first) : this.#readAll(data, DATA_OFFSET + from)
       there = typeof read === 'number' ? read : await read
     } catch (error) {
       const failure = this.#home.failure(error, `reading chunk ${chunkName(this.chunk)}`)
@@ -158,7 +186,7 @@ export class ChunkBlocks {
   }
 
   /** At once when the page cache is likely to have it: most reads are small. */
-  #read(into: Buffer, at: number): number | Promise<number> {
+  #readAll(into: Buffer, at: number): number | Promise<number> {
     const { quickReads } = this.#home
     if (into.length > QUICK_READ_BYTES_MAX || !quickReads.allowed()) return this.#file.read(into, at)
     return quickReads.run(() => this.#file.readNow(into, at))

@@ -317,6 +317,11 @@ export class ChunkFile {
     return this.#blocks.read(offset, length)
   }
 
+  /** The same at once; undefined: it cannot be answered so. */
+  readNow(offset: number, length: number): Buffer | Promise<Buffer> | undefined {
+    return this.#blocks.readNow(offset, length)
+  }
+
   /** Whole blocks with their CRCs, checked before they leave. */
   async fetch(block: number, count: number): Promise<FetchedBlocks> {
     const before = this.length

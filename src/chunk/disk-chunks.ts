@@ -98,6 +98,13 @@ export class DiskChunks {
     return this.#use(chunk, (file) => file.read(offset, length))
   }
 
+  /** The same at once, when the chunk is open, the range small, and the page cache likely to have it; else undefined. */
+  readNow(chunk: ChunkId, offset: number, length: number): Buffer | Promise<Buffer> | undefined {
+    this.#assertHeld(chunk)
+    const now = this.#files.touched(chunk)?.readNow(offset, length)
+    return now instanceof Promise ? this.#use(chunk, () => now) : now
+  }
+
   async fetch(chunk: ChunkId, block: number, count: number): Promise<FetchedBlocks> {
     this.#assertHeld(chunk)
     return this.#use(chunk, (file) => file.fetch(block, count))

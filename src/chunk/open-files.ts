@@ -48,6 +48,15 @@ export class OpenFiles {
     return this.#handles.get(chunk)
   }
 
+  /** The file, if it is open; it counts as used now. */
+  touched(chunk: ChunkId): ChunkFile | undefined {
+    const handle = this.#handles.get(chunk)
+    if (handle?.file === undefined) return undefined
+    this.#handles.delete(chunk)
+    this.#handles.set(chunk, handle)
+    return handle.file
+  }
+
   /** The handle of the chunk, opened by `open` when there is none. */
   obtain(chunk: ChunkId, open: () => Promise<ChunkFile>): Handle {
     const known = this.#handles.get(chunk)

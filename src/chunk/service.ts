@@ -42,9 +42,10 @@ export function dataHandlers(store: ChunkStore): Handlers<DataCalls> {
         return lengthReply(await disk.chunks.sync(chunk, offset + bulk.length))
       })()
     },
-    read: async ({ disk, chunk, offset, length }) => {
-      const data = await store.get(disk).chunks.read(chunk, offset, length)
-      return { reply: {}, bulk: [data] }
+    read: ({ disk: id, chunk, offset, length }) => {
+      const { chunks } = store.get(id)
+      const data = chunks.readNow(chunk, offset, length) ?? chunks.read(chunk, offset, length)
+      return data instanceof Promise ? data.then(bulkReply) : bulkReply(data)
     },
     syncChunk: async ({ disk, chunk, length }) => lengthReply(await store.get(disk).chunks.sync(chunk, length)),
     fetch: async ({ disk, chunk, block, count }) => {
@@ -54,6 +55,7 @@ export function dataHandlers(store: ChunkStore): Handlers<DataCalls> {
   }
 }
 
+const bulkReply = (data: Buffer): { reply: Record<string, never>; bulk: Buffer[] } => ({ reply: {}, bulk: [data] })
 const lengthReply = (length: number): { reply: { length: number } } => ({ reply: { length } })
 
 export function orderHandlers(store: ChunkStore, copier: Copier, admin: DiskAdmin): Handlers<OrderCalls> {

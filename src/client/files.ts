@@ -73,6 +73,11 @@ export class Files {
     return [...this.#open.values()].filter((file) => file.opens > 0 || file.ahead).map((file) => file.ino)
   }
 
+  /** What others must not look at before it is called in: closed and not committed, or to be closed so. */
+  made(): Ino[] {
+    return [...this.#open.values()].filter((file) => file.young || file.ahead).map((file) => file.ino)
+  }
+
   /** One more user of a file. */
   opened(attr: Attr): FileState {
     let file = this.#open.get(attr.ino)

@@ -71,6 +71,7 @@ export class Filesystem implements Vfs {
         disconnected: () => this.#disconnected(),
         lost: () => this.#lost(),
         opens: () => this.#files.kept(),
+        made: () => this.#files.made(),
         directories: () => this.#journal.parents(),
         numbers: () => this.#journal.numbers(),
       },

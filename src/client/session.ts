@@ -55,6 +55,8 @@ export interface SessionEvents {
   lost(): void
   /** Inodes that are open here, for the master to know them again. */
   opens(): Ino[]
+  /** Those of them that were made here and are not committed, or may be closed before they are. */
+  made(): Ino[]
   /** Directories in which names were changed that the master has not been told of. */
   directories(): Ino[]
   /** Numbers that were reserved and may be given to new inodes, or were a moment ago. */
@@ -332,6 +334,7 @@ export class MasterSession {
             session: this.#session,
             client: this.#client,
             opens: this.#events.opens(),
+            made: this.#events.made(),
             directories: this.#events.directories(),
             numbers: this.#events.numbers(),
           })

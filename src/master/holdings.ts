@@ -144,11 +144,10 @@ export class Holdings {
   }
 
   /** Back after a lost connection or a restart of the master, with files that are open and directories that it changed. */
-  resumed(session: Session, { opens, directories, numbers }: Request<'sessionResume'>): void {
+  resumed(session: Session, { made, directories, numbers }: Request<'sessionResume'>): void {
     this.#forget(session)
     for (const { first, count } of numbers) this.reserved(session, first, count)
-    // A restarted master does not know which of them were made there and are not committed.
-    for (const ino of opens) if (!this.#makers.has(ino)) this.made(session, ino)
+    for (const ino of made) this.made(session, ino)
     // What it held and did not change it has given up by itself when it lost us.
     for (const ino of directories) if (!this.#holders.has(ino)) this.hold(session, ino)
     if (!this.#sessions.anyAwaited()) this.#endGrace()

@@ -369,6 +369,8 @@ export const calls = {
       session,
       client: text(64),
       opens: list(ino, 1_000_000),
+      /** Those of them that were made there and may be closed before they are committed. */
+      made: list(ino, 1_000_000),
       /** Where names were changed that the master has not been told of: held again, unless somebody else was there. */
       directories: list(ino, 65536),
       /** Reserved numbers of inodes that may have been made and not told of. */

@@ -306,6 +306,32 @@ describe('faults', () => {
     expect((await disk.chunks.read(A, 0, 10)).equals(data(10))).toBe(true)
   })
 
+  test('what is read at once is what is read the long way, and what is wrong is told by that', async () => {
+    const io = new MemoryDisk()
+    const disk = await attached(io)
+    expect(() => disk.chunks.readNow(A, 0, 10)).toThrow(expect.objectContaining(code('ENOENT')))
+    await disk.chunks.append(A, 0, [data(BLOCK_BYTES + 100)], true)
+    const read = async (offset: number, length: number) => disk.chunks.readNow(A, offset, length)
+    for (const [offset, length] of [
+      [0, 10],
+      [BLOCK_BYTES - 5, 5],
+      [BLOCK_BYTES + 90, 50],
+    ] as const)
+      expect(await read(offset, length)).toEqual(await disk.chunks.read(A, offset, length))
+    // Two blocks, and nothing: not at once.
+    expect(await read(BLOCK_BYTES - 5, 10)).toBeUndefined()
+    expect(await read(BLOCK_BYTES + 100, 10)).toBeUndefined()
+    let fails = 1
+    io.fail = (operation) => {
+      if (operation === 'read' && fails-- > 0) throw new SystemError('EIO')
+    }
+    expect((await read(0, 10))?.equals(data(100).subarray(0, 10))).toBe(true)
+    expect(disk.report()).toMatchObject({ errors: 1, state: 'ok' })
+    io.flip(pathOf(A), DATA_OFFSET + 3)
+    expect(await read(0, 10)).toBeUndefined()
+    await expect(disk.chunks.read(A, 0, 10)).rejects.toMatchObject(code('EBADMSG'))
+  })
+
   test('an input/output error that passes costs nothing but the count; the second within ten minutes fails the disk', async () => {
     const io = new MemoryDisk()
     const disk = await attached(io)

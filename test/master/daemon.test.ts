@@ -119,7 +119,7 @@ describe('the master as a process', () => {
     const second = await start(dir)
     expect(second.cluster).toBe(first.cluster)
     const again = await second.connect()
-    await again.call('sessionResume', { session, client: 'c', opens: [], directories: [], numbers: [] })
+    await again.call('sessionResume', { session, client: 'c', opens: [], made: [], directories: [], numbers: [] })
     const page = (await again.call('readdir', { session, ino: 1 as never, cookie: 0, limit: 4096 })).reply
     expect(page.entries).toHaveLength(300)
     expect(page.end).toBe(true)

@@ -253,7 +253,7 @@ async function back(mount: TestMount, more: Partial<Request<'sessionResume'>> = 
   again.peer.answers.recall = () => ({})
   for (let i = 0; i < 100; i++) again.stamp()
   await mount.master.call(again.peer, 'sessionResume', {
-    ...{ session: mount.session, client: mount.peer.hello.name, opens: [], directories: [], numbers: [] },
+    ...{ session: mount.session, client: mount.peer.hello.name, opens: [], made: [], directories: [], numbers: [] },
     ...more,
   })
   return again
@@ -473,6 +473,7 @@ describe('after a restart of the master', () => {
       session: mount.session,
       client: mount.peer.hello.name,
       opens: [],
+      made: [],
       directories: [],
       numbers: [],
       ...more,
@@ -495,6 +496,21 @@ describe('after a restart of the master', () => {
     await running.call(peers.a, 'sessionResume', resume(a, { directories: [dir] }))
     expect((await looked).ino).toBe(made.ino)
     expect(recalls[0]).toMatchObject({ directories: [dir] })
+  })
+
+  test('who made a file is called in, not who came back first with it open', async () => {
+    const { a, b, master } = await two()
+    const { attr } = await a.create('f')
+    running = await master.restarted()
+    const peers = { a: new TestPeer('mount', 'a'), b: new TestPeer('mount', 'b') }
+    const opens = [attr.ino]
+    await running.call(peers.b, 'sessionResume', resume(b, { opens }))
+    await running.call(peers.a, 'sessionResume', resume(a, { opens, made: opens }))
+    const recalls = answersRecalls(new TestMount(running, peers.a, a.session))
+    await running.call(peers.b, 'getattr', { session: b.session, ino: attr.ino })
+    expect(recalls[0]).toMatchObject({ inos: opens })
+    await running.call(peers.a, 'getattr', { session: a.session, ino: attr.ino })
+    expect(peers.b.asked).toEqual([])
   })
 
   test('those who do not come back are waited for three seconds', async () => {

@@ -180,7 +180,7 @@ describe('the loop', () => {
     store.refuse = undefined
     await master.clock.pass(1_100)
     const mount = await TestMount.open(master, 'a')
-    const resume = { session: mount.session, client: 'a', opens: [], directories: [], numbers: [] }
+    const resume = { session: mount.session, client: 'a', opens: [], made: [], directories: [], numbers: [] }
     expect(await master.call(new TestPeer('mount', 'a'), 'sessionResume', resume)).toMatchObject({ timeoutMs: 30_000 })
   })
 

@@ -76,7 +76,7 @@ describe('a session', () => {
     const again = await master.restarted()
     running = again
     const peer = new TestPeer('mount', 'a')
-    const request = { session: mount.session, client: 'a', opens: [], directories: [], numbers: [] }
+    const request = { session: mount.session, client: 'a', opens: [], made: [], directories: [], numbers: [] }
     expect((await again.call(peer, 'sessionResume', request)).timeoutMs).toBe(30_000)
     await expect(again.call(peer, 'sessionResume', { ...request, client: 'b' })).rejects.toMatchObject({
       code: 'ESTALE',
@@ -138,6 +138,7 @@ describe('an unlinked file', () => {
       session: b.session,
       client: 'b',
       opens: [],
+      made: [],
       directories: [],
       numbers: [],
     })
@@ -151,6 +152,7 @@ describe('an unlinked file', () => {
       session: a.session,
       client: 'a',
       opens: [kept.ino],
+      made: [],
       directories: [],
       numbers: [],
     })
@@ -247,6 +249,7 @@ describe('what others changed', () => {
       session: b.session,
       client: 'b',
       opens: [],
+      made: [],
       directories: [],
       numbers: [],
     })
