@@ -29,7 +29,7 @@ export async function runRole(word: string, configFile: string): Promise<void> {
     })
     exitOnImpossible(log)
     optimiseSoon()
-    growModestly()
+    if (role === 'master') growModestly()
     collectWhenIdle()
     const signal = stopSignal()
     const world = hostWorld(log)

@@ -191,9 +191,16 @@ function accepted(socket: Socket, peer: string): Transport {
 
 function readInto(transport: () => SocketTransport | undefined): OnReadOpts {
   const own = Buffer.allocUnsafeSlow(READ_BYTES)
+  let current: Buffer | undefined
+  const next = (): Buffer | undefined => {
+    const wanted = transport()?.room() ?? own
+    if (wanted === current) return undefined
+    current = wanted
+    return wanted
+  }
   return {
-    // Asked again after each read.
-    buffer: () => transport()?.room() ?? own,
+    // Asked again after each read. Setting another buffer is several calls into libuv; no answer leaves the present one.
+    buffer: next as () => Buffer,
     callback: (length, buffer) => {
       transport()?.deliver(Buffer.from(buffer.buffer, buffer.byteOffset, length))
       return true
