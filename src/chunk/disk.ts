@@ -12,7 +12,7 @@
 import { FsError } from '../base/fault.ts'
 import { type ChunkId, chunkName } from '../base/ids.ts'
 import type { Clock, Log, Random } from '../base/world.ts'
-import type { ScrubRound } from '../wire/protocol.ts'
+import type { ScrubRound } from '../wire/shapes.ts'
 import type { ChunkHome } from './chunk-home.ts'
 import type { DiskSpec } from './core/disk-spec.ts'
 import { DiskChunks, NO_SPACE_LEFT } from './disk-chunks.ts'

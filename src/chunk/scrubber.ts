@@ -9,7 +9,7 @@
 import { FsError } from '../base/fault.ts'
 import type { Work, WorkStep } from '../base/worker.ts'
 import type { Clock } from '../base/world.ts'
-import type { ScrubRound } from '../wire/protocol.ts'
+import type { ScrubRound } from '../wire/shapes.ts'
 import type { Disk } from './disk.ts'
 import { Pace } from './pace.ts'
 

@@ -6,7 +6,7 @@
 import { FsError } from '../base/fault.ts'
 import type { DiskId } from '../base/ids.ts'
 import type { Handlers } from '../wire/peer.ts'
-import type { InventoryEntry } from '../wire/protocol.ts'
+import type { InventoryEntry } from '../wire/shapes.ts'
 import type { ChunkStore } from './chunk-store.ts'
 import type { Copier } from './copier.ts'
 

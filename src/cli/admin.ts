@@ -10,7 +10,8 @@ import { hostClock } from '../host/clock.ts'
 import { hostNet } from '../host/net.ts'
 import { connectLink } from '../wire/connect.ts'
 import type { CallOptions, Peer } from '../wire/peer.ts'
-import { type CallName, PROTOCOL_VERSION, type Reply, type Request, type Stamp } from '../wire/protocol.ts'
+import { type CallName, PROTOCOL_VERSION, type Reply, type Request } from '../wire/protocol.ts'
+import type { Stamp } from '../wire/shapes.ts'
 import { type ClusterAddress, findCluster } from './find.ts'
 
 /** Session 0 is nobody's: nothing is remembered, because a person who repeats a command means it. */

@@ -7,7 +7,7 @@
 import type { Attr } from '../base/attr.ts'
 import { errnoFromNumber } from '../base/errno.ts'
 import { assert, FsError } from '../base/fault.ts'
-import type { FileCommit } from '../wire/protocol.ts'
+import type { FileCommit } from '../wire/shapes.ts'
 import type { MasterSession } from './session.ts'
 
 /** Files of one commit: at some 200 bytes each well below a frame's body, and a short transaction at the master. */

@@ -5,7 +5,7 @@
 
 import { sliceParts } from '../base/bytes.ts'
 import type { ChunkId, DiskId } from '../base/ids.ts'
-import type { Place } from '../wire/protocol.ts'
+import type { Place } from '../wire/shapes.ts'
 
 export class Segment {
   readonly parts: readonly Buffer[]

@@ -18,7 +18,8 @@ import type { World } from '../base/world.ts'
 import { connectLink } from '../wire/connect.ts'
 import { RemoteError } from '../wire/link.ts'
 import type { Answered, Peer } from '../wire/peer.ts'
-import { type CallName, PROTOCOL_VERSION, type Request, type Settings, type Stamp } from '../wire/protocol.ts'
+import { type CallName, PROTOCOL_VERSION, type Request } from '../wire/protocol.ts'
+import type { Settings, Stamp } from '../wire/shapes.ts'
 import { ClusterClock } from './core/cluster-clock.ts'
 
 /** With the kernel's own cache (door) on top, nothing shown is more than a second behind. */

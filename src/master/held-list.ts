@@ -9,7 +9,7 @@
 
 import { FsError } from '../base/fault.ts'
 import type { ChunkId, DiskId } from '../base/ids.ts'
-import type { InventoryEntry } from '../wire/protocol.ts'
+import type { InventoryEntry } from '../wire/shapes.ts'
 import type { State } from './core/state.ts'
 import type { Loop } from './loop.ts'
 

@@ -9,7 +9,7 @@
 
 import type { Ino } from '../base/ids.ts'
 import type { Handlers } from '../wire/peer.ts'
-import type { Stamp } from '../wire/protocol.ts'
+import type { Stamp } from '../wire/shapes.ts'
 import type { Parts } from './parts.ts'
 
 /** As many extents as one command frees at most anywhere else: about 20 ms. */

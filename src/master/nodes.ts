@@ -17,7 +17,7 @@ import {
   place,
 } from '../topology/place.ts'
 import type { Peer } from '../wire/peer.ts'
-import type { DiskState, Place } from '../wire/protocol.ts'
+import type { DiskState, Place } from '../wire/shapes.ts'
 import type { DiskRecord } from './core/records.ts'
 import type { RepairDisk } from './core/repair.ts'
 import type { State } from './core/state.ts'

@@ -7,7 +7,8 @@
 import PQueue from 'p-queue'
 import { FsError } from '../base/fault.ts'
 import type { DiskId } from '../base/ids.ts'
-import type { CallName, Place, Reply, Request } from '../wire/protocol.ts'
+import type { CallName, Reply, Request } from '../wire/protocol.ts'
+import type { Place } from '../wire/shapes.ts'
 import type { State } from './core/state.ts'
 import type { Nodes } from './nodes.ts'
 

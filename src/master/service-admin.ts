@@ -6,7 +6,7 @@
 import { FsError, refuse } from '../base/fault.ts'
 import type { DiskId } from '../base/ids.ts'
 import type { CallContext, Handlers } from '../wire/peer.ts'
-import type { Stamp } from '../wire/protocol.ts'
+import type { Stamp } from '../wire/shapes.ts'
 import { checkPage } from './core/check.ts'
 import { restoreNeeds } from './core/lifetime.ts'
 import type { DiskRemoval } from './disk-removal.ts'

@@ -5,7 +5,7 @@
 import { FsError, refuse } from '../base/fault.ts'
 import type { ChunkId, DiskId, NodeId } from '../base/ids.ts'
 import type { Handlers } from '../wire/peer.ts'
-import type { DiskState } from '../wire/protocol.ts'
+import type { DiskState } from '../wire/shapes.ts'
 import type { Deletions } from './collect.ts'
 import { needsMending } from './core/chunks.ts'
 import type { Damage } from './damage.ts'

@@ -11,14 +11,11 @@
  * answered, not executed again. All such calls are therefore idempotent on the wire.
  */
 
-import { type Attr, type AttrChange, FILE_TYPE_NAMES, type FileType, type Time } from '../base/attr.ts'
+import type { Attr } from '../base/attr.ts'
 import type { Errno } from '../base/errno.ts'
-import type { ChunkId, DiskId, Ino, NodeId, SessionId } from '../base/ids.ts'
 import {
   BULK_BYTES_MAX,
-  CHUNK_BYTES_MAX,
   FILE_BYTES_MAX,
-  NAME_BYTES_MAX,
   PATH_BYTES_MAX,
   XATTR_LIST_BYTES_MAX,
   XATTR_VALUE_BYTES_MAX,
@@ -28,7 +25,6 @@ import {
   bytes,
   bytestr,
   type Infer,
-  int,
   list,
   nothing,
   oneOf,
@@ -38,247 +34,38 @@ import {
   struct,
   text,
   uint,
-  wrong,
 } from '../base/schema.ts'
 import type { ChangelogPage, CheckPage, DiskReport, FileReport, StatusReport, TrashPage } from './reports.ts'
+import {
+  attr,
+  attrChange,
+  chunk,
+  chunkOffset,
+  chunkPlaces,
+  disk,
+  diskState,
+  extent,
+  fileCommit,
+  fileOffset,
+  fileType,
+  ino,
+  inventoryEntry,
+  killSuidGid,
+  lock,
+  mode,
+  NAME_CHANGES_MAX,
+  name,
+  nameChange,
+  node,
+  place,
+  session,
+  settings,
+  stamp,
+  time,
+  uid,
+} from './shapes.ts'
 
 export const PROTOCOL_VERSION = 1
-
-// ---- shapes shared by several calls and by the changelog
-
-export const ino: Schema<Ino> = uint<Ino>()
-export const chunk: Schema<ChunkId> = uint<ChunkId>()
-export const session: Schema<SessionId> = uint<SessionId>()
-export const node: Schema<NodeId> = uint<NodeId>()
-export const disk: Schema<DiskId> = uint<DiskId>()
-export const name: Schema<string> = bytestr(NAME_BYTES_MAX)
-export const fileOffset: Schema<number> = uint(FILE_BYTES_MAX)
-export const chunkOffset: Schema<number> = uint(CHUNK_BYTES_MAX)
-export const mode: Schema<number> = uint(0o7777)
-export const uid: Schema<number> = uint(0xffff_ffff)
-export const fileType: Schema<FileType> = oneOf(...FILE_TYPE_NAMES)
-
-export const time: Schema<Time> = {
-  encode: (t) => [t.sec, t.nsec],
-  decode: (raw, path) => {
-    if (!Array.isArray(raw) || !Number.isSafeInteger(Number(raw[0])) || !(raw[1] >= 0 && raw[1] < 1e9))
-      wrong(path, 'a time (seconds, nanoseconds)', raw)
-    return { sec: Number(raw[0]), nsec: raw[1] }
-  },
-  describe: '(sec: int, nsec: uint < 10^9)',
-  sample: (below) => ({ sec: below(4_000_000_000) - 1_000_000_000, nsec: below(1_000_000_000) }),
-}
-
-/** Flattened to one tuple: attributes are in nearly every reply, and nested pairs cost a third of the decode time. */
-const ATTR_FIELDS = 17
-export const attr: Schema<Attr> = {
-  encode: (a) => [
-    a.ino,
-    FILE_TYPE_NAMES.indexOf(a.type),
-    a.mode,
-    a.nlink,
-    a.uid,
-    a.gid,
-    a.rdev,
-    a.size,
-    a.used,
-    a.atime.sec,
-    a.atime.nsec,
-    a.mtime.sec,
-    a.mtime.nsec,
-    a.ctime.sec,
-    a.ctime.nsec,
-    a.hasXattr,
-    a.version,
-  ],
-  decode: (raw, path) => {
-    if (!Array.isArray(raw) || raw.length < ATTR_FIELDS) wrong(path, 'attributes', raw)
-    for (let i = 0; i < ATTR_FIELDS; i++) {
-      if (i === 15) continue
-      if (!Number.isSafeInteger(raw[i])) {
-        if (typeof raw[i] === 'bigint') raw[i] = Number(raw[i])
-        else wrong(path, 'attributes of integers', raw[i])
-      }
-    }
-    const type = FILE_TYPE_NAMES[raw[1]]
-    if (type === undefined) wrong(path, 'a file type', raw[1])
-    return {
-      ino: raw[0],
-      type,
-      mode: raw[2],
-      nlink: raw[3],
-      uid: raw[4],
-      gid: raw[5],
-      rdev: raw[6],
-      size: raw[7],
-      used: raw[8],
-      atime: { sec: raw[9], nsec: raw[10] },
-      mtime: { sec: raw[11], nsec: raw[12] },
-      ctime: { sec: raw[13], nsec: raw[14] },
-      hasXattr: raw[15] === true,
-      version: raw[16],
-    }
-  },
-  describe:
-    '(ino, type, mode, nlink, uid, gid, rdev, size, used, atime sec, nsec, mtime sec, nsec, ctime sec, nsec, hasXattr, version)',
-  sample: (below) => ({
-    ino: (1 + below(1_000_000)) as Ino,
-    type: FILE_TYPE_NAMES[below(FILE_TYPE_NAMES.length)]!,
-    mode: below(0o10000),
-    nlink: below(10),
-    uid: below(65536),
-    gid: below(65536),
-    rdev: below(65536),
-    size: below(2 ** 31),
-    used: below(2 ** 31),
-    atime: time.sample(below),
-    mtime: time.sample(below),
-    ctime: time.sample(below),
-    hasXattr: below(2) === 1,
-    version: below(1000),
-  }),
-}
-
-const timeOrNow: Schema<Time | 'now'> = {
-  encode: (t) => (t === 'now' ? 'now' : time.encode(t)),
-  decode: (raw, path) => (raw === 'now' ? 'now' : time.decode(raw, path)),
-  describe: `"now" or ${time.describe}`,
-  sample: (below) => (below(2) === 0 ? 'now' : time.sample(below)),
-}
-
-/** The cast: in AttrChange an absent field may also be left out, which a tuple writes the same way as undefined. */
-export const attrChange = struct({
-  mode: optional(mode),
-  uid: optional(uid),
-  gid: optional(uid),
-  size: optional(fileOffset),
-  atime: optional(timeOrNow),
-  mtime: optional(timeOrNow),
-  killSuidGid: optional(bool),
-}) as unknown as Schema<AttrChange>
-
-/** The caller may not keep the set-id bits of a file that it changes (no CAP_FSETID): they are cleared. */
-const killSuidGid = optional(bool)
-
-/** Names one state-changing request of one session. `acked`: every reply of a seq below it has been received. */
-export const stamp = struct({ session, seq: uint(), acked: uint() })
-export type Stamp = Infer<typeof stamp>
-
-/** (file offset, length) → (chunk, offset in chunk); an extent never crosses a chunk. Holes have none. */
-export const extent = struct({ offset: fileOffset, length: uint(CHUNK_BYTES_MAX), chunk, chunkOffset })
-export type Extent = Infer<typeof extent>
-
-/** Where one copy of a chunk can be reached. */
-export const place = struct({ disk, node, host: text(255), port: uint(65535) })
-export type Place = Infer<typeof place>
-
-/** A chunk with what a reader needs. `length` is the committed length (sealed) or what is committed so far (open). */
-export const chunkPlaces = struct({ chunk, sealed: bool, length: chunkOffset, places: list(place, 64) })
-export type ChunkPlaces = Infer<typeof chunkPlaces>
-
-export const lock = struct({
-  family: oneOf('posix', 'flock'),
-  kind: oneOf('read', 'write', 'unlock'),
-  owner: text(16),
-  start: uint(),
-  end: uint(),
-  pid: int,
-})
-
-/** What one file's share of a commit is. Extents replace what they cover; `punch` ranges become holes first. */
-export const fileCommit = struct({
-  ino,
-  extents: list(extent, 100_000),
-  /** The file is at least this long afterwards (grow only; truncation is setattr). */
-  minSize: optional(fileOffset),
-  mtime: optional(time),
-  /** Attribute changes held back since the last commit, applied after the data. */
-  change: optional(attrChange),
-  /** When the client says that the last of it happened: it has shown this time, and it must not move by itself later. */
-  ctime: optional(time),
-})
-export type FileCommit = Infer<typeof fileCommit>
-
-/** Changes of names that travel together: at about 30 µs each one command of them stays below 20 ms. */
-export const NAME_CHANGES_MAX = 512
-
-/** What a session did in a directory that it holds. */
-export const nameChange = struct({
-  kind: oneOf('make', 'unlink', 'rmdir', 'setattr'),
-  parent: ino,
-  /** Empty for `setattr`: that is of the directory itself. */
-  name,
-  /** The number that `make` gives to the new inode (one of those reserved before), or what the name that goes stood for. */
-  ino,
-  /** When it was carried out: the times of the new inode and of the directory. */
-  time,
-  /** Of `make`: what is made. `opened`: a regular file that the session has open. `mode` has lost its umask. */
-  node: optional(
-    struct({
-      type: fileType,
-      mode,
-      uid,
-      gid: uid,
-      rdev: uint(0xffff_ffff),
-      target: bytestr(PATH_BYTES_MAX),
-      opened: bool,
-    }),
-  ),
-  /** Of `setattr`. */
-  change: optional(attrChange),
-})
-export type NameChange = Infer<typeof nameChange>
-
-/** One round of the scrubber over a disk: all that it held when the round reached it is read and checked once. */
-export const scrubRound = struct({
-  /** Milliseconds since 1970. */
-  startedMs: uint(),
-  chunks: uint(),
-  bytes: uint(),
-  /** Of those chunks, how many were damaged. */
-  damaged: uint(),
-  /** Everything was read; the next round begins when this one's period is over. */
-  finished: bool,
-})
-export type ScrubRound = Infer<typeof scrubRound>
-
-export const diskState = struct({
-  uuid: text(64),
-  path: text(),
-  /** As the chunkserver sees it: `failed` and `gone` disks hold nothing that can be read now. */
-  state: oneOf('ok', 'full', 'readonly', 'failed', 'gone'),
-  error: text(),
-  totalBytes: uint(),
-  usedBytes: uint(),
-  availableBytes: uint(),
-  chunks: uint(),
-  errors: uint(),
-  /** Sequence number of the last inventory change on this disk (grows with every chunk made, sealed, lost, deleted). */
-  seq: uint(),
-  /** Marked `*` in the configuration: drain it. */
-  marked: bool,
-  /** Nothing from a chunkserver that does not scrub, or has not begun to. */
-  scrub: optional(scrubRound),
-  /** Kept aside, not part of `availableBytes`: for rewriting half-dead chunks and for copies of what is nearly lost. */
-  reservedBytes: optional(uint()),
-})
-export type DiskState = Infer<typeof diskState>
-
-/** One thing a disk holds (or holds no more). */
-export const inventoryEntry = struct({
-  chunk,
-  state: oneOf('open', 'sealed', 'gone', 'damaged'),
-  length: chunkOffset,
-})
-export type InventoryEntry = Infer<typeof inventoryEntry>
-
-export const settings = struct({
-  copies: uint(64),
-  graceMs: uint(),
-  trashRetentionMs: uint(),
-  sessionTimeoutMs: uint(),
-})
-export type Settings = Infer<typeof settings>
 
 /*
  * `parent` in the replies of namespace changes: the directory as it is afterwards. The kernel asks for it before the next

@@ -13,13 +13,8 @@ import { hostClock, hostRandom } from '../../src/host/clock.ts'
 import { hostNet } from '../../src/host/net.ts'
 import { connectLink, serveLinks } from '../../src/wire/connect.ts'
 import type { Handlers, Peer } from '../../src/wire/peer.ts'
-import {
-  type DiskState,
-  type Hello,
-  type InventoryEntry,
-  PROTOCOL_VERSION,
-  type Request,
-} from '../../src/wire/protocol.ts'
+import { type Hello, PROTOCOL_VERSION, type Request } from '../../src/wire/protocol.ts'
+import type { DiskState, InventoryEntry } from '../../src/wire/shapes.ts'
 import { silentLog } from '../support/manual-clock.ts'
 
 const world: World = { clock: hostClock, random: hostRandom, net: hostNet, log: silentLog }

@@ -4,7 +4,7 @@ import type { ChunkId } from '../../src/base/ids.ts'
 import { REMOVED_AT_ONCE } from '../../src/master/core/disks.ts'
 import { LASTING_BEATS } from '../../src/master/held-watch.ts'
 import { ORDERS_MAX, Orders } from '../../src/master/orders.ts'
-import type { DiskState, Settings } from '../../src/wire/protocol.ts'
+import type { DiskState, Settings } from '../../src/wire/shapes.ts'
 import { diskReport, TestChunkserver, TestMaster, TestMount, TestPeer, writeFile } from './harness.ts'
 
 const MINUTE = 60_000

@@ -15,7 +15,8 @@ import { State, transact } from '../../src/master/core/state.ts'
 import { MemoryStore } from '../../src/master/memory-store.ts'
 import { Master, type MasterCalls, type MasterOptions } from '../../src/master/service.ts'
 import type { Answered, CallContext, CallOptions, Handler, Peer } from '../../src/wire/peer.ts'
-import type { CallName, DiskState, Hello, Reply, Request, Role, Settings } from '../../src/wire/protocol.ts'
+import type { CallName, Hello, Reply, Request, Role } from '../../src/wire/protocol.ts'
+import type { DiskState, Settings } from '../../src/wire/shapes.ts'
 import { quietLog } from '../support/quiet-log.ts'
 
 export class TestClock implements Clock {

@@ -5,7 +5,8 @@ import type { Ino, SessionId } from '../../src/base/ids.ts'
 import { ROOT_INO } from '../../src/base/ids.ts'
 import { Holdings } from '../../src/master/holdings.ts'
 import { Sessions } from '../../src/master/sessions.ts'
-import type { NameChange, Request } from '../../src/wire/protocol.ts'
+import type { Request } from '../../src/wire/protocol.ts'
+import type { NameChange } from '../../src/wire/shapes.ts'
 import { settle, TestClock, TestMaster, TestMount, TestPeer } from './harness.ts'
 
 let running: TestMaster | undefined

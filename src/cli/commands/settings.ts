@@ -3,7 +3,7 @@
 import { Flags } from '@oclif/core'
 import { FsError } from '../../base/fault.ts'
 import { formatDuration } from '../../base/units.ts'
-import type { Settings } from '../../wire/protocol.ts'
+import type { Settings } from '../../wire/shapes.ts'
 import { ADMIN_STAMP } from '../admin.ts'
 import { ClusterCommand } from '../base.ts'
 import { table } from '../render.ts'

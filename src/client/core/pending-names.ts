@@ -5,7 +5,7 @@
 
 import { type Attr, type AttrChange, changedAttr, directoryWith, later, newAttr, type Time } from '../../base/attr.ts'
 import type { Ino } from '../../base/ids.ts'
-import type { NameChange } from '../../wire/protocol.ts'
+import type { NameChange } from '../../wire/shapes.ts'
 
 interface Inode {
   /** As shown here; undefined: it is only known that the master's word about it is not the last. */

@@ -6,7 +6,7 @@
 
 import { ok, type Result, refuse } from '../../base/fault.ts'
 import type { ChunkId, DiskId } from '../../base/ids.ts'
-import type { Extent, InventoryEntry } from '../../wire/protocol.ts'
+import type { Extent, InventoryEntry } from '../../wire/shapes.ts'
 import type { CommandOf } from './commands.ts'
 import type { ChunkRecord, Counters } from './records.ts'
 import { EMPTY } from './records.ts'

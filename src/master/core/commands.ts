@@ -10,9 +10,9 @@
 
 import { NAME_BYTES_MAX, PATH_BYTES_MAX, XATTR_VALUE_BYTES_MAX } from '../../base/limits.ts'
 import { bool, bytes, bytestr, list, oneOf, optional, type Schema, struct, text, uint } from '../../base/schema.ts'
+import type { CallName } from '../../wire/protocol.ts'
 import {
   attrChange,
-  type CallName,
   chunk,
   chunkOffset,
   disk,
@@ -29,7 +29,7 @@ import {
   node,
   session,
   uid,
-} from '../../wire/protocol.ts'
+} from '../../wire/shapes.ts'
 
 interface Row<F, C extends CallName | undefined> {
   readonly id: number

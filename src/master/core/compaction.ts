@@ -6,7 +6,7 @@
  */
 
 import type { ChunkId, Ino } from '../../base/ids.ts'
-import type { Extent } from '../../wire/protocol.ts'
+import type { Extent } from '../../wire/shapes.ts'
 
 export interface Owned {
   readonly ino: Ino

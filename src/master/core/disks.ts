@@ -4,7 +4,7 @@
 
 import { ok, type Result, refuse } from '../../base/fault.ts'
 import type { ChunkId, DiskId } from '../../base/ids.ts'
-import type { InventoryEntry } from '../../wire/protocol.ts'
+import type { InventoryEntry } from '../../wire/shapes.ts'
 import { addCopy, copyGone, hasOther, putChunk } from './chunks.ts'
 import type { CommandOf } from './commands.ts'
 import type { ChunkRecord, DiskRecord } from './records.ts'

@@ -4,7 +4,7 @@
  */
 
 import type { ChunkId, Ino } from '../../base/ids.ts'
-import type { Extent } from '../../wire/protocol.ts'
+import type { Extent } from '../../wire/shapes.ts'
 import type { Kv } from './kv.ts'
 import { EMPTY, pack, unpack } from './records.ts'
 import { after, afterNum, key, num, numAt } from './tables.ts'

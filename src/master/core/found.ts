@@ -4,7 +4,7 @@
 
 import type { Time } from '../../base/attr.ts'
 import { ROOT_INO } from '../../base/ids.ts'
-import type { Settings } from '../../wire/protocol.ts'
+import type { Settings } from '../../wire/shapes.ts'
 import { pack } from './records.ts'
 import type { State } from './state.ts'
 import { key } from './tables.ts'

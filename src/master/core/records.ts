@@ -20,7 +20,7 @@ import {
   uint,
   wrong,
 } from '../../base/schema.ts'
-import { chunk, disk, ino, lock, node, session, settings } from '../../wire/protocol.ts'
+import { chunk, disk, ino, lock, node, session, settings } from '../../wire/shapes.ts'
 
 /** Plain msgpack: no records, no shared structures, so bytes depend on the value alone and any language reads them. */
 const packr = new Packr({ useRecords: false, encodeUndefinedAsNil: true })

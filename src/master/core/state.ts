@@ -14,7 +14,7 @@
 import type { Attr } from '../../base/attr.ts'
 import { assert, type Result } from '../../base/fault.ts'
 import type { ChunkId, DiskId, Ino, NodeId, SessionId } from '../../base/ids.ts'
-import type { ChunkPlaces, Place, Settings } from '../../wire/protocol.ts'
+import type { ChunkPlaces, Place, Settings } from '../../wire/shapes.ts'
 import { ChunkIndex } from './chunk-index.ts'
 import { type ChangelogEntry, decodeChangelog, decodeReply, encodeReply } from './command-codec.ts'
 import type { CommandName } from './commands.ts'
