@@ -1,6 +1,6 @@
 /*
  * What this client knows of one file while it is used: where its bytes are, what has been written and not committed, and
- * what was changed and held back. Data only; file-io.ts moves it.
+ * what was changed and held back. Data only; file-writer.ts and file-reader.ts move it.
  *
  * Bytes are found in this order: `run` (written a moment ago, still growing), `overlay` (segments not yet committed),
  * `base` (what the master has told, where `known` says that it has told), else a hole.

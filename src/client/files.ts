@@ -13,8 +13,9 @@ import { FILE_BYTES_MAX } from '../base/limits.ts'
 import type { World } from '../base/world.ts'
 import { Generations } from './core/generations.ts'
 import type { TreeCache } from './core/tree-cache.ts'
-import type { FileIo } from './file-io.ts'
+import type { FileReader } from './file-reader.ts'
 import { FileState } from './file-state.ts'
+import type { FileWriter } from './file-writer.ts'
 import type { NameJournal } from './name-journal.ts'
 import { Releases } from './releases.ts'
 import type { MasterSession } from './session.ts'
@@ -28,17 +29,26 @@ export class Files {
   readonly #session: MasterSession
   readonly #tree: TreeCache
   readonly #journal: NameJournal
-  readonly #io: FileIo
+  readonly #reader: FileReader
+  readonly #writer: FileWriter
   readonly #open = new Map<Ino, FileState>()
   readonly #closed = new Generations<Ino, FileState>(CLOSED_FILES_MAX)
   readonly #releases: Releases
 
-  constructor(world: World, session: MasterSession, tree: TreeCache, journal: NameJournal, io: FileIo) {
+  constructor(
+    world: World,
+    session: MasterSession,
+    tree: TreeCache,
+    journal: NameJournal,
+    reader: FileReader,
+    writer: FileWriter,
+  ) {
     this.#world = world
     this.#session = session
     this.#tree = tree
     this.#journal = journal
-    this.#io = io
+    this.#reader = reader
+    this.#writer = writer
     const isOpen = (ino: Ino): boolean => (this.#open.get(ino)?.opens ?? 0) > 0
     // The master would count a file as open for ever whose close it hears before its creation.
     // One that is told while a connection is being made would be lost: what is open was said as that began.
@@ -95,7 +105,7 @@ export class Files {
     const file = this.opened(attr)
     file.young = true
     file.version = attr.version
-    this.#io.learnExtents(file, [], 0, FILE_BYTES_MAX)
+    this.#reader.learnExtents(file, [], 0, FILE_BYTES_MAX)
     return file
   }
 
@@ -170,7 +180,7 @@ export class Files {
   async settle(ino: Ino): Promise<void> {
     await this.#journal.settleIf(ino)
     const file = this.#open.get(ino)
-    if (file?.ahead) await this.#io.commit(file, false)
+    if (file?.ahead) await this.#writer.commit(file, false)
   }
 
   /** A file that is ahead of the master shows its own attributes; its names are the master's business all the same. */
@@ -184,7 +194,7 @@ export class Files {
     this.#tree.learn(attr)
     const file = this.remembered(attr.ino)
     if (file === undefined) return
-    if (data) this.#io.changedElsewhere(file)
+    if (data) this.#reader.changedElsewhere(file)
     else if (file.version !== -1) file.version = attr.version
     if (!file.ahead) file.attr = attr
   }
@@ -196,7 +206,7 @@ export class Files {
     const file = this.#open.get(ino)
     if (file === undefined || !file.ahead) return
     try {
-      await this.#io.commit(file, false)
+      await this.#writer.commit(file, false)
     } catch (error) {
       if (!(error instanceof FsError)) throw error
       // Taken from whoever would have asked next: kept for them.
@@ -211,23 +221,24 @@ export class Files {
   invalidated(ino: Ino, data: boolean): void {
     const file = this.remembered(ino)
     if (file === undefined) return
-    if (data) this.#io.changedElsewhere(file)
+    if (data) this.#reader.changedElsewhere(file)
     else file.version = -1
   }
 
   /** Nothing is known to be true any more. Answers what is open. */
   disconnected(): Ino[] {
     this.#closed.clear()
-    for (const file of this.#open.values()) this.#io.changedElsewhere(file)
+    for (const file of this.#open.values()) this.#reader.changedElsewhere(file)
     return this.opens()
   }
 
   /** A file that nobody has open is kept only for what is known of its bytes, once it is clean. */
   #retire(file: FileState): void {
-    this.#io.closed(file)
+    this.#reader.forgetAhead(file)
+    this.#writer.closed(file)
     if (file.opens > 0) return
     if (file.ahead) {
-      const committed = file.lag ?? this.#io.commit(file, false)
+      const committed = file.lag ?? this.#writer.commit(file, false)
       committed.then(
         () => this.#retire(file),
         (error: unknown) => {

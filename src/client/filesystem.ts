@@ -14,14 +14,15 @@ import type { Ino } from '../base/ids.ts'
 import { FILE_BYTES_MAX } from '../base/limits.ts'
 import type { World } from '../base/world.ts'
 import type { Request } from '../wire/protocol.ts'
-import type { NameChange } from '../wire/shapes.ts'
+import type { ChunkPlaces, NameChange } from '../wire/shapes.ts'
 import { BlockCache } from './block-cache.ts'
 import { ChunkReader } from './chunk-reader.ts'
 import { ChunkWriter } from './chunk-writer.ts'
 import { Chunkservers } from './chunkservers.ts'
 import { Committer } from './committer.ts'
 import { TreeCache } from './core/tree-cache.ts'
-import { FileIo } from './file-io.ts'
+import { FileReader } from './file-reader.ts'
+import { FileWriter } from './file-writer.ts'
 import { Files } from './files.ts'
 import { NameJournal } from './name-journal.ts'
 import { Names } from './names.ts'
@@ -48,8 +49,9 @@ export class Filesystem implements Vfs {
   readonly #world: World
   readonly #session: MasterSession
   readonly #chunkservers: Chunkservers
-  readonly #writer: ChunkWriter
-  readonly #io: FileIo
+  readonly #chunkWriter: ChunkWriter
+  readonly #reader: FileReader
+  readonly #writer: FileWriter
   readonly #tree = new TreeCache()
   readonly #journal: NameJournal
   readonly #files: Files
@@ -88,17 +90,25 @@ export class Filesystem implements Vfs {
     })
     this.#chunkservers = new Chunkservers(world, options.cluster, options.hostName)
     const cache = new BlockCache({ limitBytes: options.cacheBytes })
-    const reader = new ChunkReader(world, this.#session, this.#chunkservers, cache, { ownHost, onDisconnectMs })
-    this.#writer = new ChunkWriter(world, this.#session, this.#chunkservers, (places) => reader.learn(places), {
-      onDisconnectMs,
-    })
+    const chunkReader = new ChunkReader(world, this.#session, this.#chunkservers, cache, { ownHost, onDisconnectMs })
+    const learnPlaces = (places: ChunkPlaces): void => chunkReader.learn(places)
+    this.#chunkWriter = new ChunkWriter(world, this.#session, this.#chunkservers, learnPlaces, { onDisconnectMs })
     const committer = new Committer(this.#session)
     const learn = (attr: Attr): void => this.#tree.learn(attr)
-    this.#io = new FileIo(world, this.#session, this.#writer, reader, committer, this.#journal, learn, {
+    this.#reader = new FileReader(this.#session, chunkReader, this.#journal)
+    this.#writer = new FileWriter(world, this.#session, this.#chunkWriter, committer, this.#journal, learn, {
       dirtyLimitBytes: options.dirtyBytes,
     })
-    this.#files = new Files(world, this.#session, this.#tree, this.#journal, this.#io)
-    this.#names = new Names(world.clock, this.#session, this.#tree, this.#journal, this.#files, this.#io)
+    this.#files = new Files(world, this.#session, this.#tree, this.#journal, this.#reader, this.#writer)
+    this.#names = new Names(
+      world.clock,
+      this.#session,
+      this.#tree,
+      this.#journal,
+      this.#files,
+      this.#reader,
+      this.#writer,
+    )
   }
 
   /** Throws when the master cannot be reached within `timeoutMs`. */
@@ -162,7 +172,7 @@ export class Filesystem implements Vfs {
     if (gone !== undefined) return this.#names.changeRemoved(changedAttr(gone, change, this.#session.now()))
     const file = this.#files.find(ino)
     if (file !== undefined && change.size === undefined && (file.dirty || file.young)) {
-      this.#io.holdBack(file, change)
+      this.#writer.holdBack(file, change)
       return file.attr
     }
     const here = this.#names.setattrHere(ino, change)
@@ -174,7 +184,7 @@ export class Filesystem implements Vfs {
     )
     this.#tree.learn(attr)
     if (file !== undefined) {
-      if (change.size !== undefined) this.#io.changedElsewhere(file)
+      if (change.size !== undefined) this.#reader.changedElsewhere(file)
       if (!file.ahead) file.attr = attr
       if (change.size === undefined && file.version !== -1) file.version = attr.version
     }
@@ -229,13 +239,13 @@ export class Filesystem implements Vfs {
     )
     this.#files.learn(attr)
     const file = this.#files.opened(attr)
-    this.#io.learn(chunks)
+    this.#reader.learn(chunks)
     const changed = file.version !== attr.version
     if (changed) {
-      this.#io.changedElsewhere(file)
+      this.#reader.changedElsewhere(file)
       const last = extents[extents.length - 1]
       const upTo = complete ? FILE_BYTES_MAX : last === undefined ? 0 : last.offset + last.length
-      this.#io.learnExtents(file, extents, 0, upTo)
+      this.#reader.learnExtents(file, extents, 0, upTo)
       file.version = attr.version
       if (!file.ahead) file.attr = attr
     }
@@ -248,7 +258,9 @@ export class Filesystem implements Vfs {
   }
 
   async read(ino: Ino, offset: number, length: number, caller: Caller): Promise<Buffer[]> {
-    return this.#io.read(await this.#files.of(ino, caller), offset, length, caller)
+    const file = await this.#files.of(ino, caller)
+    this.#writer.uncover(file, offset, length)
+    return this.#reader.read(file, offset, length, caller)
   }
 
   async write(
@@ -259,7 +271,9 @@ export class Filesystem implements Vfs {
     caller: Caller,
   ): Promise<void> {
     const file = await this.#files.toWrite(ino, caller)
-    await this.#io.write(file, options.append ? Math.max(offset, file.attr.size) : offset, data, options.killSuidGid)
+    const at = options.append ? Math.max(offset, file.attr.size) : offset
+    await this.#writer.write(file, at, data, options.killSuidGid)
+    this.#reader.forgetAhead(file)
   }
 
   async flush(ino: Ino, _caller: Caller): Promise<void> {
@@ -267,22 +281,22 @@ export class Filesystem implements Vfs {
     if (file === undefined) return
     const firstClose = file.young
     file.young = false
-    if (!file.ahead) this.#io.throwError(file)
-    else if (firstClose && this.#session.fresh() && this.#io.mayLag(file)) this.#io.commitSoon(file)
-    else await this.#io.commit(file, false)
+    if (!file.ahead) this.#writer.throwError(file)
+    else if (firstClose && this.#session.fresh() && this.#writer.mayLag(file)) this.#writer.commitSoon(file)
+    else await this.#writer.commit(file, false)
   }
 
   async fsync(ino: Ino, caller: Caller): Promise<void> {
     const file = this.#files.remembered(ino)
-    if (file !== undefined) return this.#io.commit(file, true)
+    if (file !== undefined) return this.#writer.commit(file, true)
     await this.#journal.settle()
     await this.#session.ask('sync', {}, caller)
   }
 
   async syncfs(caller: Caller): Promise<void> {
     await this.#journal.settle()
-    await this.#io.commitAll(true)
-    await this.#writer.syncAll()
+    await this.#writer.commitAll(true)
+    await this.#chunkWriter.syncAll()
     await this.#session.ask('sync', {}, caller)
   }
 
@@ -379,8 +393,8 @@ export class Filesystem implements Vfs {
   async close(): Promise<void> {
     try {
       await this.#journal.settle()
-      await this.#io.commitAll(true)
-      await this.#writer.close()
+      await this.#writer.commitAll(true)
+      await this.#chunkWriter.close()
     } finally {
       // Also when the master or a disk does not take what is left: this process is about to end.
       await this.#session.close()
@@ -453,6 +467,6 @@ export class Filesystem implements Vfs {
 
   #lost(): void {
     this.#lockOwners.clear()
-    this.#writer.sessionLost()
+    this.#chunkWriter.sessionLost()
   }
 }

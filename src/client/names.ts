@@ -14,8 +14,9 @@ import type { Clock } from '../base/world.ts'
 import type { Answered } from '../wire/peer.ts'
 import { Generations } from './core/generations.ts'
 import type { TreeCache } from './core/tree-cache.ts'
-import type { FileIo } from './file-io.ts'
+import type { FileReader } from './file-reader.ts'
 import type { FileState } from './file-state.ts'
+import type { FileWriter } from './file-writer.ts'
 import type { Files } from './files.ts'
 import { Listings } from './listings.ts'
 import { ANY, type NameJournal } from './name-journal.ts'
@@ -32,18 +33,28 @@ export class Names {
   readonly #tree: TreeCache
   readonly #journal: NameJournal
   readonly #files: Files
-  readonly #io: FileIo
+  readonly #reader: FileReader
+  readonly #writer: FileWriter
   readonly #listings: Listings
   readonly #walks: Walks
   /** Directories removed here, as they were: those who stand in them may go on looking. */
   readonly #removed = new Generations<Ino, Attr>(REMOVED_MAX)
 
-  constructor(clock: Clock, session: MasterSession, tree: TreeCache, journal: NameJournal, files: Files, io: FileIo) {
+  constructor(
+    clock: Clock,
+    session: MasterSession,
+    tree: TreeCache,
+    journal: NameJournal,
+    files: Files,
+    reader: FileReader,
+    writer: FileWriter,
+  ) {
     this.#session = session
     this.#tree = tree
     this.#journal = journal
     this.#files = files
-    this.#io = io
+    this.#reader = reader
+    this.#writer = writer
     this.#listings = new Listings(tree, (ino) => files.view(ino))
     this.#walks = new Walks(
       clock,
@@ -205,7 +216,7 @@ export class Names {
     // Made by somebody else in this moment. That it was closed here before may have been told after this was asked.
     await this.#files.whileOpening(attr.ino, () => this.#session.ask('open', { ino: attr.ino, write: true }, caller))
     const file = this.#files.opened(attr)
-    this.#io.changedElsewhere(file)
+    this.#reader.changedElsewhere(file)
     if (!file.ahead) file.attr = attr
     return file
   }
@@ -251,7 +262,7 @@ export class Names {
     checkName(newName)
     // Write, close, rename over the old one: the new name must never stand for less than what was written.
     const known = this.#tree.name(parent, name)
-    if (known === undefined) await this.#io.settleLagging()
+    if (known === undefined) await this.#writer.settleLagging()
     else if (known !== 0) await this.#files.settle(toIno(known))
     const { ino, replaced, parents } = await this.#journal.asking(
       [parent, newParent, this.#known(newParent, newName) ?? ANY],

@@ -1,5 +1,5 @@
 /*
- * The bytes of files: writing behind, committing, syncing, reading ahead.
+ * Writing the bytes of files: behind the writer's back, committed and synced. Reading them is file-reader.ts.
  *
  * Order that matters: a file's segments are committed in the order written, one commit of a file at a time; a commit is
  * sent only when every target of every segment in it has acknowledged; fsync makes the chunks durable before the commit
@@ -11,18 +11,16 @@
 
 import { type Attr, type AttrChange, changedAttr, later, withoutSetId } from '../base/attr.ts'
 import { errnoOf, FsError } from '../base/fault.ts'
-import type { Ino } from '../base/ids.ts'
 import { FILE_BYTES_MAX } from '../base/limits.ts'
 import type { World } from '../base/world.ts'
-import type { ChunkPlaces, Extent, FileCommit } from '../wire/shapes.ts'
-import type { ChunkReader } from './chunk-reader.ts'
+import type { Extent, FileCommit } from '../wire/shapes.ts'
 import type { ChunkWriter } from './chunk-writer.ts'
 import type { Committer } from './committer.ts'
+import { SMALL_BYTES } from './file-reader.ts'
 import type { FileState, PendingSegment } from './file-state.ts'
 import type { NameJournal } from './name-journal.ts'
-import { Readahead } from './readahead.ts'
 import { Segment } from './segment.ts'
-import type { Interruptible, MasterSession } from './session.ts'
+import type { MasterSession } from './session.ts'
 
 /** A run is handed to a chunk when it has this size: one append, one round trip. */
 const SEGMENT_BYTES = 1024 * 1024
@@ -35,24 +33,16 @@ const DIRTY_MS = 500
 /** Closed files gather for their common commit this long, or until there are this many. */
 const LAG_MS = 5
 const LAG_FILES = 128
-/** Files up to this size are read with their neighbours in the pack. */
-const SMALL_BYTES = 256 * 1024
-/** One locate asks for the extents of this much, so that a large sequential read asks seldom. */
-const LOCATE_BYTES = 256 * 1024 * 1024
 
-const ZEROS = Buffer.alloc(256 * 1024)
-
-export class FileIo {
+export class FileWriter {
   readonly #world: World
   readonly #session: MasterSession
   readonly #writer: ChunkWriter
-  readonly #reader: ChunkReader
   readonly #committer: Committer
   readonly #journal: NameJournal
   readonly #onCommitted: (attr: Attr) => void
   readonly #dirtyLimitBytes: number
   readonly #dirty = new Set<FileState>()
-  readonly #ahead = new Map<Ino, Readahead>()
   /** Closed, answered, and about to be committed together. */
   readonly #lagging = new Map<FileState, (committed: Promise<void>) => void>()
   #dirtyBytes = 0
@@ -63,7 +53,6 @@ export class FileIo {
     world: World,
     session: MasterSession,
     writer: ChunkWriter,
-    reader: ChunkReader,
     committer: Committer,
     journal: NameJournal,
     onCommitted: (attr: Attr) => void,
@@ -72,21 +61,17 @@ export class FileIo {
     this.#world = world
     this.#session = session
     this.#writer = writer
-    this.#reader = reader
     this.#committer = committer
     this.#journal = journal
     this.#onCommitted = onCommitted
     this.#dirtyLimitBytes = options.dirtyLimitBytes
   }
 
-  // ---- writing
-
   async write(file: FileState, offset: number, data: Buffer, killSuidGid: boolean): Promise<void> {
     this.throwError(file)
     if (offset + data.length > FILE_BYTES_MAX) throw new FsError('EFBIG')
     if (data.length === 0) return
     while (this.#dirtyBytes > this.#dirtyLimitBytes) await this.#room()
-    this.#ahead.delete(file.ino)
     const run = file.run
     if (run !== undefined && run.offset + run.length === offset && run.length < SEGMENT_BYTES) {
       run.parts.push(data)
@@ -109,6 +94,12 @@ export class FileIo {
       this.#submit(file, false)
       if (file.pendingBytes >= COMMIT_BYTES) this.#commitBehind(file)
     }
+  }
+
+  /** What is read next must not miss what was written a moment ago and is still growing. */
+  uncover(file: FileState, offset: number, length: number): void {
+    const run = file.run
+    if (run !== undefined && run.offset < offset + length && run.offset + run.length > offset) this.#submit(file, false)
   }
 
   /** Holds an attribute change back until the file's next commit. Only for files that are dirty or young. */
@@ -187,9 +178,8 @@ export class FileIo {
     throw error
   }
 
-  /** The session was lost: commits under way fail, what is pending is written again by the writer. */
+  /** Nobody writes to it any more: its chunk takes another file's stream. */
   closed(file: FileState): void {
-    this.#ahead.delete(file.ino)
     if (file.stream !== undefined) this.#writer.giveBack(file.stream)
     file.stream = undefined
   }
@@ -198,6 +188,7 @@ export class FileIo {
     const taken = [...file.pending]
     // The master must know the file before it is told what is in it; meanwhile the bytes travel.
     const told = this.#journal.settleIf(file.ino)
+    // Awaited below, after the bytes; until then a refusal has nobody who listens.
     told?.catch(() => undefined)
     await this.#arrived(file, taken)
     if (sync) await this.#makeDurable(file)
@@ -383,98 +374,6 @@ export class FileIo {
       this.#tick()
     })
   }
-
-  // ---- reading
-
-  /** The bytes of offset … offset+length that there are. */
-  async read(file: FileState, offset: number, length: number, caller: Interruptible): Promise<Buffer[]> {
-    const end = Math.min(offset + length, file.attr.size)
-    if (end <= offset) return []
-    const run = file.run
-    if (run !== undefined && run.offset < end && run.offset + run.length > offset) this.#submit(file, false)
-    if (file.attr.size <= SMALL_BYTES || file.dirty) return this.#assemble(file, offset, end, caller)
-    let ahead = this.#ahead.get(file.ino)
-    if (ahead === undefined) {
-      ahead = new Readahead((from, to) => this.#assemble(file, from, Math.min(to, file.attr.size), undefined))
-      this.#ahead.set(file.ino, ahead)
-    }
-    try {
-      const found = await ahead.read(offset, end, file.attr.size)
-      if (found !== undefined) return found
-    } catch (error) {
-      // Somewhere in a whole unit something cannot be read; what was asked for may still be.
-      if (!(error instanceof FsError)) throw error
-    }
-    return this.#assemble(file, offset, end, caller)
-  }
-
-  /** The bytes may have changed elsewhere. */
-  changedElsewhere(file: FileState): void {
-    file.forgetBase()
-    this.#ahead.delete(file.ino)
-  }
-
-  learn(chunks: readonly ChunkPlaces[]): void {
-    for (const places of chunks) this.#reader.learn(places)
-  }
-
-  /** What open() answered: the extents of a prefix of the file, or all of it. */
-  learnExtents(file: FileState, extents: readonly Extent[], start: number, upTo: number): void {
-    file.base.cut(start, upTo)
-    for (const { offset, length, chunk, chunkOffset } of extents)
-      file.base.put({ offset, length, source: chunk, sourceOffset: chunkOffset })
-    file.known.put({ offset: start, length: upTo - start, source: true, sourceOffset: 0 })
-  }
-
-  /** Without a caller for readahead: it belongs to no single request, so no single interrupt ends it. */
-  async #assemble(file: FileState, start: number, end: number, caller: Interruptible | undefined): Promise<Buffer[]> {
-    if (end <= start) return []
-    if (!file.overlay.covers(start, end) && !file.known.covers(start, end)) await this.#locate(file, start, end, caller)
-    const small = file.attr.size <= SMALL_BYTES
-    const jobs: (Buffer[] | Promise<Buffer[]>)[] = []
-    const fromBase = (from: number, to: number): void => {
-      let at = from
-      for (const piece of file.base.within(from, to)) {
-        if (piece.offset > at) jobs.push(zeros(piece.offset - at))
-        jobs.push(this.#reader.read(piece.source, piece.sourceOffset, piece.length, small, caller))
-        at = piece.offset + piece.length
-      }
-      if (at < to) jobs.push(zeros(to - at))
-    }
-    let at = start
-    for (const piece of file.overlay.within(start, end)) {
-      if (piece.offset > at) fromBase(at, piece.offset)
-      jobs.push(piece.source.slice(piece.sourceOffset, piece.sourceOffset + piece.length))
-      at = piece.offset + piece.length
-    }
-    if (at < end) fromBase(at, end)
-    if (jobs.length === 1) return jobs[0]!
-    return (await Promise.all(jobs)).flat()
-  }
-
-  async #locate(file: FileState, start: number, end: number, caller: Interruptible | undefined): Promise<void> {
-    await this.#journal.settleIf(file.ino)
-    for (let at = start; at < end; ) {
-      const { forgotten } = file
-      const { extents, upTo, chunks } = await this.#session.ask(
-        'locate',
-        { ino: file.ino, offset: at, length: Math.max(end - at, LOCATE_BYTES) },
-        caller,
-      )
-      // What it answered before it told of a change elsewhere may arrive here after it.
-      if (file.forgotten !== forgotten) continue
-      this.learn(chunks)
-      const reach = Math.max(upTo, at + 1)
-      this.learnExtents(file, extents, at, reach)
-      at = reach
-    }
-  }
-}
-
-function zeros(length: number): Buffer[] {
-  const out: Buffer[] = []
-  for (let left = length; left > 0; left -= ZEROS.length) out.push(ZEROS.subarray(0, Math.min(left, ZEROS.length)))
-  return out
 }
 
 /** Neighbouring segments that continue each other in file and chunk are one extent. */
