@@ -118,6 +118,24 @@ describe('while something else goes on', () => {
     expect([fetched.length, fetched.data.length, fetched.crcs.length]).toEqual([2 * BLOCK_BYTES, 2 * BLOCK_BYTES, 2])
   })
 
+  test('small reads at once, one of which a seal cuts off, each answer what is there', async () => {
+    const home = homeOn(disk)
+    home.quickReads.slow = true
+    const { file: slow, go } = slowReads(await disk.open(PATH, 'create'))
+    const file = await ChunkFile.create(slow, CHUNK, home, '.', 0)
+    await file.append(0, part(0, 2 * BLOCK_BYTES + 5000))
+    const within = file.read(BLOCK_BYTES + 300, 4096)
+    const beyond = file.read(2 * BLOCK_BYTES + 100, 4096)
+    await file.seal(2 * BLOCK_BYTES)
+    go()
+    expectBytes(await within, BLOCK_BYTES + 300, BLOCK_BYTES + 300 + 4096)
+    expect(await beyond).toHaveLength(0)
+    // Read into the buffers of before; what was answered from them stays.
+    const first = await file.read(10, 100)
+    expectBytes(await file.read(BLOCK_BYTES + 10, 100), BLOCK_BYTES + 10, BLOCK_BYTES + 110)
+    expectBytes(first, 10, 110)
+  })
+
   test('one file is synced by one sync at a time, whenever the next is asked for', async () => {
     for (let depth = 0; depth < 12; depth++) {
       const own = new MemoryDisk()
