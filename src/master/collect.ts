@@ -6,12 +6,12 @@
 import { FsError } from '../base/fault.ts'
 import type { ChunkId, DiskId } from '../base/ids.ts'
 import type { Work, WorkStep } from '../base/worker.ts'
-import type { Clock, Log } from '../base/world.ts'
+import type { Clock } from '../base/world.ts'
 import { CLEARED_AT_ONCE } from './core/sessions.ts'
 import type { State } from './core/state.ts'
 import type { Loop } from './loop.ts'
-import type { Nodes } from './nodes.ts'
-import { isAbsence, type Orders } from './orders.ts'
+import { isAbsence } from './orders.ts'
+import type { WorkParts } from './parts.ts'
 import type { Spare } from './spare.ts'
 
 /** Deletions remembered for disks that are away or slow, about 60 bytes each. */
@@ -27,11 +27,8 @@ const AGAIN_MS = 1_000
  * A file whose chunk has no other copy that can be read now waits until there is one.
  */
 export class Deletions implements Work {
-  readonly #state: State
-  readonly #nodes: Nodes
-  readonly #orders: Orders
+  readonly #master: WorkParts
   readonly #spare: Spare
-  readonly #log: Log
   readonly #byDisk = new Map<DiskId, Set<ChunkId>>()
   readonly #sent = new Map<DiskId, Set<ChunkId>>()
   readonly #incomplete = new Set<DiskId>()
@@ -39,12 +36,9 @@ export class Deletions implements Work {
   #deleted = 0
   onWork: () => void = () => undefined
 
-  constructor(state: State, nodes: Nodes, orders: Orders, spare: Spare, log: Log) {
-    this.#state = state
-    this.#nodes = nodes
-    this.#orders = orders
+  constructor(master: WorkParts, spare: Spare) {
+    this.#master = master
     this.#spare = spare
-    this.#log = log
   }
 
   add(unwanted: readonly { readonly disk: DiskId; readonly chunk: ChunkId }[]): void {
@@ -96,8 +90,8 @@ export class Deletions implements Work {
   async step(signal: AbortSignal): Promise<WorkStep> {
     const turns: Promise<boolean>[] = []
     for (const [disk, chunks] of [...this.#byDisk]) {
-      if (this.#state.disk(disk) === undefined) this.#take(disk, chunks, chunks.size)
-      else if (this.#nodes.isLive(disk) && this.#nodes.peerOf(disk) !== undefined) {
+      if (this.#master.state.disk(disk) === undefined) this.#take(disk, chunks, chunks.size)
+      else if (this.#master.nodes.isLive(disk) && this.#master.nodes.peerOf(disk) !== undefined) {
         const due = this.#due(disk, this.#take(disk, chunks, PER_ORDER_MAX))
         if (due.length > 0) turns.push(this.#delete(disk, due, signal))
       }
@@ -120,7 +114,7 @@ export class Deletions implements Work {
 
   /** What counts (again) stays; what may be needed goes to the end of the queue, so that the others are looked at. */
   #due(disk: DiskId, taken: ChunkId[]): ChunkId[] {
-    const uncounted = taken.filter((chunk) => this.#state.chunk(chunk)?.disks.includes(disk) !== true)
+    const uncounted = taken.filter((chunk) => this.#master.state.chunk(chunk)?.disks.includes(disk) !== true)
     const due = uncounted.filter((chunk) => this.#spare.mayDelete(chunk, disk))
     if (due.length === uncounted.length) return due
     const waiting = this.#byDisk.get(disk) ?? new Set()
@@ -136,13 +130,16 @@ export class Deletions implements Work {
   async #delete(disk: DiskId, chunks: ChunkId[], signal: AbortSignal): Promise<boolean> {
     this.#sent.set(disk, new Set(chunks))
     try {
-      await this.#orders.give(disk, 'orderDelete', { disk, chunks }, signal)
+      await this.#master.orders.give(disk, 'orderDelete', { disk, chunks }, signal)
       this.#deleted += chunks.length
       return true
     } catch (error) {
       if (signal.aborted) throw error
       if (!(error instanceof FsError)) throw error
-      this.#log.warn({ disk, chunks: chunks.length, error: error.message }, 'unneeded copies could not be deleted')
+      this.#master.log.warn(
+        { disk, chunks: chunks.length, error: error.message },
+        'unneeded copies could not be deleted',
+      )
       if (isAbsence(error)) this.#remember(chunks.map((chunk) => ({ disk, chunk })))
       else this.#incomplete.add(disk)
       return false

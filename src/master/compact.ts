@@ -13,13 +13,9 @@ import { FsError } from '../base/fault.ts'
 import type { ChunkId, DiskId, Ino } from '../base/ids.ts'
 import { CHUNK_BYTES_MAX } from '../base/limits.ts'
 import type { Work, WorkStep } from '../base/worker.ts'
-import type { Clock, Log } from '../base/world.ts'
 import type { Extent } from '../wire/shapes.ts'
 import { fitting, type Owned, type Partly, type Rewrite, rewrite, rewriteByChunk } from './core/compaction.ts'
-import type { State } from './core/state.ts'
-import type { Loop } from './loop.ts'
-import type { Nodes } from './nodes.ts'
-import type { Orders } from './orders.ts'
+import type { WorkParts } from './parts.ts'
 import { WorstChunks } from './worst-chunks.ts'
 
 /** Extents moved by one command: it holds a turn of the loop for about 30 ms. */
@@ -57,12 +53,7 @@ export interface CompactionOptions {
 }
 
 export class Compaction implements Work {
-  readonly #state: State
-  readonly #loop: Loop
-  readonly #nodes: Nodes
-  readonly #orders: Orders
-  readonly #clock: Clock
-  readonly #log: Log
+  readonly #master: WorkParts
   readonly #belowPercent: number
   readonly #worst: WorstChunks
   readonly #changed = new Set<Ino>()
@@ -75,23 +66,10 @@ export class Compaction implements Work {
   #rewritten = 0
   #bytes = 0
 
-  constructor(
-    state: State,
-    loop: Loop,
-    nodes: Nodes,
-    orders: Orders,
-    clock: Clock,
-    log: Log,
-    { belowPercent }: CompactionOptions,
-  ) {
-    this.#state = state
-    this.#loop = loop
-    this.#nodes = nodes
-    this.#orders = orders
-    this.#clock = clock
-    this.#log = log
+  constructor(master: WorkParts, { belowPercent }: CompactionOptions) {
+    this.#master = master
     this.#belowPercent = belowPercent
-    this.#worst = new WorstChunks(state, (chunk) => this.#readable(chunk))
+    this.#worst = new WorstChunks(master.state, (chunk) => this.#readable(chunk))
   }
 
   /** Files whose data changed may have become fragmented. */
@@ -108,7 +86,7 @@ export class Compaction implements Work {
 
   async step(signal: AbortSignal): Promise<WorkStep> {
     await this.#endAbandoned()
-    const { totalBytes, availableBytes } = this.#nodes.capacity(this.#state.settings().copies)
+    const { totalBytes, availableBytes } = this.#master.nodes.capacity(this.#master.state.settings().copies)
     this.#short = availableBytes < totalBytes * (this.#short ? ENOUGH_SHARE : SHORT_SHARE)
     if (this.#short) return this.#makeRoom(availableBytes > AMPLE_BYTES ? BETWEEN_MS : SHORT_REST_MS, signal)
     this.#worst.restart()
@@ -124,7 +102,7 @@ export class Compaction implements Work {
   /** Room is short: one rewrite, as large as fits, then a rest, where it matters until the disks have said what is left. */
   async #makeRoom(restMs: number, signal: AbortSignal): Promise<WorkStep> {
     if (!this.#worst.look()) return { restMs: BETWEEN_MS, resting: 'throttled' }
-    const most = Math.min(CHUNK_BYTES_MAX, this.#nodes.mostPerCopy(this.#state.settings().copies))
+    const most = Math.min(CHUNK_BYTES_MAX, this.#master.nodes.mostPerCopy(this.#master.state.settings().copies))
     const work = this.#ofWorst(fitting(this.#worst.found(), most))
     if (work === undefined) {
       this.#worst.restart()
@@ -135,7 +113,10 @@ export class Compaction implements Work {
     } catch (error) {
       // Somebody else took what was free; there may be more after the next chunk that is given up.
       if (!(error instanceof FsError) || error.code !== 'ENOSPC') throw error
-      this.#log.warn({ bytes: work.length, error: error.message }, 'no room to rewrite live data; trying again later')
+      this.#master.log.warn(
+        { bytes: work.length, error: error.message },
+        'no room to rewrite live data; trying again later',
+      )
       return { restMs: SHORT_REST_MS, resting: 'throttled' }
     }
     return { restMs, resting: 'throttled' }
@@ -147,7 +128,7 @@ export class Compaction implements Work {
     for (const { chunk, length, live } of chunks) {
       if (owned.length >= MOVES_MAX) break
       // One in more pieces than one rewrite moves has most dead bytes the next time, and is gone on with.
-      owned.push(...this.#state.extents.inChunk(chunk, undefined, MOVES_MAX))
+      owned.push(...this.#master.state.extents.inChunk(chunk, undefined, MOVES_MAX))
       win += length - live
     }
     return win < SHORT_WIN_BYTES_MIN ? undefined : rewriteByChunk(owned, CHUNK_BYTES_MAX, MOVES_MAX)
@@ -155,24 +136,24 @@ export class Compaction implements Work {
 
   async #endAbandoned(): Promise<void> {
     if (this.#abandonedEnded) return
-    for (const chunk of this.#state.chunkIndex.openOf(MASTER)) await this.#end(chunk)
+    for (const chunk of this.#master.state.chunkIndex.openOf(MASTER)) await this.#end(chunk)
     this.#abandonedEnded = true
   }
 
   /** Some half-dead chunks together, or undefined when there is nothing worth it. */
   #sparse(): Rewrite | undefined {
-    if (this.#clock.monotonicMs() < this.#notBeforeMs) return undefined
-    const page = this.#state.chunkIndex.sparse(this.#cursor, CHUNKS_MAX)
+    if (this.#master.clock.monotonicMs() < this.#notBeforeMs) return undefined
+    const page = this.#master.state.chunkIndex.sparse(this.#cursor, CHUNKS_MAX)
     this.#cursor = page.length < CHUNKS_MAX ? 0 : page.at(-1)!
-    if (this.#cursor === 0) this.#notBeforeMs = this.#clock.monotonicMs() + IDLE_MS
+    if (this.#cursor === 0) this.#notBeforeMs = this.#master.clock.monotonicMs() + IDLE_MS
     const owned: Owned[] = []
     let win = 0
     let live = 0
     for (const chunk of page) {
-      const record = this.#state.chunk(chunk)
+      const record = this.#master.state.chunk(chunk)
       if (record === undefined || record.live * 100 >= record.length * this.#belowPercent) continue
       if (live + record.live > CHUNK_BYTES_MAX || owned.length >= MOVES_MAX || !this.#readable(chunk)) continue
-      owned.push(...this.#state.extents.inChunk(chunk, undefined, MOVES_MAX))
+      owned.push(...this.#master.state.extents.inChunk(chunk, undefined, MOVES_MAX))
       live += record.live
       win += record.length - record.live
     }
@@ -184,7 +165,7 @@ export class Compaction implements Work {
     this.#file ??= this.#nextFile()
     if (this.#file === undefined) return undefined
     const { ino, offset } = this.#file
-    const { extents, complete } = this.#state.extents.from(ino, offset, MOVES_MAX)
+    const { extents, complete } = this.#master.state.extents.from(ino, offset, MOVES_MAX)
     const last = extents.at(-1)
     this.#file = complete || last === undefined ? undefined : { ino, offset: last.offset + last.length }
     if (extents.length <= EXTENTS_MANY / 2 || averageOf(extents) >= EXTENT_SMALL) return undefined
@@ -197,9 +178,9 @@ export class Compaction implements Work {
     for (const ino of this.#changed) {
       if (left-- === 0) break
       this.#changed.delete(ino)
-      const used = this.#state.inode(ino)?.attr.used ?? 0
+      const used = this.#master.state.inode(ino)?.attr.used ?? 0
       if (used < EXTENT_SMALL) continue
-      const { extents, complete } = this.#state.extents.from(ino, 0, EXTENTS_MANY)
+      const { extents, complete } = this.#master.state.extents.from(ino, 0, EXTENTS_MANY)
       if (!complete && averageOf(extents) < EXTENT_SMALL) return { ino, offset: 0 }
     }
     return undefined
@@ -207,36 +188,36 @@ export class Compaction implements Work {
 
   /** Sealed, and there is a copy to read all of it from. */
   #readable(chunk: ChunkId): boolean {
-    const record = this.#state.chunk(chunk)
+    const record = this.#master.state.chunk(chunk)
     return (
       record?.lost === undefined &&
       record?.state === 'sealed' &&
-      record.disks.some((d) => this.#nodes.isLive(d) && !record.unsealed.includes(d))
+      record.disks.some((d) => this.#master.nodes.isLive(d) && !record.unsealed.includes(d))
     )
   }
 
   async #carryOut({ ranges, moves, length }: Rewrite, signal: AbortSignal): Promise<void> {
     const sources = new Map(
       [...new Set(ranges.map((range) => range.chunk))].map((chunk) => {
-        const found = this.#state.chunkPlaces(chunk)!
-        return [chunk, { ...found, places: this.#nodes.readable(found.places) }]
+        const found = this.#master.state.chunkPlaces(chunk)!
+        return [chunk, { ...found, places: this.#master.nodes.readable(found.places) }]
       }),
     )
     const first = sources.get(ranges[0]!.chunk)!.places[0]
-    const copies = this.#state.settings().copies
+    const copies = this.#master.state.settings().copies
     const near = first === undefined ? undefined : { host: first.host }
-    const disks: DiskId[] = [...this.#nodes.choose({ copies, bytes: length, room: 'reserve', near }).disks]
+    const disks: DiskId[] = [...this.#master.nodes.choose({ copies, bytes: length, room: 'reserve', near }).disks]
     // What is as safe as it should be does not become less so by being moved.
     const needed = Math.max(1, ...[...sources.values()].map(({ places }) => Math.min(copies, places.length)))
     if (disks.length < needed)
       throw new FsError('ENOSPC', `${needed} disks have to take a rewritten chunk, ${disks.length} can`)
     let chunk = 0 as ChunkId
-    await this.#loop.command(() => {
-      chunk = this.#state.nextIds().chunk
+    await this.#master.loop.command(() => {
+      chunk = this.#master.state.nextIds().chunk
       return { ok: { kind: 'compactBegun', chunk, disks, copies } }
     })
     try {
-      const reply = await this.#orders.give(
+      const reply = await this.#master.orders.give(
         disks[0]!,
         'orderCompact',
         {
@@ -246,28 +227,28 @@ export class Compaction implements Work {
             length: range.length,
           })),
           chunk,
-          targets: this.#orders.places(disks),
+          targets: this.#master.orders.places(disks),
         },
         signal,
         { reads: first === undefined ? [] : [first.disk], writes: disks },
       )
       if (reply.length !== length)
         throw new FsError('EIO', `the rewritten chunk has ${reply.length} bytes instead of ${length}`)
-      await this.#loop.command(() => ({ ok: { kind: 'relocate', chunk, length, moves: [...moves] } }))
+      await this.#master.loop.command(() => ({ ok: { kind: 'relocate', chunk, length, moves: [...moves] } }))
     } catch (error) {
       // What cannot be ended now is ended by the next step that can, or by the next start.
       this.#abandonedEnded = false
-      if (!signal.aborted && this.#loop.status().refusing === undefined) await this.#endAbandoned()
+      if (!signal.aborted && this.#master.loop.status().refusing === undefined) await this.#endAbandoned()
       throw error
     }
     this.#rewritten++
     this.#bytes += length
-    this.#log.info({ chunk, bytes: length, extents: moves.length, from: sources.size }, 'live data rewritten')
+    this.#master.log.info({ chunk, bytes: length, extents: moves.length, from: sources.size }, 'live data rewritten')
   }
 
   /** A new chunk that nothing was moved to: it is dead at once, and collected. */
   async #end(chunk: ChunkId): Promise<void> {
-    await this.#loop.command(() => ({ ok: { kind: 'relocate', chunk, length: 0, moves: [] } }))
+    await this.#master.loop.command(() => ({ ok: { kind: 'relocate', chunk, length: 0, moves: [] } }))
   }
 }
 

@@ -9,11 +9,9 @@
 import { FsError } from '../base/fault.ts'
 import type { ChunkId, DiskId } from '../base/ids.ts'
 import type { Work, WorkStep } from '../base/worker.ts'
-import type { Clock, Log } from '../base/world.ts'
 import type { ChunkWatch } from './chunk-watch.ts'
-import type { State } from './core/state.ts'
-import type { Nodes } from './nodes.ts'
-import { isAbsence, type Orders } from './orders.ts'
+import { isAbsence } from './orders.ts'
+import type { WorkParts } from './parts.ts'
 import type { DamageReport } from './service-nodes.ts'
 
 /** Reports waiting; a disk that damages more at once is failing, and its scrubber reports them again. */
@@ -35,24 +33,16 @@ interface Damaged {
 }
 
 export class Damage implements Work {
-  readonly #state: State
-  readonly #nodes: Nodes
-  readonly #orders: Orders
+  readonly #master: WorkParts
   readonly #watch: ChunkWatch
-  readonly #clock: Clock
-  readonly #log: Log
   readonly #waiting = new Map<string, Damaged>()
   readonly #mending = new Set<string>()
   #mended = 0
   onWork: () => void = () => undefined
 
-  constructor(state: State, nodes: Nodes, orders: Orders, watch: ChunkWatch, clock: Clock, log: Log) {
-    this.#state = state
-    this.#nodes = nodes
-    this.#orders = orders
+  constructor(master: WorkParts, watch: ChunkWatch) {
+    this.#master = master
     this.#watch = watch
-    this.#clock = clock
-    this.#log = log
   }
 
   /** The copy is known to be damaged: it waits to be mended or is being mended. */
@@ -86,7 +76,7 @@ export class Damage implements Work {
   }
 
   async step(signal: AbortSignal): Promise<WorkStep> {
-    const nowMs = this.#clock.monotonicMs()
+    const nowMs = this.#master.clock.monotonicMs()
     const due: [string, Damaged][] = []
     for (const entry of this.#waiting) {
       if (due.length === AT_ONCE) break
@@ -108,7 +98,7 @@ export class Damage implements Work {
 
   async #mend(at: string, damaged: Damaged, signal: AbortSignal): Promise<void> {
     const { disk, chunk } = damaged
-    const record = this.#state.chunk(chunk)
+    const record = this.#master.state.chunk(chunk)
     const counts = record?.disks.includes(disk) === true
     // Copies of an open chunk are the writer's business: it drops a target that fails.
     const dead = record?.state === 'sealed' && record.live === 0
@@ -116,11 +106,13 @@ export class Damage implements Work {
       this.#waiting.delete(at)
       return
     }
-    const others = record.disks.filter((d) => d !== disk && this.#nodes.isLive(d) && !record.unsealed.includes(d))
-    if (others.length === 0 || !this.#nodes.isLive(disk)) {
-      damaged.notBeforeMs = this.#clock.monotonicMs() + AGAIN_MS
+    const others = record.disks.filter(
+      (d) => d !== disk && this.#master.nodes.isLive(d) && !record.unsealed.includes(d),
+    )
+    if (others.length === 0 || !this.#master.nodes.isLive(disk)) {
+      damaged.notBeforeMs = this.#master.clock.monotonicMs() + AGAIN_MS
       if (!damaged.told && others.length === 0)
-        this.#log.error(
+        this.#master.log.error(
           { chunk, disk },
           'a damaged copy is kept as it is until another copy can be read; bring the disks back that are away',
         )
@@ -130,21 +122,21 @@ export class Damage implements Work {
     this.#waiting.delete(at)
     // Without named blocks the chunkserver reads the copy and finds what is bad, or replaces all of it.
     const blocks = damaged.whole ? [] : [...damaged.blocks].sort((a, b) => a - b)
-    const sources = this.#orders.places(others)
+    const sources = this.#master.orders.places(others)
     try {
-      await this.#orders.give(disk, 'orderRepair', { disk, chunk, blocks, sources }, signal, {
+      await this.#master.orders.give(disk, 'orderRepair', { disk, chunk, blocks, sources }, signal, {
         reads: others.slice(0, 1),
         writes: [disk],
       })
       this.#mended++
       this.#watch.mended(chunk, disk)
-      this.#log.info({ chunk, disk, blocks: blocks.length }, 'damaged copy mended')
+      this.#master.log.info({ chunk, disk, blocks: blocks.length }, 'damaged copy mended')
     } catch (error) {
       if (signal.aborted) throw error
       if (!(error instanceof FsError)) throw error
-      this.#log.warn({ chunk, disk, error: error.message }, 'a damaged copy could not be mended in place')
-      const later = isAbsence(error) || error.code === 'EAGAIN' || others.some((d) => !this.#nodes.isLive(d))
-      if (later) this.#waiting.set(at, { ...damaged, notBeforeMs: this.#clock.monotonicMs() + AGAIN_MS })
+      this.#master.log.warn({ chunk, disk, error: error.message }, 'a damaged copy could not be mended in place')
+      const later = isAbsence(error) || error.code === 'EAGAIN' || others.some((d) => !this.#master.nodes.isLive(d))
+      if (later) this.#waiting.set(at, { ...damaged, notBeforeMs: this.#master.clock.monotonicMs() + AGAIN_MS })
       else this.#watch.beyondRepair(chunk, disk)
     }
   }

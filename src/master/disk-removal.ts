@@ -9,12 +9,9 @@
 import { FsError } from '../base/fault.ts'
 import type { ChunkId, DiskId } from '../base/ids.ts'
 import type { Work, WorkStep } from '../base/worker.ts'
-import type { Clock, Log } from '../base/world.ts'
 import { REMOVED_AT_ONCE } from './core/disks.ts'
-import type { State } from './core/state.ts'
-import type { Loop } from './loop.ts'
-import type { Nodes } from './nodes.ts'
-import { isAbsence, type Orders } from './orders.ts'
+import { isAbsence } from './orders.ts'
+import type { WorkParts } from './parts.ts'
 import type { Spare } from './spare.ts'
 
 /** Chunks looked at between two turns of the event loop. */
@@ -24,43 +21,33 @@ const STEP_REST_MS = 20
 const IDLE_MS = 60_000
 
 export class DiskRemoval implements Work {
-  readonly #state: State
-  readonly #loop: Loop
-  readonly #nodes: Nodes
-  readonly #orders: Orders
+  readonly #master: WorkParts
   readonly #spare: Spare
-  readonly #clock: Clock
-  readonly #log: Log
   /** An admin waits for these; the others are the worker's. */
   readonly #awaited = new Set<DiskId>()
   /** Something was left to be finished. */
   onWork: () => void = () => undefined
 
-  constructor(state: State, loop: Loop, nodes: Nodes, orders: Orders, spare: Spare, clock: Clock, log: Log) {
-    this.#state = state
-    this.#loop = loop
-    this.#nodes = nodes
-    this.#orders = orders
+  constructor(master: WorkParts, spare: Spare) {
+    this.#master = master
     this.#spare = spare
-    this.#clock = clock
-    this.#log = log
   }
 
   queued(): number {
     return this.#leaving().length
   }
   progress(): string {
-    const left = this.#leaving().reduce((sum, disk) => sum + (this.#state.disk(disk)?.chunks ?? 0), 0)
+    const left = this.#leaving().reduce((sum, disk) => sum + (this.#master.state.disk(disk)?.chunks ?? 0), 0)
     return left === 0 ? '' : `${left} copies to forget`
   }
 
   /** Returns when the disk is forgotten; EBUSY: it holds the only copy of something. */
   async remove(disk: DiskId, force: boolean, signal: AbortSignal): Promise<void> {
-    if (this.#state.disk(disk) === undefined) throw new FsError('ENOENT', `disk ${disk}`)
+    if (this.#master.state.disk(disk) === undefined) throw new FsError('ENOENT', `disk ${disk}`)
     if (!force) await this.#refuseIfOnly(disk)
     this.#awaited.add(disk)
     try {
-      await this.#loop.command(() => ({ ok: { kind: 'diskRemove', disk, force } }))
+      await this.#master.loop.command(() => ({ ok: { kind: 'diskRemove', disk, force } }))
       await this.#finish(disk, signal)
     } finally {
       this.#awaited.delete(disk)
@@ -74,34 +61,34 @@ export class DiskRemoval implements Work {
   }
 
   #leaving(): DiskId[] {
-    return this.#state.disks().flatMap(({ disk, record }) => (record.leaving === undefined ? [] : [disk]))
+    return this.#master.state.disks().flatMap(({ disk, record }) => (record.leaving === undefined ? [] : [disk]))
   }
 
   async #finish(disk: DiskId, signal: AbortSignal): Promise<void> {
-    while (this.#state.disk(disk)?.leaving !== undefined) {
-      await this.#loop.command(() => ({ ok: { kind: 'diskLeft', disk, limit: REMOVED_AT_ONCE } }))
-      await this.#clock.sleep(STEP_REST_MS, { signal })
+    while (this.#master.state.disk(disk)?.leaving !== undefined) {
+      await this.#master.loop.command(() => ({ ok: { kind: 'diskLeft', disk, limit: REMOVED_AT_ONCE } }))
+      await this.#master.clock.sleep(STEP_REST_MS, { signal })
     }
     // What was taken off it until then is counted again when it says what it holds.
-    if (this.#state.disk(disk) !== undefined)
+    if (this.#master.state.disk(disk) !== undefined)
       throw new FsError('EBUSY', 'it holds what has become the only copy of something; it stays')
     try {
-      await this.#orders.give(disk, 'orderDiskRemove', { disk }, signal)
+      await this.#master.orders.give(disk, 'orderDiskRemove', { disk }, signal)
     } catch (error) {
       if (!(error instanceof FsError)) throw error
       // Away, or the disk is gone there as well.
       if (!isAbsence(error))
-        this.#log.warn({ disk, error: error.message }, 'the chunkserver could not let go of a disk')
+        this.#master.log.warn({ disk, error: error.message }, 'the chunkserver could not let go of a disk')
     }
-    this.#nodes.forget(disk)
+    this.#master.nodes.forget(disk)
   }
 
   /** EBUSY when the disk holds the only good copy that can be read of anything. In slices: the disk may hold a million chunks. */
   async #refuseIfOnly(disk: DiskId): Promise<void> {
     for (let after: ChunkId | 0 = 0; ; ) {
-      const page: ChunkId[] = this.#state.chunkIndex.ofDisk(disk, after, SLICE)
+      const page: ChunkId[] = this.#master.state.chunkIndex.ofDisk(disk, after, SLICE)
       for (const chunk of page) {
-        const record = this.#state.chunk(chunk)
+        const record = this.#master.state.chunk(chunk)
         if (record === undefined || (record.state === 'sealed' && record.live === 0)) continue
         if (!this.#spare.hasOther(chunk, disk))
           throw new FsError('EBUSY', 'it holds the only copy of something that can be read; drain it first')
@@ -109,7 +96,7 @@ export class DiskRemoval implements Work {
       const last = page.at(-1)
       if (last === undefined) return
       after = last
-      await this.#clock.sleep(0)
+      await this.#master.clock.sleep(0)
     }
   }
 }

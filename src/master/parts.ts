@@ -16,6 +16,7 @@ import type { State } from './core/state.ts'
 import type { Holdings } from './holdings.ts'
 import type { Loop } from './loop.ts'
 import type { Nodes } from './nodes.ts'
+import type { Orders } from './orders.ts'
 import type { Sessions } from './sessions.ts'
 
 export interface Parts {
@@ -24,6 +25,16 @@ export interface Parts {
   readonly sessions: Sessions
   readonly holdings: Holdings
   readonly nodes: Nodes
+  readonly clock: Clock
+  readonly log: Log
+}
+
+/** What the work that goes on behind the calls shares: repair, sealing, deleting, mending, compaction, forgetting disks. */
+export interface WorkParts {
+  readonly state: State
+  readonly loop: Loop
+  readonly nodes: Nodes
+  readonly orders: Orders
   readonly clock: Clock
   readonly log: Log
 }

@@ -8,15 +8,12 @@
 import { FsError } from '../base/fault.ts'
 import type { ChunkId } from '../base/ids.ts'
 import type { Work, WorkStep } from '../base/worker.ts'
-import type { Log, Random } from '../base/world.ts'
+import type { Random } from '../base/world.ts'
 import type { ChunkJobs } from './chunk-jobs.ts'
 import type { ChunkWatch } from './chunk-watch.ts'
 import type { Deletions } from './collect.ts'
 import { judge, type Order, plan, type RepairRules } from './core/repair.ts'
-import type { State } from './core/state.ts'
-import type { Loop } from './loop.ts'
-import type { Nodes } from './nodes.ts'
-import type { Orders } from './orders.ts'
+import type { WorkParts } from './parts.ts'
 import type { Spare } from './spare.ts'
 
 /** Chunks considered for one plan; more than can be ordered at once, so that busy disks do not hide idle ones. */
@@ -26,44 +23,32 @@ const WAIT_MS = 1_000
 const IDLE_MS = 60_000
 
 export class Repair implements Work {
-  readonly #state: State
-  readonly #loop: Loop
-  readonly #nodes: Nodes
-  readonly #orders: Orders
+  readonly #master: WorkParts
   readonly #watch: ChunkWatch
   readonly #jobs: ChunkJobs
   readonly #deletions: Deletions
   readonly #spare: Spare
   readonly #random: Random
-  readonly #log: Log
   readonly #rules: () => RepairRules
   readonly #bytesPerSecond: number
   #nowhere = 0
 
   constructor(
-    state: State,
-    loop: Loop,
-    nodes: Nodes,
-    orders: Orders,
+    master: WorkParts,
     watch: ChunkWatch,
     jobs: ChunkJobs,
     deletions: Deletions,
     spare: Spare,
     random: Random,
-    log: Log,
     rules: () => RepairRules,
     { bytesPerSecond }: { bytesPerSecond: number },
   ) {
-    this.#state = state
-    this.#loop = loop
-    this.#nodes = nodes
-    this.#orders = orders
+    this.#master = master
     this.#watch = watch
     this.#jobs = jobs
     this.#deletions = deletions
     this.#spare = spare
     this.#random = random
-    this.#log = log
     this.#rules = rules
     this.#bytesPerSecond = bytesPerSecond
   }
@@ -80,7 +65,7 @@ export class Repair implements Work {
     const room = this.#jobs.room()
     const chunks = this.#watch.next(CONSIDERED, this.#jobs.busy)
     if (chunks.length === 0) return { restMs: this.#jobs.waits ? WAIT_MS : IDLE_MS, resting: 'idle' }
-    const disks = this.#nodes.map()
+    const disks = this.#master.nodes.map()
     const rules = this.#rules()
     const { orders, waiting, nowhere } = plan(chunks, disks, rules, room, (n) => this.#random.below(n))
     this.#nowhere = nowhere.length
@@ -105,23 +90,23 @@ export class Repair implements Work {
   async #copy(order: Order & { kind: 'copy' }, signal: AbortSignal): Promise<void> {
     const { chunk, length, target } = order
     if (this.#deletions.pending(target, chunk)) throw new FsError('EBUSY', 'its old file there is still to be deleted')
-    const sources = this.#orders.places(order.sources)
-    await this.#orders.give(
+    const sources = this.#master.orders.places(order.sources)
+    await this.#master.orders.give(
       target,
       'orderCopy',
       { disk: target, chunk, length, sources, bytesPerSecond: this.#bytesPerSecond },
       signal,
       { reads: order.sources.slice(0, 1), writes: [target] },
     )
-    await this.#loop.command(() => ({ ok: { kind: 'copyAdded', chunk, disk: target } }))
+    await this.#master.loop.command(() => ({ ok: { kind: 'copyAdded', chunk, disk: target } }))
   }
 
   async #drop(order: Order & { kind: 'drop' }, signal: AbortSignal): Promise<void> {
     const { chunk, disk, reason, survivors } = order
-    const record = this.#state.chunk(chunk)
+    const record = this.#master.state.chunk(chunk)
     if (record === undefined) return
     for (const survivor of survivors) {
-      const held = await this.#orders.give(
+      const held = await this.#master.orders.give(
         survivor,
         'orderVerify',
         // What is left of a damaged copy goes only for one of which every byte was read.
@@ -131,14 +116,17 @@ export class Repair implements Work {
       const copy = held.chunks.find((entry) => entry.chunk === chunk)
       if (copy?.state === 'sealed' && copy.length >= record.length) continue
       // What the state counts is not there: the chunk needs a new copy, and the one that was to go is needed itself.
-      this.#log.error({ chunk, disk: survivor, found: copy?.state }, 'a copy that counted is not there; replacing it')
+      this.#master.log.error(
+        { chunk, disk: survivor, found: copy?.state },
+        'a copy that counted is not there; replacing it',
+      )
       this.#watch.beyondRepair(chunk, survivor)
       return
     }
-    await this.#loop.command(() => {
+    await this.#master.loop.command(() => {
       // Judged again inside the transaction: another survivor may have gone meanwhile.
-      const now = this.#state.chunk(chunk)
-      const need = now && judge(this.#watch.view(chunk, now), this.#nodes.map(), this.#rules()).need
+      const now = this.#master.state.chunk(chunk)
+      const need = now && judge(this.#watch.view(chunk, now), this.#master.nodes.map(), this.#rules()).need
       const still = need?.kind === 'drop' && need.disk === disk
       return (still || reason === 'damaged') && this.#spare.hasOther(chunk, disk)
         ? { ok: { kind: 'copyDropped', chunk, disk, reason } }
@@ -152,10 +140,12 @@ export class Repair implements Work {
    */
   #homeless(chunk: ChunkId, signal: AbortSignal): void {
     this.#watch.forgetFor(chunk)
-    const record = this.#state.chunk(chunk)
+    const record = this.#master.state.chunk(chunk)
     if (record === undefined) return
     const { bad } = this.#watch.view(chunk, record)
-    const survivor = record.disks.find((d) => this.#nodes.isLive(d) && !bad.includes(d) && !record.unsealed.includes(d))
+    const survivor = record.disks.find(
+      (d) => this.#master.nodes.isLive(d) && !bad.includes(d) && !record.unsealed.includes(d),
+    )
     if (bad[0] === undefined || survivor === undefined) return
     this.#begin(
       { kind: 'drop', urgency: 'endangered', chunk, disk: bad[0], reason: 'damaged', survivors: [survivor] },

@@ -11,16 +11,13 @@
 import { FsError } from '../base/fault.ts'
 import type { ChunkId, DiskId, Ino } from '../base/ids.ts'
 import type { Work, WorkStep } from '../base/worker.ts'
-import type { Clock, Log } from '../base/world.ts'
 import type { ChunkJobs } from './chunk-jobs.ts'
 import type { ChunkWatch } from './chunk-watch.ts'
 import { bytesBeyond } from './core/chunks.ts'
 import { lostFiles } from './core/losses.ts'
 import type { ChunkRecord } from './core/records.ts'
-import type { State } from './core/state.ts'
-import type { Loop } from './loop.ts'
-import type { Nodes } from './nodes.ts'
-import { isAbsence, type Orders } from './orders.ts'
+import { isAbsence } from './orders.ts'
+import type { WorkParts } from './parts.ts'
 import type { Spare } from './spare.ts'
 
 /** With something waiting for its rest to be over; the end of an order ends the wait early. */
@@ -43,36 +40,16 @@ interface Answers {
 }
 
 export class Sealing implements Work {
-  readonly #state: State
-  readonly #loop: Loop
-  readonly #nodes: Nodes
-  readonly #orders: Orders
+  readonly #master: WorkParts
   readonly #watch: ChunkWatch
   readonly #jobs: ChunkJobs
   readonly #spare: Spare
-  readonly #clock: Clock
-  readonly #log: Log
 
-  constructor(
-    state: State,
-    loop: Loop,
-    nodes: Nodes,
-    orders: Orders,
-    watch: ChunkWatch,
-    jobs: ChunkJobs,
-    spare: Spare,
-    clock: Clock,
-    log: Log,
-  ) {
-    this.#state = state
-    this.#loop = loop
-    this.#nodes = nodes
-    this.#orders = orders
+  constructor(master: WorkParts, watch: ChunkWatch, jobs: ChunkJobs, spare: Spare) {
+    this.#master = master
     this.#watch = watch
     this.#jobs = jobs
     this.#spare = spare
-    this.#clock = clock
-    this.#log = log
   }
 
   queued(): number {
@@ -90,10 +67,10 @@ export class Sealing implements Work {
 
   /** Whether everybody who can be reached has answered for good. */
   async #seal(chunk: ChunkId, signal: AbortSignal): Promise<boolean> {
-    const record = this.#state.chunk(chunk)
+    const record = this.#master.state.chunk(chunk)
     if (record === undefined || record.state === 'open') return true
     const pending = record.state === 'sealing' ? record.disks : record.unsealed
-    const present = pending.filter((disk) => this.#nodes.isLive(disk))
+    const present = pending.filter((disk) => this.#master.nodes.isLive(disk))
     if (present.length === 0) return false
     if (record.lost !== undefined) return this.#shorten(chunk, record, present, signal)
     const answers = await this.#tell(chunk, record.length, present, signal)
@@ -103,14 +80,15 @@ export class Sealing implements Work {
   }
 
   async #take(chunk: ChunkId, { confirmed, refused, absent }: Answers): Promise<boolean> {
-    if (confirmed.length > 0) await this.#loop.command(() => ({ ok: { kind: 'chunkSealed', chunk, disks: confirmed } }))
+    if (confirmed.length > 0)
+      await this.#master.loop.command(() => ({ ok: { kind: 'chunkSealed', chunk, disks: confirmed } }))
     return (await this.#dropRefused(chunk, refused)) === 0 && absent === 0
   }
 
   /** The copies that are not here now are not expected back. */
   #allHeard({ disks }: ChunkRecord): boolean {
-    const { graceMs } = this.#state.settings()
-    const map = this.#nodes.map()
+    const { graceMs } = this.#master.state.settings()
+    const map = this.#master.nodes.map()
     return disks.every((disk) => {
       const known = map.get(disk)
       return known === undefined || known.live || known.awayMs >= graceMs
@@ -124,12 +102,12 @@ export class Sealing implements Work {
       disks.map(async (disk) => {
         try {
           const request = { disk, chunk, length }
-          const { digest } = await this.#orders.give(disk, 'orderSeal', request, signal, { writes: [disk] })
+          const { digest } = await this.#master.orders.give(disk, 'orderSeal', request, signal, { writes: [disk] })
           digests.set(digest, disk)
           answers.confirmed.push(disk)
         } catch (error) {
           if (!(error instanceof FsError)) throw error
-          this.#log.warn({ chunk, disk, length, error: error.message }, 'a copy could not be sealed')
+          this.#master.log.warn({ chunk, disk, length, error: error.message }, 'a copy could not be sealed')
           if (isAbsence(error)) answers.absent++
           else answers.refused.push(disk)
           if (!isFinal(error)) answers.unsure++
@@ -137,7 +115,7 @@ export class Sealing implements Work {
       }),
     )
     if (digests.size > 1)
-      this.#log.error(
+      this.#master.log.error(
         { chunk, disks: [...digests.values()] },
         'copies of one chunk differ although their checksums are good',
       )
@@ -151,8 +129,8 @@ export class Sealing implements Work {
   async #dropRefused(chunk: ChunkId, refused: readonly DiskId[]): Promise<number> {
     let kept = 0
     for (const disk of refused) {
-      if (this.#state.chunk(chunk)?.state === 'sealed' && this.#spare.hasOther(chunk, disk))
-        await this.#loop.command(() =>
+      if (this.#master.state.chunk(chunk)?.state === 'sealed' && this.#spare.hasOther(chunk, disk))
+        await this.#master.loop.command(() =>
           this.#spare.hasOther(chunk, disk)
             ? { ok: { kind: 'copyDropped', chunk, disk, reason: 'damaged' } }
             : { errno: 'EAGAIN', detail: 'the copy may be needed' },
@@ -196,7 +174,7 @@ export class Sealing implements Work {
   ): Promise<Map<DiskId, number> | undefined> {
     const lengths = new Map<DiskId, number>()
     for (const disk of disks) {
-      const held = await this.#orders.give(disk, 'orderVerify', { disk, chunks: [chunk], deep: false }, signal)
+      const held = await this.#master.orders.give(disk, 'orderVerify', { disk, chunks: [chunk], deep: false }, signal)
       const length = held.chunks.find((entry) => entry.chunk === chunk)?.length
       if (length === undefined) return undefined
       lengths.set(disk, Math.min(length, committed))
@@ -208,12 +186,12 @@ export class Sealing implements Work {
   async #lostBeyond(chunk: ChunkId, length: number): Promise<number> {
     let lost = 0
     for (let after: { ino: Ino; offset: number } | undefined; ; ) {
-      const page = this.#state.extents.inChunk(chunk, after, COUNTED_AT_ONCE)
+      const page = this.#master.state.extents.inChunk(chunk, after, COUNTED_AT_ONCE)
       for (const { extent } of page) lost += bytesBeyond(extent, length)
       const last = page.at(-1)
       if (last === undefined || page.length < COUNTED_AT_ONCE) return lost
       after = { ino: last.ino, offset: last.extent.offset }
-      await this.#clock.sleep(0)
+      await this.#master.clock.sleep(0)
     }
   }
 
@@ -224,23 +202,23 @@ export class Sealing implements Work {
     disks: readonly DiskId[],
     gone: readonly DiskId[],
   ): Promise<boolean> {
-    let before = this.#state.chunk(chunk)
+    let before = this.#master.state.chunk(chunk)
     let counted = await this.#lostBeyond(chunk, length)
-    for (let counts = 1; this.#state.chunk(chunk) !== before && counts < COUNTS_MAX; counts++) {
-      before = this.#state.chunk(chunk)
+    for (let counts = 1; this.#master.state.chunk(chunk) !== before && counts < COUNTS_MAX; counts++) {
+      before = this.#master.state.chunk(chunk)
       counted = await this.#lostBeyond(chunk, length)
     }
-    await this.#loop.command(() => {
+    await this.#master.loop.command(() => {
       // The record is another one as soon as anything that refers to the chunk came or went.
-      const missed = this.#state.chunk(chunk) === before ? counted : undefined
+      const missed = this.#master.state.chunk(chunk) === before ? counted : undefined
       return { ok: { kind: 'chunkShortened', chunk, length, disks: [...disks], gone: [...gone], lost: missed } }
     })
-    const lost = this.#state.chunk(chunk)?.lost ?? 0
+    const lost = this.#master.state.chunk(chunk)?.lost ?? 0
     const fields = { chunk, length, committed, lost }
-    if (lost === 0) this.#log.warn(fields, 'all copies of a chunk ended early; no file has lost anything by it')
+    if (lost === 0) this.#master.log.warn(fields, 'all copies of a chunk ended early; no file has lost anything by it')
     else
-      this.#log.error(
-        { ...fields, files: lostFiles(this.#state, chunk, FILES_TOLD) },
+      this.#master.log.error(
+        { ...fields, files: lostFiles(this.#master.state, chunk, FILES_TOLD) },
         'no copy of a chunk holds all that was committed: these files have lost bytes; restore them, or write them again',
       )
     return true

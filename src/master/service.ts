@@ -26,7 +26,7 @@ import { cutInSteps } from './long-files.ts'
 import { type Change, Loop, type Soon } from './loop.ts'
 import { Nodes } from './nodes.ts'
 import { ORDERS_MAX, Orders } from './orders.ts'
-import type { Parts } from './parts.ts'
+import type { Parts, WorkParts } from './parts.ts'
 import { Repair } from './repair.ts'
 import type { ReportParts } from './reports.ts'
 import { Sealing } from './sealing.ts'
@@ -120,18 +120,19 @@ export class Master {
       nodes,
       (chunk, disk) => damage.knows(disk, chunk) || watch.isBeyondRepair(chunk, disk),
     )
-    const deletions = new Deletions(state, nodes, orders, spare, log)
-    const damage: Damage = new Damage(state, nodes, orders, watch, clock, log)
-    const compaction = new Compaction(state, loop, nodes, orders, clock, log, {
+    const behind: WorkParts = { state, loop, nodes, orders, clock, log }
+    const deletions = new Deletions(behind, spare)
+    const damage: Damage = new Damage(behind, watch)
+    const compaction = new Compaction(behind, {
       belowPercent: options.compactBelowPercent,
     })
     const repairs = new ChunkJobs(watch, clock, log)
     const seals = new ChunkJobs(watch, clock, log)
-    const repair = new Repair(state, loop, nodes, orders, watch, repairs, deletions, spare, random, log, rules, {
+    const repair = new Repair(behind, watch, repairs, deletions, spare, random, rules, {
       bytesPerSecond: options.repairBytesPerSecond,
     })
-    const sealing = new Sealing(state, loop, nodes, orders, watch, seals, spare, clock, log)
-    const removal = new DiskRemoval(state, loop, nodes, orders, spare, clock, log)
+    const sealing = new Sealing(behind, watch, seals, spare)
+    const removal = new DiskRemoval(behind, spare)
     const worker = (name: string, work: ConstructorParameters<typeof Worker>[1]): Worker =>
       new Worker(name, work, clock, log)
     const watching = worker('chunk watch', watch)
