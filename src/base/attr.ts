@@ -106,15 +106,31 @@ export function newAttr(directory: Attr, wanted: NewInode, now: Time): Attr {
   const { ino, type, uid, rdev, target } = wanted
   const inherits = (directory.mode & 0o2000) !== 0
   const mode = type === 'symlink' ? 0o777 : wanted.mode
+  const gid = inherits ? directory.gid : wanted.gid
+  return {
+    ...freshAttr(ino, type, inherits && type === 'dir' ? mode | 0o2000 : mode, { uid, gid }, now),
+    rdev: type === 'char' || type === 'block' ? rdev : 0,
+    size: type === 'symlink' ? target.length : 0,
+  }
+}
+
+/** An empty file or directory as it begins. */
+export function freshAttr(
+  ino: Ino,
+  type: FileType,
+  mode: number,
+  { uid, gid }: { readonly uid: number; readonly gid: number },
+  now: Time,
+): Attr {
   return {
     ino,
     type,
-    mode: inherits && type === 'dir' ? mode | 0o2000 : mode,
+    mode,
     nlink: type === 'dir' ? 2 : 1,
     uid,
-    gid: inherits ? directory.gid : wanted.gid,
-    rdev: type === 'char' || type === 'block' ? rdev : 0,
-    size: type === 'symlink' ? target.length : 0,
+    gid,
+    rdev: 0,
+    size: 0,
     used: 0,
     atime: now,
     mtime: now,

@@ -2,7 +2,7 @@
  * A new filesystem: the root directory, the settings, the salt of name hashes, all counters at their beginning.
  */
 
-import type { Time } from '../../base/attr.ts'
+import { freshAttr, type Time } from '../../base/attr.ts'
 import { ROOT_INO } from '../../base/ids.ts'
 import type { Settings } from '../../wire/shapes.ts'
 import { pack } from './records.ts'
@@ -53,22 +53,7 @@ export function found(state: State, { now, salt, settings, uid, gid }: Founding)
   state.kv.put(key.meta('salt'), pack([salt[0] | 0, salt[1] | 0]))
   state.setSettings(settings)
   state.setInode(ROOT_INO, {
-    attr: {
-      ino: ROOT_INO,
-      type: 'dir',
-      mode: 0o755,
-      nlink: 2,
-      uid,
-      gid,
-      rdev: 0,
-      size: 0,
-      used: 0,
-      atime: now,
-      mtime: now,
-      ctime: now,
-      hasXattr: false,
-      version: 1,
-    },
+    attr: freshAttr(ROOT_INO, 'dir', 0o755, { uid, gid }, now),
     parent: ROOT_INO,
     name: '',
     entries: 0,
