@@ -5,6 +5,7 @@
 
 import { FsError } from '../base/fault.ts'
 import { type ChunkId, chunkName } from '../base/ids.ts'
+import type { Clock } from '../base/world.ts'
 import { DamagedBlocks } from './chunk-blocks.ts'
 import { ChunkFile, type FetchedBlocks } from './chunk-file.ts'
 import type { ChunkHome } from './chunk-home.ts'
@@ -18,31 +19,27 @@ import { OpenFiles } from './open-files.ts'
 
 export const NO_SPACE_LEFT = 'no space left under its rule'
 
+/** What the parts of one disk share. */
+export interface DiskParts {
+  readonly io: DiskIo
+  readonly home: ChunkHome
+  readonly health: DiskHealth
+  readonly holdings: DiskHoldings
+  readonly space: DiskSpace
+  readonly clock: Clock
+  /** By the world's clock, milliseconds since 1970. */
+  readonly nowMs: () => number
+}
+
 export class DiskChunks {
-  readonly #io: DiskIo
-  readonly #home: ChunkHome
-  readonly #health: DiskHealth
-  readonly #holdings: DiskHoldings
-  readonly #space: DiskSpace
-  readonly #nowMs: () => number
+  readonly #disk: DiskParts
   readonly #files: OpenFiles
   /** Being deleted: whoever opened one of these would hold, or go on with, a file without a name. */
   readonly #leaving = new Set<ChunkId>()
 
-  constructor(
-    io: DiskIo,
-    home: ChunkHome,
-    health: DiskHealth,
-    holdings: DiskHoldings,
-    space: DiskSpace,
-    nowMs: () => number,
-  ) {
-    this.#io = io
-    this.#home = home
-    this.#health = health
-    this.#holdings = holdings
-    this.#space = space
-    this.#nowMs = nowMs
+  constructor(disk: DiskParts) {
+    this.#disk = disk
+    const { health, space } = disk
     this.#files = new OpenFiles((error, doing) => health.failure(error, doing), {
       counts: ({ chunk, file }, length) => space.count(chunk, Math.max(length, file?.queuedEnd ?? 0)),
       dropped: () => {},
@@ -62,8 +59,8 @@ export class DiskChunks {
     create: boolean,
     fromReserve = false,
   ): number | Promise<number> {
-    this.#health.assertWritable(fromReserve)
-    if (fromReserve) this.#space.assertRoom(parts.reduce((bytes, part) => bytes + part.length, 0))
+    this.#disk.health.assertWritable(fromReserve)
+    if (fromReserve) this.#disk.space.assertRoom(parts.reduce((bytes, part) => bytes + part.length, 0))
     const handle = this.#files.get(chunk)
     if (handle?.file === undefined) return this.#appendOpening(chunk, offset, parts, create)
     const { file } = handle
@@ -75,12 +72,13 @@ export class DiskChunks {
 
   /** What waits to be written counts: a window of appends would fill what is kept aside before the first is answered. */
   #count(chunk: ChunkId, length: number): void {
-    this.#space.count(chunk, length)
-    if (this.#space.availableBytes <= 0 && this.#health.state === 'ok') this.#health.set('full', NO_SPACE_LEFT)
+    this.#disk.space.count(chunk, length)
+    if (this.#disk.space.availableBytes <= 0 && this.#disk.health.state === 'ok')
+      this.#disk.health.set('full', NO_SPACE_LEFT)
   }
 
   async #appendOpening(chunk: ChunkId, offset: number, parts: readonly Uint8Array[], create: boolean): Promise<number> {
-    const known = this.#holdings.known().table.get(chunk)
+    const known = this.#disk.holdings.known().table.get(chunk)
     if (this.#leaving.has(chunk)) throw this.#missing(chunk)
     if (known === undefined && !create && this.#files.get(chunk) === undefined) throw this.#missing(chunk)
     const handle = this.#files.obtain(chunk, () =>
@@ -120,30 +118,30 @@ export class DiskChunks {
 
   async seal(chunk: ChunkId, length: number): Promise<string> {
     this.#assertHeld(chunk)
-    if (this.#health.state === 'readonly') throw new FsError('EROFS', this.#io.root)
+    if (this.#disk.health.state === 'readonly') throw new FsError('EROFS', this.#disk.io.root)
     const digest = await this.#use(chunk, (file) => file.seal(length))
-    if (this.#holdings.known().table.get(chunk)?.state !== 'damaged')
-      this.#holdings.inventory?.note(chunk, 'sealed', length)
+    if (this.#disk.holdings.known().table.get(chunk)?.state !== 'damaged')
+      this.#disk.holdings.inventory?.note(chunk, 'sealed', length)
     return digest
   }
 
   /** Missing ones are no error. */
   async delete(chunk: ChunkId): Promise<void> {
-    const inventory = this.#holdings.known()
+    const inventory = this.#disk.holdings.known()
     const open = this.#files.get(chunk) !== undefined
     this.#files.drop(chunk)
     if (!open && inventory.table.get(chunk) === undefined) return
     this.#leaving.add(chunk)
     try {
-      await this.#io.unlink(pathOf(chunk))
+      await this.#disk.io.unlink(pathOf(chunk))
     } catch (error) {
       if ((error as { code?: unknown }).code !== 'ENOENT')
-        throw this.#health.failure(error, `deleting chunk ${chunkName(chunk)}`)
+        throw this.#disk.health.failure(error, `deleting chunk ${chunkName(chunk)}`)
     } finally {
       this.#leaving.delete(chunk)
     }
-    this.#space.uncount(chunk)
-    this.#holdings.whole(chunk)
+    this.#disk.space.uncount(chunk)
+    this.#disk.holdings.whole(chunk)
     inventory.note(chunk, 'gone', 0)
   }
 
@@ -153,7 +151,7 @@ export class DiskChunks {
     deep: boolean,
     onBytes?: (bytes: number) => Promise<void>,
   ): Promise<{ state: CopyState; length: number }> {
-    const known = this.#holdings.known().table.get(chunk)
+    const known = this.#disk.holdings.known().table.get(chunk)
     if (known === undefined || this.#leaving.has(chunk)) return { state: 'gone', length: 0 }
     try {
       return await this.#use(chunk, async (file) => {
@@ -165,13 +163,13 @@ export class DiskChunks {
             return { state: 'damaged', length: file.length }
           }
         }
-        const damaged = this.#holdings.inventory?.table.get(chunk)?.state === 'damaged' && !deep
+        const damaged = this.#disk.holdings.inventory?.table.get(chunk)?.state === 'damaged' && !deep
         return { state: damaged ? 'damaged' : file.sealed ? 'sealed' : 'open', length: file.length }
       })
     } catch (error) {
       if (!(error instanceof FsError)) throw error
       if (error.code === 'ENOENT') return { state: 'gone', length: 0 }
-      this.#health.assertReadable()
+      this.#disk.health.assertReadable()
       return { state: 'damaged', length: known.length }
     }
   }
@@ -197,7 +195,7 @@ export class DiskChunks {
     good: (block: number, length: number) => Promise<{ data: Uint8Array; crc: number }>,
   ): Promise<number> {
     // It takes no room.
-    this.#health.assertWritable(true)
+    this.#disk.health.assertWritable(true)
     this.#assertHeld(chunk)
     return this.#use(chunk, async (file) => {
       for (const block of blocks) {
@@ -208,8 +206,8 @@ export class DiskChunks {
       const bad = await file.verify()
       if (bad.length > 0) throw new DamagedBlocks(chunk, bad)
       if (!file.digestFits()) throw new FsError('EBADMSG', `chunk ${chunkName(chunk)} still does not fit its digest`)
-      this.#holdings.whole(chunk)
-      this.#holdings.inventory?.note(chunk, file.sealed ? 'sealed' : 'open', file.sealed ? file.length : 0)
+      this.#disk.holdings.whole(chunk)
+      this.#disk.holdings.inventory?.note(chunk, file.sealed ? 'sealed' : 'open', file.sealed ? file.length : 0)
       return blocks.length
     })
   }
@@ -238,26 +236,26 @@ export class DiskChunks {
   }
 
   #assertHeld(chunk: ChunkId): void {
-    const known = this.#holdings.known().table.get(chunk) !== undefined || this.#files.get(chunk) !== undefined
+    const known = this.#disk.holdings.known().table.get(chunk) !== undefined || this.#files.get(chunk) !== undefined
     if (!known || this.#leaving.has(chunk)) throw this.#missing(chunk)
   }
 
   #missing(chunk: ChunkId): FsError {
-    return new FsError('ENOENT', `chunk ${chunkName(chunk)} on ${this.#io.root}`)
+    return new FsError('ENOENT', `chunk ${chunkName(chunk)} on ${this.#disk.io.root}`)
   }
 
   #damaged(chunk: ChunkId, blocks: readonly number[], detail: string): void {
-    this.#holdings.damaged(chunk, blocks, detail, this.#files.get(chunk)?.file?.length)
+    this.#disk.holdings.damaged(chunk, blocks, detail, this.#files.get(chunk)?.file?.length)
   }
 
   async #open(chunk: ChunkId): Promise<ChunkFile> {
-    const inventory = this.#holdings.known()
+    const inventory = this.#disk.holdings.known()
     const before = inventory.table.get(chunk)
     try {
-      const file = await this.#io.open(pathOf(chunk), this.#health.state === 'readonly' ? 'read' : 'write')
+      const file = await this.#disk.io.open(pathOf(chunk), this.#disk.health.state === 'readonly' ? 'read' : 'write')
       let opened: ChunkFile
       try {
-        opened = await ChunkFile.open(file, chunk, this.#home, dirOf(chunk))
+        opened = await ChunkFile.open(file, chunk, this.#disk.home, dirOf(chunk))
       } catch (error) {
         await file.close()
         throw error
@@ -270,23 +268,23 @@ export class DiskChunks {
     } catch (error) {
       if ((error as { code?: unknown }).code === 'ENOENT') {
         inventory.note(chunk, 'gone', 0)
-        throw new FsError('ENOENT', `chunk ${chunkName(chunk)} on ${this.#io.root}`, { cause: error })
+        throw new FsError('ENOENT', `chunk ${chunkName(chunk)} on ${this.#disk.io.root}`, { cause: error })
       }
-      const failure = this.#health.failure(error, `opening chunk ${chunkName(chunk)}`)
+      const failure = this.#disk.health.failure(error, `opening chunk ${chunkName(chunk)}`)
       if (failure.code === 'EBADMSG') this.#damaged(chunk, [], failure.message)
       throw failure
     }
   }
 
   async #create(chunk: ChunkId): Promise<ChunkFile> {
-    const inventory = this.#holdings.known()
+    const inventory = this.#disk.holdings.known()
     try {
-      const made = await createChunk(this.#io, chunk, false, this.#home, this.#nowMs())
+      const made = await createChunk(this.#disk.io, chunk, false, this.#disk.home, this.#disk.nowMs())
       inventory.note(chunk, 'open', 0)
       return made
     } catch (error) {
       if ((error as { code?: unknown }).code === 'EEXIST') return this.#open(chunk)
-      throw this.#health.failure(error, `creating chunk ${chunkName(chunk)}`)
+      throw this.#disk.health.failure(error, `creating chunk ${chunkName(chunk)}`)
     }
   }
 
@@ -297,11 +295,11 @@ export class DiskChunks {
     } catch (error) {
       if (!fromStart || !(error instanceof FsError) || error.code !== 'EBADMSG') throw error
       try {
-        await this.#io.unlink(pathOf(chunk))
+        await this.#disk.io.unlink(pathOf(chunk))
       } catch (unlinking) {
-        throw this.#health.failure(unlinking, `creating chunk ${chunkName(chunk)}`)
+        throw this.#disk.health.failure(unlinking, `creating chunk ${chunkName(chunk)}`)
       }
-      this.#holdings.whole(chunk)
+      this.#disk.holdings.whole(chunk)
       return this.#create(chunk)
     }
   }

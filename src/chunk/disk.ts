@@ -15,7 +15,7 @@ import type { Clock, Log, Random } from '../base/world.ts'
 import type { ScrubRound } from '../wire/shapes.ts'
 import type { ChunkHome } from './chunk-home.ts'
 import type { DiskSpec } from './core/disk-spec.ts'
-import { DiskChunks, NO_SPACE_LEFT } from './disk-chunks.ts'
+import { DiskChunks, type DiskParts, NO_SPACE_LEFT } from './disk-chunks.ts'
 import { DiskCopies } from './disk-copies.ts'
 import { DiskHealth, type DiskHealthState } from './disk-health.ts'
 import { DiskHoldings } from './disk-holdings.ts'
@@ -97,13 +97,13 @@ export class Disk {
       syncGate: (work) => syncs.gate(work),
       syncDir: (dir) => syncs.dir(dir),
     }
-    const nowMs = (): number => this.#nowMs()
     this.#home = home
     this.health = health
     this.holdings = holdings
     this.space = space
-    this.chunks = new DiskChunks(io, home, health, holdings, space, nowMs)
-    this.copies = new DiskCopies(io, home, health, holdings, space, this.chunks, clock, nowMs)
+    const parts: DiskParts = { io, home, health, holdings, space, clock, nowMs: () => this.#nowMs() }
+    this.chunks = new DiskChunks(parts)
+    this.copies = new DiskCopies(parts, this.chunks)
   }
 
   get uuid(): string {
