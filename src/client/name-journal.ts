@@ -13,11 +13,13 @@
  */
 
 import type { Attr, AttrChange } from '../base/attr.ts'
-import { type Errno, errnoFromNumber } from '../base/errno.ts'
+import { type Errno, errno, errnoFromNumber } from '../base/errno.ts'
 import { FsError } from '../base/fault.ts'
 import type { Ino } from '../base/ids.ts'
 import type { World } from '../base/world.ts'
+import { RemoteError } from '../wire/link.ts'
 import { NAME_CHANGES_MAX, type NameChange } from '../wire/shapes.ts'
+import { Counted } from './core/counted.ts'
 import { PendingNames } from './core/pending-names.ts'
 import type { MasterSession } from './session.ts'
 import type { NewNode } from './vfs.ts'
@@ -35,6 +37,8 @@ const NUMBERS_LOW = 512
 /** Ranges remembered: PENDING_MAX inodes lie in as many at most, one begun and one just given included. */
 const RANGES = PENDING_MAX / (NUMBERS - NUMBERS_LOW) + 2
 const RETRY_MS = 1_000
+/** What a master of another make, or one with a defect, says of a batch that it cannot read. */
+const UNINTELLIGIBLE: ReadonlySet<Errno> = new Set<Errno>(['EINVAL', 'EPROTO', 'EMSGSIZE', 'ENOSYS'])
 
 /** For `asking`: it may be any directory. */
 export const ANY = -1
@@ -57,7 +61,7 @@ export class NameJournal {
   readonly #pending = new PendingNames()
   readonly #held = new Set<Ino>()
   /** Directories in which the master is being asked to change something. */
-  readonly #asking = new Map<number, number>()
+  readonly #asking = new Counted<number>()
   /** Grows whenever something that is held, or about to be, may not be any more. */
   #recalls = 0
   #numbers = { next: 0, end: 0 }
@@ -114,18 +118,15 @@ export class NameJournal {
    * Asks the master for a change in these directories, behind what is pending of them. Nothing is changed there without
    * asking until it has answered: the one could stand in the way of the other.
    */
-  async asking<T>(directories: readonly number[], settled: () => Promise<void> | undefined, ask: () => Promise<T>) {
-    for (const ino of directories) this.#asking.set(ino, (this.#asking.get(ino) ?? 0) + 1)
-    try {
+  asking<T>(
+    directories: readonly number[],
+    settled: () => Promise<void> | undefined,
+    ask: () => Promise<T>,
+  ): Promise<T> {
+    return this.#asking.during(directories, async () => {
       await settled()
-      return await ask()
-    } finally {
-      for (const ino of directories) {
-        const others = this.#asking.get(ino)! - 1
-        if (others === 0) this.#asking.delete(ino)
-        else this.#asking.set(ino, others)
-      }
-    }
+      return ask()
+    })
   }
 
   // ---- changing; the caller knows that it holds the directory
@@ -226,6 +227,15 @@ export class NameJournal {
         this.#events.told(parents.filter(({ ino }) => !this.#pending.involves(ino)))
       } catch (error) {
         if (!(error instanceof FsError)) throw error
+        if (error instanceof RemoteError && UNINTELLIGIBLE.has(error.code)) {
+          // It will never understand them, and everything behind them would wait for ever.
+          this.#confirmed(
+            changes,
+            changes.map(() => errno[error.code].number),
+            false,
+          )
+          continue
+        }
         again = true
         // A new session has begun: nobody knows whether it was heard in the old one.
         if (error.code === 'ESTALE' && session !== this.#session.id) continue
@@ -279,6 +289,7 @@ export class NameJournal {
           this.#ranges = [...this.#ranges.slice(1 - RANGES), { first, count }]
         },
         (error: unknown) => {
+          if (!(error instanceof FsError)) throw error
           // Without numbers the master is asked for every new inode, as ever; the next one tries again.
           this.#world.log.debug({ error: String(error) }, 'no inode numbers were reserved')
         },

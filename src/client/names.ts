@@ -366,8 +366,10 @@ export class Names {
     return true
   }
 
-  /** The directory as shown here, when names in it may be changed without asking. With extended attributes it may have a
-   * default ACL, which the master applies. */
+  /**
+   * The directory as shown here, when names in it may be changed without asking. With extended attributes it may have a
+   * default ACL, which the master applies.
+   */
   #heldHere(parent: Ino): Attr | undefined {
     if (!this.#journal.holds(parent)) return undefined
     const directory = this.#files.view(parent)

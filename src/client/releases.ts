@@ -5,6 +5,7 @@
 
 import type { Ino } from '../base/ids.ts'
 import type { Clock } from '../base/world.ts'
+import { Counted } from './core/counted.ts'
 
 /** A file that is opened again within this time costs no message at all. */
 const RELEASE_MS = 50
@@ -16,7 +17,7 @@ export class Releases {
   readonly #tell: (inos: Ino[]) => void
   readonly #waiting = new Set<Ino>()
   /** Opens under way. */
-  readonly #opening = new Map<Ino, number>()
+  readonly #opening = new Counted<Ino>()
 
   /** `mayGo`: the master can hear it, and nothing is on its way there that must be there first. */
   constructor(clock: Clock, isOpen: (ino: Ino) => boolean, mayGo: (ino: Ino) => boolean, tell: (inos: Ino[]) => void) {
@@ -31,15 +32,8 @@ export class Releases {
     this.#waiting.add(ino)
   }
 
-  async whileOpening<T>(ino: Ino, open: () => Promise<T>): Promise<T> {
-    this.#opening.set(ino, (this.#opening.get(ino) ?? 0) + 1)
-    try {
-      return await open()
-    } finally {
-      const others = this.#opening.get(ino)! - 1
-      if (others === 0) this.#opening.delete(ino)
-      else this.#opening.set(ino, others)
-    }
+  whileOpening<T>(ino: Ino, open: () => Promise<T>): Promise<T> {
+    return this.#opening.during([ino], open)
   }
 
   #send(): void {

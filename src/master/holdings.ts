@@ -35,7 +35,7 @@ const GRACE_MS = 3_000
  */
 const HELD_MAX = 65_536
 const RECALL_AT_ONCE = 4_096
-/** Ranges of inode numbers that are remembered; a session works on its last two. */
+/** Ranges of inode numbers that are remembered, of all sessions; each works on its last four (client/name-journal.ts). */
 const RESERVED_MAX = 256
 
 /** What a session holds back. */

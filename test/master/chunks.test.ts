@@ -1,19 +1,14 @@
-import { afterEach, describe, expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { FsError } from '../../src/base/fault.ts'
 import type { ChunkId } from '../../src/base/ids.ts'
 import { REMOVED_AT_ONCE } from '../../src/master/core/disks.ts'
 import { LASTING_BEATS } from '../../src/master/held-watch.ts'
 import { ORDERS_MAX, Orders } from '../../src/master/orders.ts'
 import type { DiskState, Settings } from '../../src/wire/shapes.ts'
-import { diskReport, TestChunkserver, TestMaster, TestMount, TestPeer, writeFile } from './harness.ts'
+import { diskReport, masterOfEachTest, TestChunkserver, TestMaster, TestMount, TestPeer, writeFile } from './harness.ts'
 
 const MINUTE = 60_000
-let running: TestMaster | undefined
-afterEach(async () => {
-  running?.check()
-  await running?.end()
-  running = undefined
-})
+const keep = masterOfEachTest()
 
 async function cluster(
   count: number,
@@ -21,7 +16,7 @@ async function cluster(
 ): Promise<{ master: TestMaster; mount: TestMount; servers: TestChunkserver[]; admin: TestPeer }> {
   // Mounts of these tests do not send heartbeats; the session must outlive hours of test time.
   const master = new TestMaster({ sessionTimeoutMs: 1_000 * MINUTE, ...settings })
-  running = master
+  keep(master)
   const servers = Array.from({ length: count }, (_, i) => new TestChunkserver(`s${i + 1}`))
   for (const server of servers) await server.join(master)
   master.work()
@@ -613,7 +608,7 @@ describe('disks', () => {
     await master.master.loop.command(() => ({ ok: { kind: 'diskRemove', disk: victim.disk, force: false } }))
     expect(master.state.disk(victim.disk)).toMatchObject({ leaving: false })
     const next = await master.restarted()
-    running = next
+    keep(next)
     for (const server of servers) await server.join(next)
     expect(next.state.disk(victim.disk)).toBeDefined()
     next.work()
@@ -717,12 +712,12 @@ describe('what is not needed any more', () => {
     await mount.unlink('f')
     await master.clock.pass(2 * MINUTE)
     expect(master.state.chunk(chunk)).toBeUndefined()
-    running = await master.restarted()
+    const running = keep(await master.restarted())
     running.work()
     for (const server of servers) await server.join(running)
     const [server] = servers
     const beat = (chunks: number) =>
-      running!.call(server!.peer, 'nodeHeartbeat', { node: server!.node, disks: [diskReport('disk-s1', { chunks })] })
+      running.call(server!.peer, 'nodeHeartbeat', { node: server!.node, disks: [diskReport('disk-s1', { chunks })] })
     // A moment's difference means nothing.
     for (let i = 1; i < LASTING_BEATS; i++) await beat(2)
     await beat(1)
@@ -917,7 +912,7 @@ describe('what is not needed any more', () => {
     await master.master.loop.command(() => ({
       ok: { kind: 'compactBegun', chunk: master.state.nextIds().chunk, disks: servers.map((s) => s.disk), copies: 2 },
     }))
-    running = await master.restarted()
+    const running = keep(await master.restarted())
     expect(running.state.counters().open).toBe(1)
     running.work()
     await running.clock.pass(1_000)
@@ -928,7 +923,7 @@ describe('what is not needed any more', () => {
 describe('orders', () => {
   test('that wait for a site whose copies do not come on keep nobody from sealing and deleting', async () => {
     const master = new TestMaster({ sessionTimeoutMs: 1_000 * MINUTE })
-    running = master
+    keep(master)
     const servers = Array.from({ length: 3 }, (_, i) => new TestChunkserver(`s${i + 1}`))
     for (const server of servers) await server.join(master)
     const orderer = new Orders(master.state, master.master.nodes)

@@ -1,25 +1,20 @@
-import { afterEach, describe, expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import type { ChunkId, Ino } from '../../src/base/ids.ts'
 import { CLEARED_AT_ONCE } from '../../src/master/core/sessions.ts'
 import { CountingStore } from './counting-store.ts'
-import { settle, TestChunkserver, TestMaster, TestMount } from './harness.ts'
+import { masterOfEachTest, settle, TestChunkserver, TestMaster, TestMount } from './harness.ts'
 
 const FILES = 2 * CLEARED_AT_ONCE + 10
 /** Of each unlinked, locked file: its lock from both sides, its hold from both sides, the inode; and some records. */
 const FEW = 5 * CLEARED_AT_ONCE + 50
 
-let running: TestMaster | undefined
-afterEach(async () => {
-  running?.check()
-  await running?.end()
-  running = undefined
-})
+const keep = masterOfEachTest()
 
 /** A mount with very many locks and unlinked files that it holds open, and some chunks that it writes. */
 async function crowded() {
   const store = new CountingStore()
   const master = new TestMaster({ sessionTimeoutMs: 3_600_000 }, store)
-  running = master
+  keep(master)
   for (const name of ['s1', 's2']) await new TestChunkserver(name).join(master)
   const mount = await TestMount.open(master, 'a')
   const lock = (by: TestMount, ino: Ino, wait: boolean) =>
@@ -82,7 +77,7 @@ describe('a session that leaves very much', () => {
     const before = left(master, mount)
     expect(before).toBeGreaterThan(0)
     const next = await master.restarted()
-    running = next
+    keep(next)
     expect(left(next, mount)).toBe(before)
     expect(next.master.sessions.size).toBe(0)
     next.work()

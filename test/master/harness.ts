@@ -3,7 +3,7 @@
  * note what they are told and answer what the test says. Every commit can be followed by a full check of the state.
  */
 
-import { expect } from 'vitest'
+import { afterEach, expect } from 'vitest'
 import type { Time } from '../../src/base/attr.ts'
 import { FsError } from '../../src/base/fault.ts'
 import type { ChunkId, DiskId, Ino, NodeId, SessionId } from '../../src/base/ids.ts'
@@ -209,6 +209,20 @@ export class TestMaster {
 
   check(): void {
     expect(check(this.state)).toEqual([])
+  }
+}
+
+/** For a test file: what it answers notes the master of a test, which is checked and ended after it; the last one counts. */
+export function masterOfEachTest(): (master: TestMaster) => TestMaster {
+  let running: TestMaster | undefined
+  afterEach(async () => {
+    running?.check()
+    await running?.end()
+    running = undefined
+  })
+  return (master) => {
+    running = master
+    return master
   }
 }
 

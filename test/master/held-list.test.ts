@@ -1,26 +1,21 @@
-import { afterEach, describe, expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import type { ChunkId } from '../../src/base/ids.ts'
 import { TOLD_AT_ONCE } from '../../src/master/held-list.ts'
 import type { Request } from '../../src/wire/protocol.ts'
 import { CountingStore } from './counting-store.ts'
-import { TestChunkserver, TestMaster } from './harness.ts'
+import { masterOfEachTest, TestChunkserver, TestMaster } from './harness.ts'
 
 const CHUNKS = 3 * TOLD_AT_ONCE + 100
 /** Of each chunk the record and some keys of indexes. */
 const FEW = 5 * TOLD_AT_ONCE + 50
 
-let running: TestMaster | undefined
-afterEach(async () => {
-  running?.check()
-  await running?.end()
-  running = undefined
-})
+const keep = masterOfEachTest()
 
 /** Two chunkservers that both hold very many sealed chunks. */
 async function full() {
   const store = new CountingStore()
   const master = new TestMaster({}, store)
-  running = master
+  keep(master)
   const servers = [new TestChunkserver('s1'), new TestChunkserver('s2')]
   for (const server of servers) await server.join(master)
   const disks = servers.map(({ disk }) => disk)

@@ -1,4 +1,4 @@
-import { afterEach, describe, expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import type { AttrChange } from '../../src/base/attr.ts'
 import { FsError } from '../../src/base/fault.ts'
 import type { Ino, SessionId } from '../../src/base/ids.ts'
@@ -7,19 +7,10 @@ import { Holdings } from '../../src/master/holdings.ts'
 import { Sessions } from '../../src/master/sessions.ts'
 import type { Request } from '../../src/wire/protocol.ts'
 import type { NameChange } from '../../src/wire/shapes.ts'
-import { settle, TestClock, TestMaster, TestMount, TestPeer } from './harness.ts'
+import { masterOfEachTest, settle, TestClock, TestMaster, TestMount, TestPeer } from './harness.ts'
 
-let running: TestMaster | undefined
-afterEach(async () => {
-  running?.check()
-  await running?.end()
-  running = undefined
-})
-
-function start(): TestMaster {
-  running = new TestMaster()
-  return running
-}
+const keep = masterOfEachTest()
+const start = (): TestMaster => keep(new TestMaster())
 
 async function two(): Promise<{ master: TestMaster; a: TestMount; b: TestMount }> {
   const master = start()
@@ -323,16 +314,21 @@ test('a directory that takes the place of the one that was waited for is waited 
   expect((await b.lookup('source')).ino).toBe(source)
 })
 
+/** One has made a file in a directory and was cut off before it told; the other holds the directory now. */
+async function overtaken() {
+  const { a, b } = await two()
+  const dir = await mkdir(a, 'd')
+  const late = (await journal(a)).make(dir, 'f')
+  a.peer.close()
+  const other = b.create('g', dir)
+  await a.master.clock.pass(1_100)
+  expect((await other).held).toBe(true)
+  return { a, b, dir, late }
+}
+
 describe('a mount that was cut off', () => {
   test('comes second when it tells what another has changed since in the same directory', async () => {
-    const { a, b } = await two()
-    const dir = await mkdir(a, 'd')
-    const log = await journal(a)
-    const late = log.make(dir, 'f')
-    a.peer.close()
-    const other = b.create('g', dir)
-    await a.master.clock.pass(1_100)
-    expect((await other).held).toBe(true)
+    const { a, b, dir, late } = await overtaken()
     const theirs = await journal(b)
     const first = theirs.make(dir, 'f')
     answersRecalls(b, async () => expect((await theirs.tell(first)).errnos).toEqual([0]))
@@ -342,14 +338,7 @@ describe('a mount that was cut off', () => {
   })
 
   test('hears of what happens to a directory whose attributes it was told with the answer', async () => {
-    const { a, b } = await two()
-    const dir = await mkdir(a, 'd')
-    const log = await journal(a)
-    const late = log.make(dir, 'f')
-    a.peer.close()
-    const other = b.create('g', dir)
-    await a.master.clock.pass(1_100)
-    expect((await other).held).toBe(true)
+    const { a, b, dir, late } = await overtaken()
     const again = await back(a, { directories: [dir] })
     await told(again, late)
     await b.master.call(b.peer, 'setattr', { stamp: b.stamp(), ino: dir, change: { mode: 0o700 } })
@@ -485,14 +474,14 @@ describe('after a restart of the master', () => {
     const dir = await mkdir(a, 'd')
     const log = await journal(a)
     const made = log.make(dir, 'f')
-    running = await master.restarted()
+    const running = keep(await master.restarted())
     const peers = { a: new TestPeer('mount', 'a'), b: new TestPeer('mount', 'b') }
     await running.call(peers.b, 'sessionResume', resume(b))
     const looked = running.call(peers.b, 'lookup', { session: b.session, parent: dir, name: 'f' })
     await settle()
     const again = new TestMount(running, peers.a, a.session)
     const recalls = answersRecalls(again, () =>
-      running!.call(peers.a, 'names', { stamp: { session: a.session, seq: 50, acked: 50 }, changes: [made] as never }),
+      running.call(peers.a, 'names', { stamp: { session: a.session, seq: 50, acked: 50 }, changes: [made] as never }),
     )
     await running.call(peers.a, 'sessionResume', resume(a, { directories: [dir] }))
     expect((await looked).ino).toBe(made.ino)
@@ -502,7 +491,7 @@ describe('after a restart of the master', () => {
   test('who made a file is called in, not who came back first with it open', async () => {
     const { a, b, master } = await two()
     const { attr } = await a.create('f')
-    running = await master.restarted()
+    const running = keep(await master.restarted())
     const peers = { a: new TestPeer('mount', 'a'), b: new TestPeer('mount', 'b') }
     const opens = [attr.ino]
     await running.call(peers.b, 'sessionResume', resume(b, { opens }))
@@ -516,7 +505,7 @@ describe('after a restart of the master', () => {
 
   test('those who do not come back are waited for three seconds', async () => {
     const { b, master } = await two()
-    running = await master.restarted()
+    const running = keep(await master.restarted())
     const peer = new TestPeer('mount', 'b')
     await running.call(peer, 'sessionResume', resume(b))
     let answered = false

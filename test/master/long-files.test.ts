@@ -1,26 +1,21 @@
-import { afterEach, describe, expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import type { Ino } from '../../src/base/ids.ts'
 import { CUT_AT_ONCE } from '../../src/master/long-files.ts'
 import { CountingStore } from './counting-store.ts'
-import { TestChunkserver, TestMaster, TestMount } from './harness.ts'
+import { masterOfEachTest, TestChunkserver, TestMaster, TestMount } from './harness.ts'
 
 const EXTENTS = 3 * CUT_AT_ONCE + 10
 /** Two keys for each extent, the changelog's entry, and some records. */
 const FEW = 2 * CUT_AT_ONCE + 50
 const CHANGE = { mode: undefined, uid: undefined, gid: undefined, atime: undefined, mtime: undefined }
 
-let running: TestMaster | undefined
-afterEach(async () => {
-  running?.check()
-  await running?.end()
-  running = undefined
-})
+const keep = masterOfEachTest()
 
 /** A file with one byte at every tenth offset. */
 async function longFile() {
   const store = new CountingStore()
   const master = new TestMaster({}, store)
-  running = master
+  keep(master)
   for (const name of ['s1', 's2']) await new TestChunkserver(name).join(master)
   const mount = await TestMount.open(master, 'a')
   const write = async (name: string): Promise<Ino> => {
@@ -75,7 +70,7 @@ describe('a file of very many extents', () => {
     await master.master.loop.command(() => ({ ok: { kind: 'shrunk', ino, size: 25, limit: CUT_AT_ONCE } }))
     const left = EXTENTS - CUT_AT_ONCE
     const next = await master.restarted()
-    running = next
+    keep(next)
     expect(next.state.inode(ino)?.attr).toMatchObject({ size: left * 10, used: left })
     expect(next.state.extents.from(ino, 0, EXTENTS).extents).toHaveLength(left)
   })

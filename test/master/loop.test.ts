@@ -1,8 +1,8 @@
-import { afterEach, describe, expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { FsError } from '../../src/base/fault.ts'
 import { MemoryStore } from '../../src/master/memory-store.ts'
 import type { Reply } from '../../src/wire/protocol.ts'
-import { settle, TestMaster, TestMount, TestPeer } from './harness.ts'
+import { masterOfEachTest, settle, TestMaster, TestMount, TestPeer } from './harness.ts'
 
 /** A store that can be told to refuse, and that counts transactions and flushes. */
 class FailingStore extends MemoryStore {
@@ -27,14 +27,9 @@ class FailingStore extends MemoryStore {
   }
 }
 
-let running: TestMaster | undefined
-afterEach(async () => {
-  running?.check()
-  await running?.end()
-  running = undefined
-})
+const keep = masterOfEachTest()
 function start(store = new FailingStore()): { master: TestMaster; store: FailingStore } {
-  running = new TestMaster({}, store)
+  const running = keep(new TestMaster({}, store))
   return { master: running, store }
 }
 
@@ -97,7 +92,7 @@ describe('the loop', () => {
     } as const
     const first = await master.call(mount.peer, 'make', { ...request, rdev: 0, target: '' })
     const again = await master.restarted()
-    running = again
+    keep(again)
     expect(await again.call(mount.peer, 'make', { ...request, rdev: 0, target: '' })).toEqual(first)
   })
 

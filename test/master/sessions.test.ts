@@ -1,20 +1,12 @@
-import { afterEach, describe, expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import type { Ino } from '../../src/base/ids.ts'
 import { Interest } from '../../src/master/interest.ts'
 import type { Request } from '../../src/wire/protocol.ts'
-import { settle, TestChunkserver, TestMaster, TestMount, TestPeer } from './harness.ts'
+import { masterOfEachTest, settle, TestChunkserver, TestMaster, TestMount, TestPeer } from './harness.ts'
 
 const ROOT = 1 as Ino
-let running: TestMaster | undefined
-afterEach(async () => {
-  running?.check()
-  await running?.end()
-  running = undefined
-})
-function start(): TestMaster {
-  running = new TestMaster()
-  return running
-}
+const keep = masterOfEachTest()
+const start = (): TestMaster => keep(new TestMaster())
 const getattr = (mount: TestMount, ino: Ino) =>
   mount.master.call(mount.peer, 'getattr', { session: mount.session, ino })
 const open = (mount: TestMount, ino: Ino) =>
@@ -74,7 +66,7 @@ describe('a session', () => {
     const master = start()
     const mount = await TestMount.open(master, 'a')
     const again = await master.restarted()
-    running = again
+    keep(again)
     const peer = new TestPeer('mount', 'a')
     const request = { session: mount.session, client: 'a', opens: [], made: [], directories: [], numbers: [] }
     expect((await again.call(peer, 'sessionResume', request)).timeoutMs).toBe(30_000)
@@ -133,7 +125,7 @@ describe('an unlinked file', () => {
     const b = await TestMount.open(master, 'b')
     const kept = (await a.create('kept')).attr
     const closed = (await a.create('closed')).attr
-    running = await master.restarted()
+    const running = keep(await master.restarted())
     await running.call(new TestPeer('mount', 'b'), 'sessionResume', {
       session: b.session,
       client: 'b',
