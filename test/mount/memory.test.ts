@@ -5,7 +5,7 @@
 
 import { execFile } from 'node:child_process'
 import { closeSync } from 'node:fs'
-import { chown, open, readFile, stat, writeFile } from 'node:fs/promises'
+import { chown, open, readFile, rmdir, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { describe, expect, test, vi } from 'vitest'
@@ -139,7 +139,8 @@ describe.skipIf(!canMount())('the kernel door', () => {
       grep " $path " /proc/self/mountinfo
       kill -TERM $server; wait $server; grep -c " $path " /proc/self/mountinfo; true`
     const env = { ...process.env, HOME: '/tmp', TMPDIR: '/tmp' }
-    const { stdout } = await run('unshare', ['--mount', 'sh', '-c', prepare, asNobody, path, file, ...args], { env })
+    const isolated = ['--mount', 'sh', '-c', prepare, asNobody, path, file, ...args]
+    const { stdout } = await run('unshare', isolated, { env }).finally(() => rmdir(path))
     const [, said, owner, info, left] = stdout.trim().split('\n')
     expect([said, owner, left]).toEqual(['hello', '65534', '0'])
     expect(info).toMatch(/ - fuse\.holdfast a,b\\134c /)
