@@ -6,6 +6,7 @@
 import { Errors } from '@oclif/core'
 import { errno } from '../base/errno.ts'
 import { errnoOf, FsError } from '../base/fault.ts'
+import { closest } from './suggest.ts'
 
 /** EX_USAGE of sysexits, as EINVAL's row has it. */
 const EXIT_USAGE = errno.EINVAL.exit
@@ -20,7 +21,8 @@ export interface Failure {
 export function failureOf(error: unknown): Failure {
   const message = error instanceof Error ? error.message : String(error)
   if (error instanceof FsError) return { code: error.code, message, exit: errno[error.code].exit }
-  if (error instanceof Errors.CLIError) return { code: 'EINVAL', message: usage(message), exit: EXIT_USAGE }
+  if (error instanceof Errors.CLIError)
+    return { code: 'EINVAL', message: usage(message) + nearestOption(error), exit: EXIT_USAGE }
   const code = errnoOf(error)
   if (code !== undefined)
     return { code, message: systemSentence(error as NodeJS.ErrnoException), exit: errno[code].exit }
@@ -38,6 +40,16 @@ export function reportFailure(error: unknown, json: boolean): number {
 
 /** oclif's sentences end in several lines of hints; the first says what is wrong, the last where to read on. */
 const usage = (message: string): string => message.replaceAll(/\s*\n\s*/g, ' ').trim()
+
+/** oclif's error of an unknown option carries the options that there are. */
+function nearestOption(error: unknown): string {
+  const { flags, parse } = error as { flags?: unknown; parse?: { input?: { flags?: object } } }
+  const option = Array.isArray(flags) ? flags[0] : undefined
+  if (typeof option !== 'string' || parse?.input?.flags === undefined) return ''
+  const known = Object.keys(parse.input.flags).map((name) => `--${name}`)
+  const near = closest(option, known)
+  return near === undefined ? '' : ` (did you mean ${near}?)`
+}
 
 /** "ENOENT: no such file or directory, open '/x'" → "no such file or directory: /x (open)". */
 function systemSentence(error: NodeJS.ErrnoException): string {

@@ -27,6 +27,7 @@ if (words[0] === 'run' && words.length === 4 && words[2] === '--config' && !word
     await run(words, { root: packageRoot })
   } catch (error) {
     const { reportFailure } = await import('./failure.ts')
-    process.exitCode = reportFailure(error, words.includes('--json'))
+    const { meant } = await import('./meant.ts')
+    process.exitCode = reportFailure(meant(error), words.includes('--json'))
   }
 }

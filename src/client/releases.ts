@@ -5,7 +5,7 @@
 
 import type { Ino } from '../base/ids.ts'
 import type { Clock } from '../base/world.ts'
-import { Counted } from './core/counted.ts'
+import { Counted } from './counted.ts'
 
 /** A file that is opened again within this time costs no message at all. */
 const RELEASE_MS = 50

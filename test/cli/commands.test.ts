@@ -5,6 +5,8 @@ import { FsError } from '../../src/base/fault.ts'
 import { COMMANDS } from '../../src/cli/commands.ts'
 import { completionScript, followers, SHELLS } from '../../src/cli/completion.ts'
 import { failureOf } from '../../src/cli/failure.ts'
+import { meant } from '../../src/cli/meant.ts'
+import { closest, editDistance } from '../../src/cli/suggest.ts'
 
 describe('the table of commands', () => {
   it('gives every command a sentence, examples and --json', () => {
@@ -20,6 +22,25 @@ describe('the table of commands', () => {
         expect(flag.summary, `${id} --${name}`).toMatch(/\.$/)
       for (const [name, arg] of Object.entries(command.args)) expect(arg.description, `${id} ${name}`).toMatch(/\.$/)
     }
+  })
+})
+
+describe('a word that is in no list', () => {
+  it('is answered with the nearest that is, when one is near', () => {
+    expect(editDistance('staust', 'status')).toBe(2)
+    expect(editDistance('statsu', 'status')).toBe(1)
+    expect(editDistance('', 'abc')).toBe(3)
+    expect(closest('statsu', ['start', 'status', 'stop'])).toBe('status')
+    expect(closest('frobnicate', ['start', 'status', 'stop'])).toBe(undefined)
+    const { message } = meant(new Errors.CLIError('command disk:lst not found')) as Error
+    expect(message).toBe('there is no command disk lst; did you mean disk list?')
+    const other = new Errors.CLIError('command frobnicate not found')
+    expect(meant(other)).toBe(other)
+    const unknown = Object.assign(new Errors.CLIError('Nonexistent flag: --chunkserver\nSee more help with --help'), {
+      flags: ['--chunkserver'],
+      parse: { input: { flags: { chunkservers: {}, json: {} } } },
+    })
+    expect(failureOf(unknown).message).toMatch(/^Nonexistent flag: --chunkserver .*\(did you mean --chunkservers\?\)$/)
   })
 })
 
