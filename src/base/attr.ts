@@ -47,6 +47,8 @@ export interface Attr {
   readonly hasXattr: boolean
   /** Grows with every change of data, attributes or entries; lets a cache tell newer from older. */
   readonly version: number
+  /** Number of its storage class; absent or 0: the cluster's default class. What is made in a directory inherits its own. */
+  readonly classId?: number
 }
 
 /** A wish to change attributes; absent fields stay. `now` in a time means the master's clock at prepare. */
@@ -111,6 +113,7 @@ export function newAttr(directory: Attr, wanted: NewInode, now: Time): Attr {
     ...freshAttr(ino, type, inherits && type === 'dir' ? mode | 0o2000 : mode, { uid, gid }, now),
     rdev: type === 'char' || type === 'block' ? rdev : 0,
     size: type === 'symlink' ? target.length : 0,
+    ...(directory.classId === undefined ? {} : { classId: directory.classId }),
   }
 }
 

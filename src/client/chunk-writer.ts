@@ -1,7 +1,7 @@
 /*
  * Writing chunks: segments of bytes go to all create-targets of an open chunk in parallel, pipelined, resumable by offset.
  *
- * Small segments of all files share one pack chunk; a file that is written in bulk gets a stream chunk, which goes back to
+ * Small segments of all files of a storage class share one pack chunk; a file that is written in bulk gets a stream chunk, which goes back to
  * a pool when the file is closed. A segment keeps its bytes in memory until its commit is acknowledged, so whatever
  * happens to a chunk before that, the bytes can be written again elsewhere.
  *
@@ -47,6 +47,16 @@ interface Append {
   readonly sync: boolean
 }
 
+/** What is open for the files of one storage class. */
+interface ClassChunks {
+  pack: OpenChunk | undefined
+  /** The next pack, once somebody waits for it, and opened ahead. */
+  packing: Promise<OpenChunk> | undefined
+  spare: Promise<OpenChunk> | undefined
+  /** Stream chunks that no file uses now. */
+  readonly pool: OpenChunk[]
+}
+
 export class ChunkWriter {
   readonly #world: World
   readonly #session: MasterSession
@@ -54,11 +64,9 @@ export class ChunkWriter {
   readonly #onPlaces: (places: ChunkPlaces) => void
   readonly #onDisconnectMs: number
   readonly #open = new Set<OpenChunk>()
-  #pack: OpenChunk | undefined
-  readonly #pool: OpenChunk[] = []
-  #spare: Promise<OpenChunk> | undefined
+  /** By number; the cluster bounds how many there are. */
+  readonly #classes = new Map<number, ClassChunks>()
   readonly #avoid = new Map<DiskId, number>()
-  #packing: Promise<OpenChunk> | undefined
   #closed = false
 
   constructor(
@@ -76,16 +84,16 @@ export class ChunkWriter {
     this.#tidyLater()
   }
 
-  /** A pack is open and no disk has failed lately: what is appended next will most likely arrive. */
-  healthy(): boolean {
-    return this.#pack !== undefined && this.#avoid.size === 0
+  /** A pack of the class is open and no disk has failed lately: what is appended next will most likely arrive. */
+  healthy(classId: number): boolean {
+    return this.#classes.get(classId)?.pack !== undefined && this.#avoid.size === 0
   }
 
-  /** Appends to the shared pack. `sync`: durable when `appended` resolves. */
-  async appendToPack(segment: Segment, sync: boolean): Promise<void> {
+  /** Appends to the pack that the files of a class share. `sync`: durable when `appended` resolves. */
+  async appendToPack(classId: number, segment: Segment, sync: boolean): Promise<void> {
     try {
       for (;;) {
-        const chunk = this.#packWithRoom(segment.length) ?? (await this.#nextPack(segment.length))
+        const chunk = this.#packWithRoom(classId, segment.length) ?? (await this.#nextPack(classId, segment.length))
         if (this.#assign(chunk, segment, sync)) return
       }
     } catch (error) {
@@ -94,12 +102,23 @@ export class ChunkWriter {
   }
 
   /** Appends to a chunk of the caller's own; answers the chunk to go on with. */
-  async appendToStream(chunk: OpenChunk | undefined, segment: Segment, sync: boolean): Promise<OpenChunk | undefined> {
+  async appendToStream(
+    classId: number,
+    chunk: OpenChunk | undefined,
+    segment: Segment,
+    sync: boolean,
+  ): Promise<OpenChunk | undefined> {
     try {
       let current = chunk
       for (;;) {
+        if (current !== undefined && current.classId !== classId) {
+          // The file was given another class while it was being written.
+          this.giveBack(current)
+          current = undefined
+        }
         if (current !== undefined && !current.ended && !fits(current, segment.length)) this.#end(current)
-        if (current === undefined || current.ended) current = this.#pool.pop() ?? (await this.#openChunk('stream'))
+        if (current === undefined || current.ended)
+          current = this.#of(classId).pool.pop() ?? (await this.#openChunk(classId, 'stream'))
         if (this.#assign(current, segment, sync)) return current
       }
     } catch (error) {
@@ -111,7 +130,8 @@ export class ChunkWriter {
   /** The file that streamed into it is closed; another may go on. */
   giveBack(chunk: OpenChunk): void {
     if (chunk.ended) return
-    if (this.#pool.length < POOL_MAX && !this.#closed) this.#pool.push(chunk)
+    const { pool } = this.#of(chunk.classId)
+    if (pool.length < POOL_MAX && !this.#closed) pool.push(chunk)
     else this.#end(chunk)
   }
 
@@ -167,8 +187,17 @@ export class ChunkWriter {
     await Promise.all([...this.#open].map((chunk) => this.#seal(chunk)))
   }
 
-  #packWithRoom(length: number): OpenChunk | undefined {
-    const pack = this.#pack
+  #of(classId: number): ClassChunks {
+    let chunks = this.#classes.get(classId)
+    if (chunks === undefined) {
+      chunks = { pack: undefined, packing: undefined, spare: undefined, pool: [] }
+      this.#classes.set(classId, chunks)
+    }
+    return chunks
+  }
+
+  #packWithRoom(classId: number, length: number): OpenChunk | undefined {
+    const pack = this.#classes.get(classId)?.pack
     if (pack === undefined || pack.ended) return undefined
     if (fits(pack, length)) return pack
     this.#end(pack)
@@ -176,20 +205,21 @@ export class ChunkWriter {
   }
 
   /** One at a time, however many segments wait; half-way through a pack the next one is opened ahead. */
-  #nextPack(length: number): Promise<OpenChunk> {
-    this.#packing ??= (this.#spare ?? this.#openChunk('pack'))
+  #nextPack(classId: number, length: number): Promise<OpenChunk> {
+    const chunks = this.#of(classId)
+    chunks.packing ??= (chunks.spare ?? this.#openChunk(classId, 'pack'))
       .then((chunk) => {
-        this.#pack = chunk
+        chunks.pack = chunk
         return chunk
       })
       .finally(() => {
-        this.#packing = undefined
-        this.#spare = undefined
+        chunks.packing = undefined
+        chunks.spare = undefined
       })
-    return this.#packing.then((chunk) => this.#packWithRoom(length) ?? chunk)
+    return chunks.packing.then((chunk) => this.#packWithRoom(classId, length) ?? chunk)
   }
 
-  async #openChunk(kind: 'pack' | 'stream'): Promise<OpenChunk> {
+  async #openChunk(classId: number, kind: 'pack' | 'stream'): Promise<OpenChunk> {
     const deadline = this.#world.clock.monotonicMs() + this.#onDisconnectMs
     let places: ChunkPlaces | undefined
     let bytesMax: number | undefined
@@ -197,7 +227,7 @@ export class ChunkWriter {
       const now = this.#world.clock.monotonicMs()
       this.#forgive(now)
       try {
-        const wish = { count: 1, kind, avoid: [...this.#avoid.keys()] }
+        const wish = { count: 1, kind, avoid: [...this.#avoid.keys()], classId }
         const opened = await this.#session.change('chunkOpen', wish)
         places = opened.chunks[0]
         bytesMax = opened.bytesMax
@@ -213,6 +243,7 @@ export class ChunkWriter {
     const chunk: OpenChunk = {
       id: places.chunk,
       kind,
+      classId,
       bytesMax: bytesMax ?? CHUNK_BYTES_MAX,
       targets: places.places,
       assigned: 0,
@@ -241,14 +272,18 @@ export class ChunkWriter {
     chunk.queue.push({ segment, sync })
     // Segments of one turn travel together.
     if (chunk.queue.length === 1) queueMicrotask(() => this.#pump(chunk))
-    if (chunk === this.#pack && this.#spare === undefined && chunk.assigned > chunk.bytesMax / 2) {
-      this.#spare = this.#openChunk('pack')
-      // Opened ahead only: when it fails, the next pack asks again and reports the failure to a writer.
-      this.#spare.catch(() => {
-        this.#spare = undefined
-      })
-    }
+    if (chunk.kind === 'pack' && chunk.assigned > chunk.bytesMax / 2) this.#openAhead(chunk)
     return true
+  }
+
+  #openAhead(chunk: OpenChunk): void {
+    const chunks = this.#of(chunk.classId)
+    if (chunk !== chunks.pack || chunks.spare !== undefined) return
+    chunks.spare = this.#openChunk(chunk.classId, 'pack')
+    // When it fails, the next pack asks again and reports the failure to a writer.
+    chunks.spare.catch(() => {
+      chunks.spare = undefined
+    })
   }
 
   #pump(chunk: OpenChunk): void {
@@ -350,30 +385,46 @@ export class ChunkWriter {
     }
     chunk.targets = chunk.targets.filter((target) => !chunk.failed.has(target.disk))
     chunk.ended = true
-    if (chunk === this.#pack) this.#pack = undefined
+    this.#notPack(chunk)
     for (const { segment, sync } of chunk.queue.splice(0)) this.#move(chunk, segment, sync)
   }
 
   #move(from: OpenChunk, segment: Segment, sync: boolean): void {
     from.uncommitted.delete(segment)
     segment.again()
-    if (from.kind === 'pack') void this.appendToPack(segment, sync)
-    else void this.appendToStream(undefined, segment, sync).then((chunk) => chunk !== undefined && this.giveBack(chunk))
+    const { kind, classId } = from
+    if (kind === 'pack') void this.appendToPack(classId, segment, sync)
+    else
+      void this.appendToStream(classId, undefined, segment, sync).then(
+        (chunk) => chunk !== undefined && this.giveBack(chunk),
+      )
   }
 
   #forget(chunk: OpenChunk): void {
     chunk.ended = true
-    if (chunk === this.#pack) this.#pack = undefined
-    const pooled = this.#pool.indexOf(chunk)
-    if (pooled >= 0) this.#pool.splice(pooled, 1)
+    this.#notPack(chunk)
+    this.#takeFromPool(chunk)
     this.#open.delete(chunk)
+  }
+
+  #notPack(chunk: OpenChunk): void {
+    const chunks = this.#classes.get(chunk.classId)
+    if (chunks !== undefined && chunks.pack === chunk) chunks.pack = undefined
+  }
+
+  /** Whether it was there. */
+  #takeFromPool(chunk: OpenChunk): boolean {
+    const pool = this.#classes.get(chunk.classId)?.pool
+    const at = pool?.indexOf(chunk) ?? -1
+    if (at >= 0) pool!.splice(at, 1)
+    return at >= 0
   }
 
   /** No more segments; sealed as soon as what is under way has arrived. */
   #end(chunk: OpenChunk): void {
     if (chunk.ended) return
     chunk.ended = true
-    if (chunk === this.#pack) this.#pack = undefined
+    this.#notPack(chunk)
     this.#pump(chunk)
   }
 
@@ -410,10 +461,8 @@ export class ChunkWriter {
   }
 
   #sealIdle(chunk: OpenChunk): void {
-    const pooled = this.#pool.indexOf(chunk)
     // A stream chunk that a file still holds is not idle.
-    if (chunk.kind === 'stream' && pooled < 0) return
-    if (pooled >= 0) this.#pool.splice(pooled, 1)
+    if (!this.#takeFromPool(chunk) && chunk.kind === 'stream') return
     this.#end(chunk)
   }
 

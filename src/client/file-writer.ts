@@ -136,7 +136,7 @@ export class FileWriter {
    */
   mayLag(file: FileState): boolean {
     if (file.error !== undefined || file.pendingBytes > 0 || this.#dirtyBytes > this.#dirtyLimitBytes / 2) return false
-    return file.attr.size <= SMALL_BYTES && this.#writer.healthy()
+    return file.attr.size <= SMALL_BYTES && this.#writer.healthy(classOf(file))
   }
 
   /** Commits with others, at most LAG_MS from now. */
@@ -288,10 +288,10 @@ export class FileWriter {
     file.pendingBytes += run.length
     if (file.stream !== undefined || run.length >= STREAM_BYTES) {
       file.streaming = file.streaming.then(async () => {
-        file.stream = await this.#writer.appendToStream(file.stream, segment, sync)
+        file.stream = await this.#writer.appendToStream(classOf(file), file.stream, segment, sync)
       })
     } else {
-      void this.#writer.appendToPack(segment, sync)
+      void this.#writer.appendToPack(classOf(file), segment, sync)
     }
   }
 
@@ -375,6 +375,8 @@ export class FileWriter {
     })
   }
 }
+
+const classOf = (file: FileState): number => file.attr.classId ?? 0
 
 /** Neighbouring segments that continue each other in file and chunk are one extent. */
 function extentsOf(entries: readonly PendingSegment[]): Extent[] {

@@ -68,6 +68,8 @@ export class Segment {
 export interface OpenChunk {
   readonly id: ChunkId
   readonly kind: 'pack' | 'stream'
+  /** Storage class of the files that are written to it. */
+  readonly classId: number
   /** How long it may become. */
   readonly bytesMax: number
   targets: Place[]

@@ -325,7 +325,14 @@ export const calls = {
   chunkOpen: call(
     42,
     'New chunks for this session to write, each with its create-targets on different chunkservers.',
-    struct({ stamp, count: uint(64), kind: oneOf('pack', 'stream'), avoid: list(disk, 1024) }),
+    struct({
+      stamp,
+      count: uint(64),
+      kind: oneOf('pack', 'stream'),
+      avoid: list(disk, 1024),
+      /** Storage class of the files that will be in them; 0 = the default one. */
+      classId: optional(uint()),
+    }),
     /** `bytesMax`: how long they may become, where that is less than other chunks. */
     struct({ chunks: list(chunkPlaces, 64), bytesMax: optional(chunkOffset) }),
     { failures: ['ENOSPC', 'ESTALE'] },

@@ -66,6 +66,7 @@ export const attr: Schema<Attr> = {
     a.ctime.nsec,
     a.hasXattr,
     a.version,
+    ...(a.classId === undefined ? [] : [a.classId]),
   ],
   decode: (raw, path) => {
     if (!Array.isArray(raw) || raw.length < ATTR_FIELDS) wrong(path, 'attributes', raw)
@@ -93,10 +94,11 @@ export const attr: Schema<Attr> = {
       ctime: { sec: raw[13], nsec: raw[14] },
       hasXattr: raw[15] === true,
       version: raw[16],
+      ...(raw[ATTR_FIELDS] > 0 ? { classId: raw[ATTR_FIELDS] } : {}),
     }
   },
   describe:
-    '(ino, type, mode, nlink, uid, gid, rdev, size, used, atime sec, nsec, mtime sec, nsec, ctime sec, nsec, hasXattr, version)',
+    '(ino, type, mode, nlink, uid, gid, rdev, size, used, atime sec, nsec, mtime sec, nsec, ctime sec, nsec, hasXattr, version, class unless default)',
   sample: (below) => ({
     ino: (1 + below(1_000_000)) as Ino,
     type: FILE_TYPE_NAMES[below(FILE_TYPE_NAMES.length)]!,

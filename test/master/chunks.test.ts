@@ -37,6 +37,7 @@ describe('new chunks', () => {
       count: 2,
       kind: 'pack',
       avoid: [],
+      classId: undefined,
     })
     expect(chunks.map((c) => c.places.length)).toEqual([1, 1])
     expect((await health(master, admin)).open).toBe(2)
@@ -44,7 +45,14 @@ describe('new chunks', () => {
 
   test('are refused with a word that says whether waiting helps', async () => {
     const { master, mount, servers } = await cluster(1)
-    const ask = () => master.call(mount.peer, 'chunkOpen', { stamp: mount.stamp(), count: 1, kind: 'pack', avoid: [] })
+    const ask = () =>
+      master.call(mount.peer, 'chunkOpen', {
+        stamp: mount.stamp(),
+        count: 1,
+        kind: 'pack',
+        avoid: [],
+        classId: undefined,
+      })
     const full = diskReport('disk-s1', { availableBytes: 0 })
     await master.call(servers[0]!.peer, 'nodeHeartbeat', { node: servers[0]!.node, disks: [full] })
     await expect(ask()).rejects.toMatchObject({ code: 'ENOSPC' })
@@ -54,7 +62,14 @@ describe('new chunks', () => {
 
   test('are not refused for good while a disk that may have room is away and expected back', async () => {
     const { master, mount, servers } = await cluster(2)
-    const ask = () => master.call(mount.peer, 'chunkOpen', { stamp: mount.stamp(), count: 1, kind: 'pack', avoid: [] })
+    const ask = () =>
+      master.call(mount.peer, 'chunkOpen', {
+        stamp: mount.stamp(),
+        count: 1,
+        kind: 'pack',
+        avoid: [],
+        classId: undefined,
+      })
     const [here, away] = servers
     const full = diskReport('disk-s1', { state: 'full', availableBytes: 0 })
     away!.peer.close()
@@ -75,7 +90,15 @@ describe('new chunks', () => {
   test('are no longer than what their disks keep aside, so that each can be rewritten whatever else is full', async () => {
     const { master, mount, servers } = await cluster(2)
     const ask = async () =>
-      (await master.call(mount.peer, 'chunkOpen', { stamp: mount.stamp(), count: 1, kind: 'pack', avoid: [] })).bytesMax
+      (
+        await master.call(mount.peer, 'chunkOpen', {
+          stamp: mount.stamp(),
+          count: 1,
+          kind: 'pack',
+          avoid: [],
+          classId: undefined,
+        })
+      ).bytesMax
     const [a, b] = servers
     const beat = (server: TestChunkserver, reservedBytes: number) =>
       master.call(server.peer, 'nodeHeartbeat', {
@@ -96,6 +119,7 @@ describe('new chunks', () => {
         count: 1,
         kind: 'pack',
         avoid: avoid as never,
+        classId: undefined,
       })
       return chunks[0]!.places.map((p) => p.disk).sort()
     }
@@ -603,7 +627,13 @@ describe('disks', () => {
   test('a disk that a killed master was forgetting is forgotten by the next one, and its chunkserver is told', async () => {
     const { master, mount, servers } = await cluster(3)
     for (let i = 0; i < 30; i++)
-      await master.call(mount.peer, 'chunkOpen', { stamp: mount.stamp(), count: 64, kind: 'pack', avoid: [] })
+      await master.call(mount.peer, 'chunkOpen', {
+        stamp: mount.stamp(),
+        count: 64,
+        kind: 'pack',
+        avoid: [],
+        classId: undefined,
+      })
     const victim = servers.find(({ disk }) => master.state.disk(disk)!.chunks > REMOVED_AT_ONCE)!
     await master.master.loop.command(() => ({ ok: { kind: 'diskRemove', disk: victim.disk, force: false } }))
     expect(master.state.disk(victim.disk)).toMatchObject({ leaving: false })

@@ -33,7 +33,7 @@ async function crowded() {
   }
   const chunks: ChunkId[] = []
   for (let i = 0; i < 3; i++) {
-    const wish = { count: 1, kind: 'pack' as const, avoid: [] }
+    const wish = { count: 1, kind: 'pack' as const, avoid: [], classId: undefined }
     const opened = await master.call(mount.peer, 'chunkOpen', { stamp: mount.stamp(), ...wish })
     chunks.push(opened.chunks[0]!.chunk)
   }

@@ -394,6 +394,7 @@ export async function writeFile(
     count: 1,
     kind: 'stream',
     avoid: [],
+    classId: undefined,
   })
   const { chunk, places } = chunks[0]!
   for (const place of places)

@@ -25,6 +25,7 @@ async function longFile() {
       count: 1,
       kind: 'stream',
       avoid: [],
+      classId: undefined,
     })
     const { chunk } = chunks[0]!
     for (let from = 0; from < EXTENTS; from += 1_000) {

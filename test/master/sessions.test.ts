@@ -86,7 +86,13 @@ describe('a session', () => {
     const b = await TestMount.open(master, 'b')
     const { attr } = await a.create('f')
     await setLock(a, attr.ino, 'write', { wait: false })
-    const { chunks } = await master.call(a.peer, 'chunkOpen', { stamp: a.stamp(), count: 1, kind: 'pack', avoid: [] })
+    const { chunks } = await master.call(a.peer, 'chunkOpen', {
+      stamp: a.stamp(),
+      count: 1,
+      kind: 'pack',
+      avoid: [],
+      classId: undefined,
+    })
     expect(chunks[0]!.places.map((p) => p.disk).sort()).toEqual([1, 2])
     await master.call(a.peer, 'sessionClose', { session: a.session })
     await master.call(a.peer, 'sessionClose', { session: a.session })

@@ -86,6 +86,7 @@ export const inodeRecord = {
       record.target === '' ? null : record.target,
       record.trashedUntil ?? null,
       record.doomed ? 1 : 0,
+      a.classId ?? 0,
     ]
     while (tuple.length > INODE_FIELDS_ALWAYS && (tuple.at(-1) === 0 || tuple.at(-1) === null)) tuple.pop()
     return tuple
@@ -115,6 +116,7 @@ export const inodeRecord = {
         ctime,
         hasXattr: xattrBytes > 0,
         version: raw[14],
+        ...(raw[25] > 0 ? { classId: raw[25] } : {}),
       },
       parent: raw[15],
       name: raw[16] ?? '',
