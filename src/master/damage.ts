@@ -124,7 +124,8 @@ export class Damage implements Work {
     const blocks = damaged.whole ? [] : [...damaged.blocks].sort((a, b) => a - b)
     const sources = this.#master.orders.places(others)
     try {
-      await this.#master.orders.give(disk, 'orderRepair', { disk, chunk, blocks, sources }, signal, {
+      const order = { disk, chunk, blocks, sources, whole: undefined, index: undefined }
+      await this.#master.orders.give(disk, 'orderRepair', order, signal, {
         reads: others.slice(0, 1),
         writes: [disk],
       })

@@ -44,6 +44,9 @@ import {
   chunkPlaces,
   disk,
   diskState,
+  EC_DATA_MAX,
+  EC_PARITY_MAX,
+  EC_PARTS_MAX,
   extent,
   fileCommit,
   fileOffset,
@@ -78,6 +81,9 @@ const found: Schema<Attr> = attr
  * or changes it, so the session may change names in it first and say so afterwards (`names`).
  */
 const held = optional(bool)
+
+/** Which part of an erasure-coded chunk. */
+const ecIndex = uint(EC_PARTS_MAX - 1)
 
 type BulkDirection = 'none' | 'request' | 'reply'
 interface Row<Q, R> {
@@ -609,7 +615,15 @@ export const calls = {
   orderRepair: call(
     103,
     'Rewrite damaged blocks of a copy from the given sources, verified.',
-    struct({ disk, chunk, blocks: list(uint(1023), 1024), sources: list(place, 64) }),
+    struct({
+      disk,
+      chunk,
+      blocks: list(uint(1023), 1024),
+      sources: list(place, 64),
+      /** The chunk is part `index` of this one: what no source has is decoded from the other parts. */
+      whole: optional(chunkPlaces),
+      index: optional(ecIndex),
+    }),
     struct({ repaired: uint() }),
     { failures: ['ENOENT', 'EIO', 'EBADMSG', 'ETIMEDOUT', 'ENOSPC', 'ENODEV', 'EROFS'] },
   ),
@@ -641,6 +655,34 @@ export const calls = {
     },
   ),
   orderDiskRemove: call(107, 'Stop using a disk. Its files stay.', struct({ disk }), nothing, { failures: ['ENODEV'] }),
+  orderEncode: call(
+    108,
+    'Append the data and parity parts of a sealed chunk to new chunks, one target each, durable. Goes on with what is there.',
+    struct({
+      source: chunkPlaces,
+      data: uint(EC_DATA_MAX),
+      parity: uint(EC_PARITY_MAX),
+      parts: list(struct({ chunk, target: place }), EC_PARTS_MAX),
+      bytesPerSecond: uint(),
+    }),
+    /** Of every part, in order: the lengths at which to seal them. */
+    struct({ lengths: list(chunkOffset, EC_PARTS_MAX) }),
+    { failures: ['EIO', 'EINVAL', 'ENOSPC', 'EBADMSG', 'ETIMEDOUT', 'ENOENT', 'ENODEV', 'EROFS', 'EPERM', 'EAGAIN'] },
+  ),
+  orderRebuild: call(
+    109,
+    'Make part `index` of an erasure-coded chunk anew on one of your disks, from any of the others. Resumes like orderCopy.',
+    struct({ disk, chunk, index: ecIndex, length: chunkOffset, whole: chunkPlaces, bytesPerSecond: uint() }),
+    struct({ bytes: uint() }),
+    { failures: ['EIO', 'EINVAL', 'ENOSPC', 'EBADMSG', 'ETIMEDOUT', 'ENOENT', 'EROFS', 'ENODEV', 'EAGAIN'] },
+  ),
+  orderJoin: call(
+    110,
+    'Make a copy of a whole erasure-coded chunk on one of your disks, from its parts. Resumes like orderCopy.',
+    struct({ disk, chunk, whole: chunkPlaces, bytesPerSecond: uint() }),
+    struct({ bytes: uint() }),
+    { failures: ['EIO', 'EINVAL', 'ENOSPC', 'EBADMSG', 'ETIMEDOUT', 'ENOENT', 'EROFS', 'ENODEV', 'EAGAIN'] },
+  ),
 
   // ---- data calls of a chunkserver, answered to mounts and other chunkservers
   append: call(

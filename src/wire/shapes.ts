@@ -150,8 +150,32 @@ export type Extent = Infer<typeof extent>
 export const place = struct({ disk, node, host: text(255), port: uint(65535) })
 export type Place = Infer<typeof place>
 
-/** A chunk with what a reader needs. `length` is the committed length (sealed) or what is committed so far (open). */
-export const chunkPlaces = struct({ chunk, sealed: bool, length: chunkOffset, places: list(place, 64) })
+/** How many data and parity parts an erasure-coded chunk may have. */
+export const EC_DATA_MAX = 16
+export const EC_PARITY_MAX = 4
+export const EC_PARTS_MAX: number = EC_DATA_MAX + EC_PARITY_MAX
+/** Copies of one part: one as a rule, more while it is moved. */
+const PART_PLACES_MAX = 8
+
+/** The parts of an erasure-coded chunk, data parts first, each a sealed chunk of its own (topology/stripe.ts says of what). */
+export const ecParts = struct({
+  data: uint(EC_DATA_MAX),
+  parity: uint(EC_PARITY_MAX),
+  parts: list(struct({ chunk, length: chunkOffset, places: list(place, PART_PLACES_MAX) }), EC_PARTS_MAX),
+})
+export type EcParts = Infer<typeof ecParts>
+
+/**
+ * A chunk with what a reader needs. `length` is the committed length (sealed) or what is committed so far (open). With `ec` it is
+ * read from its parts when no copy of the whole is named.
+ */
+export const chunkPlaces = struct({
+  chunk,
+  sealed: bool,
+  length: chunkOffset,
+  places: list(place, 64),
+  ec: optional(ecParts),
+})
 export type ChunkPlaces = Infer<typeof chunkPlaces>
 
 export const lock = struct({

@@ -222,6 +222,7 @@ describe('compaction', () => {
       sealed: true,
       length,
       places: [node.place],
+      ec: undefined,
     })
     const ranges = [
       { source: source(A, one, LENGTH), offset: 10, length: 100 },
@@ -253,7 +254,8 @@ describe('compaction', () => {
     three.peer.before = () => {
       throw new FsError('ECONNREFUSED', 'down')
     }
-    const ranges = [{ source: { chunk: A, sealed: true, length: LENGTH, places: [one.place] }, offset: 0, length: 100 }]
+    const source = { chunk: A, sealed: true, length: LENGTH, places: [one.place], ec: undefined }
+    const ranges = [{ source, offset: 0, length: 100 }]
     await expect(two.copier.compact(ranges, chunkId(0x54), [two.place, three.place])).rejects.toMatchObject({
       code: 'ECONNREFUSED',
     })

@@ -295,7 +295,8 @@ describe('a chunkserver', () => {
     start()
     await until('the report again', () => master.damaged.some((report) => report.chunk === A))
     const source = { disk: D2, node: nodeId(1), host: '127.0.0.1', port: master.registered.at(-1)!.port }
-    await master.node!.call('orderRepair', { disk: D1, chunk: A, blocks: [], sources: [source] })
+    const order = { disk: D1, chunk: A, blocks: [], sources: [source], whole: undefined, index: undefined }
+    await master.node!.call('orderRepair', order)
     const { reply } = await master.node!.call('orderVerify', { disk: D1, chunks: [A], deep: true })
     expect(reply.chunks[0]).toMatchObject({ state: 'sealed', length: bytes.length })
     peer.close()

@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest'
 import { pack, unpack } from '../../src/wire/codec.ts'
 import { encodeFrame, type Frame, FrameSplitter } from '../../src/wire/frame.ts'
 import { callNames, calls } from '../../src/wire/protocol.ts'
-import { diskState } from '../../src/wire/shapes.ts'
+import { chunkPlaces, diskState } from '../../src/wire/shapes.ts'
 
 const dice = (seed: number) => {
   let state = seed >>> 0
@@ -49,6 +49,13 @@ describe('the state of a disk', () => {
     const older = ['u', '/d', 0, '', 9, 1, 8, 2, 0, 7, false]
     expect(diskState.decode(older, 'disk')).toMatchObject({ uuid: 'u', seq: 7, marked: false, scrub: undefined })
     expect(diskState.encode(diskState.decode(older, 'disk'))).toEqual([...older, null, null])
+  })
+})
+
+describe('the places of a chunk', () => {
+  it('from a master that knows nothing of erasure coding are those of its copies', () => {
+    const older = [7, true, 100, [[1, 1, 'host', 9422]]]
+    expect(chunkPlaces.decode(older, 'places')).toMatchObject({ chunk: 7, length: 100, ec: undefined })
   })
 })
 

@@ -273,7 +273,7 @@ export class State {
     const confirmed = record.disks.filter((disk) => !record.unsealed.includes(disk))
     const late = record.disks.filter((disk) => record.unsealed.includes(disk))
     const places = [...confirmed, ...late].flatMap((disk) => this.place(disk) ?? [])
-    return { chunk, sealed, length: record.length, places }
+    return { chunk, sealed, length: record.length, places, ec: undefined }
   }
   place(disk: DiskId): Place | undefined {
     const record = this.disk(disk)
