@@ -141,11 +141,17 @@ export class MemoryNet implements Net {
 
   /** Breaks every connection to a port, without goodbye. */
   cut(port: number): void {
-    for (const end of this.#ends.get(port) ?? []) {
-      end.cut(new FsError('ECONNRESET', 'cut'))
-      end.other.cut(new FsError('ECONNRESET', 'cut'))
-    }
+    const ends = [...(this.#ends.get(port) ?? [])]
     this.#ends.get(port)?.clear()
+    cutAll(ends)
+  }
+}
+
+/** Those that exist now: whoever loses one dials again at once, and that one lives. */
+function cutAll(ends: readonly End[]): void {
+  for (const end of ends) {
+    end.cut(new FsError('ECONNRESET', 'cut'))
+    end.other.cut(new FsError('ECONNRESET', 'cut'))
   }
 }
 
@@ -177,11 +183,9 @@ export class MemoryBranch implements Net {
   }
 
   cut(): void {
-    for (const end of this.#ends) {
-      end.cut(new FsError('ECONNRESET', 'cut'))
-      end.other.cut(new FsError('ECONNRESET', 'cut'))
-    }
+    const ends = this.#ends
     this.#ends = []
+    cutAll(ends)
   }
 
   /** What is sent arrives later: what goes there, what comes back, or both. */
