@@ -7,6 +7,7 @@ import type { Command } from '@oclif/core'
 import { Bench } from './commands/bench.ts'
 import { ChangelogTail } from './commands/changelog.ts'
 import { Check } from './commands/check.ts'
+import { ClassExplain } from './commands/class.ts'
 import { Completions } from './commands/completions.ts'
 import { DiskAdd, DiskDrain, DiskList, DiskRemove } from './commands/disk.ts'
 import { FileInfo } from './commands/file.ts'
@@ -21,6 +22,7 @@ export const COMMANDS: Readonly<Record<string, Command.Class>> = {
   bench: Bench,
   'changelog:tail': ChangelogTail,
   check: Check,
+  'class:explain': ClassExplain,
   completions: Completions,
   'disk:add': DiskAdd,
   'disk:drain': DiskDrain,
