@@ -11,13 +11,15 @@
 import { mkdir, open, readFile, rename } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { dirname, join } from 'node:path'
-import { errnoOf, FsError, unwrap } from '../base/fault.ts'
+import { errnoOf, FsError, isRefusal, unwrap } from '../base/fault.ts'
 import type { DiskId } from '../base/ids.ts'
 import { Worker } from '../base/worker.ts'
 import type { World } from '../base/world.ts'
+import { diskLine } from '../config/rows.ts'
 import type { ChunkserverConfig } from '../config/tables.ts'
 import { poolThreads } from '../host/thread-pool.ts'
 import { version } from '../host/version.ts'
+import { labelNames } from '../topology/label-names.ts'
 import { connectLink, serveLinks } from '../wire/connect.ts'
 import type { Peer } from '../wire/peer.ts'
 import { type Hello, PROTOCOL_VERSION } from '../wire/protocol.ts'
@@ -89,6 +91,12 @@ async function writeNode(file: string, node: NodeFile): Promise<void> {
   }
 }
 
+function labelsFrom(names: readonly string[], key: string): string[] {
+  const labels = labelNames(names)
+  if (isRefusal(labels)) throw new FsError(labels.errno, `configuration of the chunkserver, ${key}: ${labels.detail}`)
+  return labels.ok
+}
+
 export async function run(config: ChunkserverConfig, world: World, signal: AbortSignal): Promise<void> {
   const { clock, random, net } = world
   const log = world.log.child({ component: 'chunkserver' })
@@ -96,6 +104,7 @@ export async function run(config: ChunkserverConfig, world: World, signal: Abort
   const nodePath = join(config.dataDir, 'node.json')
   const node = (await readNode(nodePath)) ?? { uuid: random.hex(16), disks: {}, added: [], removed: [] }
   await writeNode(nodePath, node)
+  const labels = labelsFrom(config.labels, 'labels')
   const unlock = await new RealDiskIo(config.dataDir).lock(`node-${node.uuid}`)
 
   const store = new ChunkStore()
@@ -105,8 +114,11 @@ export async function run(config: ChunkserverConfig, world: World, signal: Abort
     changed: () => master?.poke(),
     damaged: (disk, chunk, blocks, detail) => master?.damaged({ disk, chunk, blocks, detail }),
   }
-  const make = (line: string): Disk => {
-    const spec = unwrap(parseDiskSpec(line, config.leaveFreeBytes))
+  const make = (line: string, names: readonly string[] = []): Disk => {
+    const spec = {
+      ...unwrap(parseDiskSpec(line, config.leaveFreeBytes)),
+      ...(names.length === 0 ? {} : { labels: labelsFrom(names, `labels of "${line}"`) }),
+    }
     return new Disk(
       new RealDiskIo(spec.path),
       spec,
@@ -154,8 +166,8 @@ export async function run(config: ChunkserverConfig, world: World, signal: Abort
       log.error({ disk: disk.spec.path, error: error.message }, 'a disk cannot be used; it is tried again until it can')
     }
   }
-  for (const line of [...config.disks, ...node.added]) {
-    const disk = make(line)
+  for (const entry of [...config.disks, ...node.added]) {
+    const disk = typeof entry === 'string' ? make(entry) : make(entry.disk, entry.labels)
     if (node.removed.includes(disk.spec.path) || store.disks.some((other) => other.spec.path === disk.spec.path))
       continue
     store.add(disk)
@@ -179,7 +191,7 @@ export async function run(config: ChunkserverConfig, world: World, signal: Abort
       await disk.attach()
       store.add(disk)
       node.removed = node.removed.filter((path) => path !== disk.spec.path)
-      if (!config.disks.includes(line)) node.added.push(line)
+      if (!config.disks.some((entry) => diskLine(entry) === line)) node.added.push(line)
       node.disks[disk.spec.path] = disk.uuid
       await writeNode(nodePath, node)
       scrub(disk)
@@ -201,6 +213,7 @@ export async function run(config: ChunkserverConfig, world: World, signal: Abort
   }
 
   const name = config.name === '' ? hostname() : config.name
+  const { machine, rack, site } = config
   const hello = (): Hello => ({
     version: PROTOCOL_VERSION,
     cluster: master === undefined || master.cluster === '' ? config.cluster.id : master.cluster,
@@ -225,7 +238,7 @@ export async function run(config: ChunkserverConfig, world: World, signal: Abort
   master = new MasterLink(
     store,
     connect,
-    { uuid: node.uuid, name, host, port: listener.port, version },
+    { uuid: node.uuid, name, host, port: listener.port, version, place: { machine, rack, site }, labels },
     clock,
     random,
     log,

@@ -131,6 +131,7 @@ export class Disk {
     marked: boolean
     scrub: ScrubRound | undefined
     reservedBytes: number
+    labels: string[] | undefined
   } {
     const { ownBytes, availableBytes, reservedBytes, totalBytes } = this.space
     // A disk that is being read through holds more than it can say yet: nothing may be concluded from what it lacks.
@@ -150,6 +151,7 @@ export class Disk {
       marked: this.spec.marked,
       scrub: this.scrub,
       reservedBytes: usable ? reservedBytes : 0,
+      labels: this.spec.labels === undefined ? undefined : [...this.spec.labels],
     }
   }
 

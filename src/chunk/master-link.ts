@@ -11,6 +11,7 @@ import { FsError } from '../base/fault.ts'
 import type { ChunkId, NodeId } from '../base/ids.ts'
 import type { Clock, Log, Random } from '../base/world.ts'
 import type { Peer } from '../wire/peer.ts'
+import type { DeclaredPlace } from '../wire/shapes.ts'
 import type { ChunkStore } from './chunk-store.ts'
 import type { Disk } from './disk.ts'
 import { patiently } from './patience.ts'
@@ -34,6 +35,9 @@ export interface NodeIdentity {
   readonly host: string
   readonly port: number
   readonly version: string
+  /** What the configuration says of where it stands, and its labels. */
+  readonly place?: DeclaredPlace
+  readonly labels?: readonly string[]
 }
 
 interface Damage {
@@ -151,8 +155,11 @@ export class MasterLink {
     for (const disk of this.#known()) {
       if (this.#cluster !== '') await this.#ask(disk, () => disk.join(this.#cluster))
     }
+    const { place, labels, ...identity } = this.#identity
     const { reply } = await peer.call('nodeRegister', {
-      ...this.#identity,
+      ...identity,
+      place,
+      labels: labels === undefined ? undefined : [...labels],
       disks: this.#known().map((disk) => disk.report()),
     })
     this.#node = reply.node

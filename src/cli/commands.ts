@@ -9,10 +9,11 @@ import { ChangelogTail } from './commands/changelog.ts'
 import { Check } from './commands/check.ts'
 import { ClassExplain } from './commands/class.ts'
 import { Completions } from './commands/completions.ts'
-import { DiskAdd, DiskDrain, DiskList, DiskRemove } from './commands/disk.ts'
+import { DiskAdd, DiskDrain, DiskLabel, DiskList, DiskRemove } from './commands/disk.ts'
 import { FileInfo } from './commands/file.ts'
 import { LocalStart, LocalStatusCommand, LocalStop } from './commands/local.ts'
 import { Mount, Umount } from './commands/mount.ts'
+import { NodeLabel, NodeList, NodeShow, TopologyReload } from './commands/node.ts'
 import { Run } from './commands/run.ts'
 import { SettingsSet, SettingsShow } from './commands/settings.ts'
 import { Status } from './commands/status.ts'
@@ -26,6 +27,7 @@ export const COMMANDS: Readonly<Record<string, Command.Class>> = {
   completions: Completions,
   'disk:add': DiskAdd,
   'disk:drain': DiskDrain,
+  'disk:label': DiskLabel,
   'disk:list': DiskList,
   'disk:remove': DiskRemove,
   'file:info': FileInfo,
@@ -33,10 +35,14 @@ export const COMMANDS: Readonly<Record<string, Command.Class>> = {
   'local:status': LocalStatusCommand,
   'local:stop': LocalStop,
   mount: Mount,
+  'node:label': NodeLabel,
+  'node:list': NodeList,
+  'node:show': NodeShow,
   run: Run,
   'settings:set': SettingsSet,
   'settings:show': SettingsShow,
   status: Status,
+  'topology:reload': TopologyReload,
   'trash:list': TrashList,
   'trash:purge': TrashPurge,
   'trash:restore': TrashRestore,

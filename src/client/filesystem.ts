@@ -26,7 +26,7 @@ import { FileWriter } from './file-writer.ts'
 import { Files } from './files.ts'
 import { NameJournal } from './name-journal.ts'
 import { Names } from './names.ts'
-import { MasterSession } from './session.ts'
+import { MasterSession, type MountPlace } from './session.ts'
 import type { Caller, Entry, FallocateMode, FileLock, Invalidation, NewNode, RenameFlags, StatFs, Vfs } from './vfs.ts'
 
 const STATFS_MS = 1_000
@@ -43,6 +43,7 @@ export interface FilesystemOptions {
   readonly onDisconnectMs: number
   readonly cacheBytes: number
   readonly dirtyBytes: number
+  readonly place?: MountPlace
 }
 
 export class Filesystem implements Vfs {

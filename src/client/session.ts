@@ -19,7 +19,7 @@ import { connectLink } from '../wire/connect.ts'
 import { RemoteError } from '../wire/link.ts'
 import type { Answered, Peer } from '../wire/peer.ts'
 import { type CallName, PROTOCOL_VERSION, type Request } from '../wire/protocol.ts'
-import type { Settings, Stamp } from '../wire/shapes.ts'
+import type { DeclaredPlace, Settings, Stamp } from '../wire/shapes.ts'
 import { ClusterClock } from './core/cluster-clock.ts'
 
 /** With the kernel's own cache (door) on top, nothing shown is more than a second behind. */
@@ -43,6 +43,14 @@ export interface SessionOptions {
   readonly version: string
   /** How long a request waits for a lost master before EIO. */
   readonly onDisconnectMs: number
+  /** Where this mount stands and what it reads from first, as configured. */
+  readonly place?: MountPlace
+}
+
+export interface MountPlace {
+  readonly place: DeclaredPlace
+  /** Labels, the one to read from first at the front. */
+  readonly prefer: readonly string[]
 }
 
 export interface SessionEvents {
@@ -341,6 +349,7 @@ export class MasterSession {
           })
           this.#settings = reply.settings
           this.#time.learn(reply.now, asked, this.#world.clock.now())
+          await this.#declare(peer, this.#session)
           return peer
         } catch (error) {
           if (errnoOf(error) !== 'ESTALE') throw error
@@ -359,11 +368,18 @@ export class MasterSession {
       this.#settings = reply.settings
       this.#time.learn(reply.now, asked, this.#world.clock.now())
       if (again) this.#events.lost()
+      await this.#declare(peer, this.#session)
       return peer
     } catch (error) {
       peer.close()
       throw error
     }
+  }
+
+  /** Most mounts have nothing to say. */
+  async #declare(peer: Peer, session: SessionId): Promise<void> {
+    const { place } = this.#options
+    if (place !== undefined) await peer.call('sessionPlace', { session, place: place.place, prefer: [...place.prefer] })
   }
 
   /** An answer to what was asked then. */

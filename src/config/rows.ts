@@ -120,13 +120,44 @@ export const durationMs = (fallback: number, range: Range, words: Words): Config
     (value) => (value === 0 ? '0' : `${value} (${formatDuration(value)})`),
   )
 
+/** A disk of which more is said than its line can. */
+export interface Labelled {
+  readonly disk: string
+  readonly labels: readonly string[]
+}
+
+export const diskLine = (entry: string | Labelled): string => (typeof entry === 'string' ? entry : entry.disk)
+
+const isTexts = (raw: unknown, maxLength: number): raw is string[] =>
+  Array.isArray(raw) && raw.length <= maxLength && raw.every((item) => typeof item === 'string')
+
+const isLabelled = (raw: unknown, labelsMax: number): raw is Labelled => {
+  if (typeof raw !== 'object' || raw === null || Array.isArray(raw)) return false
+  const { disk, labels, ...rest } = raw as Record<string, unknown>
+  return typeof disk === 'string' && isTexts(labels, labelsMax) && Object.keys(rest).length === 0
+}
+
+/** Disks: each a line in quotes, or the line and its labels. */
+export const diskList = (
+  fallback: readonly (string | Labelled)[] | undefined,
+  { maxLength, labelsMax }: { maxLength: number; labelsMax: number },
+  words: Words,
+): ConfigRow<readonly (string | Labelled)[]> =>
+  row(`list of text or { disk, labels }, at most ${maxLength}`, '', fallback, words, (raw) =>
+    Array.isArray(raw) &&
+    raw.length <= maxLength &&
+    raw.every((item) => typeof item === 'string' || isLabelled(item, labelsMax))
+      ? { ok: raw as (string | Labelled)[] }
+      : {
+          expected: `a list of at most ${maxLength} disks, each a text in quotes or { disk = "PATH SPACE", labels = ["B"] } with at most ${labelsMax} labels`,
+        },
+  )
+
 export const textList = (
   fallback: readonly string[] | undefined,
   { maxLength }: { maxLength: number },
   words: Words,
 ): ConfigRow<readonly string[]> =>
   row(`list of text, at most ${maxLength}`, '', fallback, words, (raw) =>
-    Array.isArray(raw) && raw.length <= maxLength && raw.every((item) => typeof item === 'string')
-      ? { ok: raw as string[] }
-      : { expected: `a list of at most ${maxLength} texts in quotes` },
+    isTexts(raw, maxLength) ? { ok: raw } : { expected: `a list of at most ${maxLength} texts in quotes` },
   )

@@ -10,6 +10,7 @@ import {
   bool,
   type ConfigRows,
   choice,
+  diskList,
   durationMs,
   integer,
   path,
@@ -21,6 +22,8 @@ import {
 } from './rows.ts'
 
 const MiB = 1024 * 1024
+/** As many as topology/label-names.ts takes. */
+const LABELS_MAX = 64
 
 /** A master listens here unless told otherwise; chunkservers take the next port. */
 export const MASTER_PORT = 9460
@@ -51,6 +54,11 @@ const master = {
     danger: 'There is no authentication below the private mesh: never an address the internet can reach.',
   }),
   listenPort: port(MASTER_PORT, { means: 'The TCP port to listen on; 0 picks a free one.' }),
+  topologyFile: path('', {
+    means:
+      'Racks and sites by address, in the syntax of mfstopology.cfg: lines of `ADDRESS RACK` or `ADDRESS SITE|RACK`, the last that matches holds. Empty: `topology` in dataDir, if it is there. Read at the start and by `holdfast topology reload`.',
+    danger: 'What a chunkserver or a mount declares itself comes first.',
+  }),
   copies: integer(
     '',
     2,
@@ -158,12 +166,12 @@ const chunkserver = {
     means: "The chunkserver's own directory (its identity).",
     danger: 'Two chunkservers with one identity are refused by the master.',
   }),
-  disks: textList(
+  disks: diskList(
     undefined,
-    { maxLength: 256 },
+    { maxLength: 256, labelsMax: LABELS_MAX },
     {
       means:
-        'One line per disk as in mfshdd.cfg: `[*]PATH [SPACE]`. `*` marks for removal; SPACE: `100GiB` or `80%` use at most, `-10GiB` or `-10%` leave free, `=` shared with others. `~` is taken and changes nothing (a change of size is never a sign of damage); `<` and `>` are refused (the master decides on which disk a chunk lies).',
+        'One line per disk as in mfshdd.cfg, or `{ disk = "PATH SPACE", labels = ["B"] }` for a disk with labels of its own beside those of the chunkserver: `[*]PATH [SPACE]`. `*` marks for removal; SPACE: `100GiB` or `80%` use at most, `-10GiB` or `-10%` leave free, `=` shared with others. `~` is taken and changes nothing (a change of size is never a sign of damage); `<` and `>` are refused (the master decides on which disk a chunk lies).',
       danger: 'Two lines on one physical disk are one failure domain that looks like two.',
     },
   ),
@@ -178,6 +186,28 @@ const chunkserver = {
   }),
   masterHost: text('127.0.0.1', { means: 'Where the master is.' }),
   masterPort: port(MASTER_PORT, { means: "The master's port." }),
+  labels: textList(
+    [],
+    { maxLength: LABELS_MAX },
+    {
+      means:
+        'Labels of all disks of this chunkserver, which storage classes speak of: letters A to Z, or names of 2 to 32 characters (`usb-backup`; `{usb-backup}` in expressions). What `holdfast node label` sets holds instead, until `--clear`.',
+      danger: 'Taking a label away makes chunks move that were kept here because of it.',
+    },
+  ),
+  rack: text('', {
+    means:
+      "The rack it stands in (`[RACK]` in storage classes); empty: what the master's topology file says of its address.",
+    danger: 'Racks that are one in truth die together, whatever they are called.',
+  }),
+  site: text('', {
+    means: "The site of that rack (`[SITE]`); empty: what the master's topology file says of its address.",
+  }),
+  machine: text('', {
+    means:
+      'What tells this machine apart from others (`[IP]` in storage classes); empty: the address that others are told.',
+    danger: 'Two names for one machine let all copies of a file be on it.',
+  }),
   leaveFreeBytes: sizeBytes(
     256 * MiB,
     {},
@@ -204,6 +234,14 @@ const mount = {
   }),
   masterHost: text('127.0.0.1', { means: 'Where the master is.' }),
   masterPort: port(MASTER_PORT, { means: "The master's port." }),
+  rack: text('', {
+    means:
+      "The rack that this mount is in: it writes and reads near by. Empty: what the master's topology file says of its address.",
+  }),
+  site: text('', { means: 'The site of that rack; empty: likewise.' }),
+  machine: text('', {
+    means: 'The `machine` of the chunkservers that run beside this mount, where they declare one; empty: its address.',
+  }),
   door: choice(['fuse', 'fuse-native'], 'fuse', {
     means: 'How the kernel is spoken to: straight over /dev/fuse, or through libfuse 2.',
     danger: 'fuse-native lacks locks across mounts, invalidation and more; see docs/fuse-native.md.',

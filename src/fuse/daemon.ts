@@ -18,7 +18,8 @@ const START_MS = 30_000
 
 /** Throws FsError when the cluster or the mount point cannot be used. Resolves when unmounted. */
 export async function run(config: MountConfig, world: World, signal: AbortSignal): Promise<void> {
-  const { masterHost: host, masterPort: port } = config
+  const { masterHost: host, masterPort: port, machine, rack, site } = config
+  const placed = `${machine}${rack}${site}` !== ''
   const filesystem = new Filesystem(world, {
     master: { host, port },
     cluster: config.cluster.id,
@@ -29,6 +30,7 @@ export async function run(config: MountConfig, world: World, signal: AbortSignal
     onDisconnectMs: config.onDisconnectMs,
     cacheBytes: config.cacheBytes,
     dirtyBytes: config.writeBufferBytes,
+    ...(placed ? { place: { place: { machine, rack, site }, prefer: [] } } : {}),
   })
   await filesystem.start(START_MS)
   const opLog = config.opLog === '' ? undefined : createWriteStream(config.opLog, { flags: 'a', mode: 0o600 })

@@ -51,7 +51,9 @@ export async function run(config: MasterConfig, world: World, signal: AbortSigna
       repairParallel: config.repairParallel,
       repairBytesPerSecond: config.repairBytesPerSecond,
       compactBelowPercent: config.compactBelowPercent,
+      topologyFile: () => topologyText(config),
     })
+    await master.loadTopology()
     const listener = await serveLinks(world.net, config.listenHost, config.listenPort, {
       hello: { version: PROTOCOL_VERSION, cluster, role: 'master', name: hostname() },
       handlers: master.handlers,
@@ -71,6 +73,18 @@ export async function run(config: MasterConfig, world: World, signal: AbortSigna
   } finally {
     await store.close()
     await release()
+  }
+}
+
+/** The file in the data directory may be missing, one that the configuration names may not. */
+async function topologyText({ topologyFile, dataDir }: MasterConfig): Promise<string> {
+  try {
+    return await readFile(topologyFile === '' ? join(dataDir, 'topology') : topologyFile, 'utf8')
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException
+    if (code === 'ENOENT' && topologyFile === '') return ''
+    if (code === 'ENOENT' || code === 'EACCES' || code === 'EISDIR') throw new FsError(code, message, { cause: error })
+    throw error
   }
 }
 

@@ -7,18 +7,21 @@
 import type { DiskId, NodeId } from '../base/ids.ts'
 import { CHUNK_BYTES_MAX } from '../base/limits.ts'
 import type { Clock, Random } from '../base/world.ts'
+import { type AddressMap, EMPTY_MAP } from '../topology/address-map.ts'
 import { storableBytes } from '../topology/capacity.ts'
+import { type DeclaredPlace, locate } from '../topology/location.ts'
 import {
   FULL_BELOW_BYTES,
   type Location,
   mostPerCopy,
+  NO_LABELS,
   type Placement,
   type PlaceWish,
   place,
 } from '../topology/place.ts'
 import type { Peer } from '../wire/peer.ts'
 import type { DiskState, Place } from '../wire/shapes.ts'
-import type { DiskRecord } from './core/records.ts'
+import { type DiskRecord, labelsOf, type NodeRecord } from './core/records.ts'
 import type { RepairDisk } from './core/repair.ts'
 import type { State } from './core/state.ts'
 
@@ -41,6 +44,7 @@ interface LiveNode {
   awaySinceMs: number | undefined
 }
 
+const NOWHERE: Location = { host: '' }
 const READABLE = new Set(['ok', 'full', 'readonly'])
 /** Smaller chunks would cost more in records than they win; a client's largest piece fits twice. */
 const CHUNK_BYTES_LEAST = 4 * 1024 * 1024
@@ -53,6 +57,13 @@ export class Nodes {
   readonly #onChange: () => void
   readonly #nodes = new Map<NodeId, LiveNode>()
   readonly #disks = new Map<DiskId, LiveDisk>()
+  #addresses: AddressMap = EMPTY_MAP
+  /** Known for as long as the records that they were made of stand: those are never changed in place. */
+  readonly #locations = new Map<NodeId, { readonly record: NodeRecord; readonly location: Location }>()
+  readonly #labels = new Map<
+    DiskId,
+    { readonly ofNode: readonly string[]; readonly own: readonly string[]; readonly labels: ReadonlySet<string> }
+  >()
 
   constructor(state: State, clock: Clock, random: Random, onChange: () => void) {
     this.#state = state
@@ -140,6 +151,7 @@ export class Nodes {
   /** The disk is no longer part of the cluster. */
   forget(disk: DiskId): void {
     this.#disks.delete(disk)
+    this.#labels.delete(disk)
   }
 
   /** The map that repair judges by. */
@@ -152,12 +164,13 @@ export class Nodes {
       map.set(live.disk, {
         disk: live.disk,
         node: live.node,
-        location: this.#locationOf(live.node),
+        location: this.location(live.node),
         usable: this.#usable(live) && !isToEmpty(record),
         full: live.awaySinceMs === undefined && live.report?.state === 'full' && !isToEmpty(record),
         availableBytes: live.report?.availableBytes ?? 0,
         reservedBytes: live.report?.reservedBytes ?? 0,
         writing: live.writes + live.opened,
+        labels: this.labels(live.disk),
         live: live.awaySinceMs === undefined,
         draining: isToEmpty(record),
         awayMs: live.awaySinceMs === undefined ? 0 : nowMs - live.awaySinceMs,
@@ -253,8 +266,42 @@ export class Nodes {
     return live.awaySinceMs === undefined && live.report?.state === 'ok'
   }
 
-  #locationOf(node: NodeId): Location {
-    return { host: this.#state.node(node)?.host ?? '' }
+  /** Where a chunkserver stands. Made anew only when what is known of it has changed. */
+  location(node: NodeId): Location {
+    const record = this.#state.node(node)
+    if (record === undefined) return NOWHERE
+    const known = this.#locations.get(node)
+    if (known?.record === record) return known.location
+    const location = locate(record, this.#addresses)
+    this.#locations.set(node, { record, location })
+    return location
+  }
+
+  /** Where somebody else stands, by what he says of himself and by his address. */
+  locate(declared: DeclaredPlace): Location {
+    return locate(declared, this.#addresses)
+  }
+
+  /** The labels of a disk and its chunkserver together: one set for as long as they stay the same. */
+  labels(disk: DiskId): ReadonlySet<string> {
+    const record = this.#state.disk(disk)
+    const node = record && this.#state.node(record.node)
+    if (record === undefined || node === undefined) return NO_LABELS
+    const ofNode = labelsOf(node)
+    const own = labelsOf(record)
+    if (ofNode.length === 0 && own.length === 0) return NO_LABELS
+    const known = this.#labels.get(disk)
+    if (known?.ofNode === ofNode && known.own === own) return known.labels
+    const labels = new Set([...ofNode, ...own])
+    this.#labels.set(disk, { ofNode, own, labels })
+    return labels
+  }
+
+  /** What addresses say of where their owners stand. */
+  setAddresses(addresses: AddressMap): void {
+    this.#addresses = addresses
+    this.#locations.clear()
+    this.#onChange()
   }
 
   #byUuid(node: NodeId): Map<string, LiveDisk> {

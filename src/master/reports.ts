@@ -7,6 +7,7 @@ import { FsError } from '../base/fault.ts'
 import { chunkName, type Ino, ROOT_INO } from '../base/ids.ts'
 import { formatBytes } from '../base/units.ts'
 import type { Worker } from '../base/worker.ts'
+import type { Location } from '../topology/place.ts'
 import type {
   ChangelogPage,
   DiskReport,
@@ -21,6 +22,7 @@ import type {
 } from '../wire/reports.ts'
 import type { ChunkWatch } from './chunk-watch.ts'
 import { bytesBeyond } from './core/chunks.ts'
+import { labelsOf } from './core/records.ts'
 import type { State } from './core/state.ts'
 import type { Parts } from './parts.ts'
 
@@ -110,7 +112,7 @@ function healthReport({ state, watch }: ReportParts): HealthReport {
   }
 }
 
-function nodeReports({ state, nodes }: ReportParts): NodeReport[] {
+export function nodeReports({ state, nodes }: ReportParts): NodeReport[] {
   const { graceMs } = state.settings()
   return state.nodes().map(({ node, record }) => {
     const awayMs = nodes.awayMsOfNode(node)
@@ -120,12 +122,21 @@ function nodeReports({ state, nodes }: ReportParts): NodeReport[] {
       host: record.host,
       port: record.port,
       version: record.software,
+      ...placeOf(nodes.location(node)),
+      labels: [...labelsOf(record)],
+      labelsSet: record.labelsSet !== undefined,
       connected: nodes.peer(node) !== undefined,
       awaySeconds: Math.round(awayMs / 1000),
       graceLeftSeconds: awayMs === 0 ? 0 : Math.max(0, Math.round((graceMs - awayMs) / 1000)),
     }
   })
 }
+
+const placeOf = ({ host, rack = '', site = '' }: Location): { machine: string; rack: string; site: string } => ({
+  machine: host,
+  rack,
+  site,
+})
 
 export function diskReports({ state, nodes }: Parts): DiskReport[] {
   return state.disks().map(({ disk, record }) => {
@@ -148,6 +159,8 @@ export function diskReports({ state, nodes }: Parts): DiskReport[] {
       toMove: record.draining ? record.chunks : 0,
       toMoveAtStart: record.draining ? Math.max(record.chunksAtDrain, record.chunks) : 0,
       scrub: report?.scrub ?? null,
+      labels: [...labelsOf(record)],
+      labelsSet: record.labelsSet !== undefined,
     }
   })
 }

@@ -121,7 +121,7 @@ export function adminHandlers(parts: ReportParts, removal: DiskRemoval): Handler
 }
 
 /** Session 0 is the master's own; an admin may speak for nobody else. */
-function allow(stamp: Stamp, { peer }: CallContext): void {
+export function allow(stamp: Stamp, { peer }: CallContext): void {
   if (stamp.session === 0 && peer.hello.role !== 'admin')
     throw new FsError('EPERM', 'only an admin connection may do without a session')
 }

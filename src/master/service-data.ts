@@ -43,7 +43,7 @@ export function dataHandlers(parts: Parts): Handlers<DataCalls> {
     },
 
     chunkOpen: ({ stamp, count, avoid }, _bulk, { peer }) => {
-      const near = { host: hostOf(peer.address) }
+      const near = nodes.locate({ host: hostOf(peer.address), ...sessions.find(stamp.session)?.place })
       return change<'chunkOpen'>(parts, stamp, () => {
         const copies = state.settings().copies
         const first = state.nextIds().chunk

@@ -54,9 +54,9 @@ export function nodeHandlers(
     })
   }
   return {
-    nodeRegister: async ({ uuid, name, host, port, version, disks }, _bulk, { peer }) => {
+    nodeRegister: async ({ uuid, name, host, port, version, disks, place, labels }, _bulk, { peer }) => {
       let node = 0 as NodeId
-      let numbered: { disk: DiskId; uuid: string; path: string }[] = []
+      let numbered: { disk: DiskId; uuid: string; path: string; labels: string[] | undefined }[] = []
       await loop.run({
         prepare: () => {
           const known = state.nodes().find((n) => n.record.uuid === uuid)
@@ -70,8 +70,13 @@ export function nodeHandlers(
           node = known?.node ?? ids.node
           const byUuid = new Map(state.disks().map(({ disk, record }) => [record.uuid, disk]))
           let next: number = ids.disk
-          numbered = disks.map((d) => ({ disk: byUuid.get(d.uuid) ?? (next++ as DiskId), uuid: d.uuid, path: d.path }))
-          return { ok: { kind: 'nodeJoined', node, uuid, name, host, port, version, disks: numbered } }
+          numbered = disks.map((d) => ({
+            disk: byUuid.get(d.uuid) ?? (next++ as DiskId),
+            uuid: d.uuid,
+            path: d.path,
+            labels: d.labels,
+          }))
+          return { ok: { kind: 'nodeJoined', node, uuid, name, host, port, version, disks: numbered, place, labels } }
         },
       })
       const again = nodes.peer(node) === peer

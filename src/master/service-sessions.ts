@@ -9,7 +9,7 @@ import { NOTHING, type Parts } from './parts.ts'
 import { giveUp } from './service-namespace.ts'
 import { SESSIONS_MAX, type SessionInfo } from './sessions.ts'
 
-type SessionCalls = 'sessionOpen' | 'sessionResume' | 'sessionClose' | 'sessionRenew'
+type SessionCalls = 'sessionOpen' | 'sessionResume' | 'sessionClose' | 'sessionRenew' | 'sessionPlace'
 
 export function sessionHandlers(parts: Parts): Handlers<SessionCalls> {
   const { state, sessions, holdings, loop, clock, log } = parts
@@ -55,6 +55,11 @@ export function sessionHandlers(parts: Parts): Handlers<SessionCalls> {
     sessionRenew: ({ session }) => {
       sessions.heard(session)
       return { reply: { now: clock.now() } }
+    },
+
+    sessionPlace: ({ session, place }) => {
+      sessions.heard(session).place = place
+      return NOTHING
     },
   }
 }

@@ -35,6 +35,7 @@ import { dataHandlers } from './service-data.ts'
 import { lockHandlers } from './service-locks.ts'
 import { namespaceHandlers } from './service-namespace.ts'
 import { nodeHandlers } from './service-nodes.ts'
+import { loadTopology, placeHandlers, type ReadTopology } from './service-places.ts'
 import { restoreSessions, sessionHandlers } from './service-sessions.ts'
 import { Sessions } from './sessions.ts'
 import { Spare } from './spare.ts'
@@ -53,6 +54,8 @@ export interface MasterOptions {
   /** Per copy; 0 = as fast as it goes. */
   readonly repairBytesPerSecond: number
   readonly compactBelowPercent: number
+  /** The text of the topology file; without one, addresses say nothing. */
+  readonly topologyFile?: ReadTopology
 }
 
 export type MasterCalls = keyof ReturnType<typeof handlersOf>
@@ -65,6 +68,7 @@ function handlersOf(parts: ReportParts, rest: HandlerParts) {
     ...cutInSteps(parts, files),
     ...lockHandlers(parts, rest.locks),
     ...adminHandlers(parts, rest.removal),
+    ...placeHandlers(parts, rest.options.topologyFile),
     ...nodeHandlers(parts, rest.deletions, rest.damage, rest.spare, rest.options),
   }
 }
@@ -85,6 +89,7 @@ export class Master {
   readonly holdings: Holdings
   readonly nodes: Nodes
   readonly workers: readonly Worker[]
+  readonly #topologyFile: ReadTopology | undefined
 
   constructor(
     store: StateStore,
@@ -203,6 +208,12 @@ export class Master {
     this.holdings = holdings
     this.nodes = nodes
     this.workers = workers
+    this.#topologyFile = options.topologyFile
+  }
+
+  /** Where addresses are said to stand. Before anybody is answered: what is placed by no map is not placed well. */
+  async loadTopology(): Promise<void> {
+    await loadTopology(this.nodes, this.#topologyFile)
   }
 
   /** Background work until the signal; returns when all of it has stopped. */

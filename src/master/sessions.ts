@@ -11,6 +11,7 @@ import { FsError } from '../base/fault.ts'
 import type { Ino, SessionId } from '../base/ids.ts'
 import type { Clock } from '../base/world.ts'
 import type { Peer } from '../wire/peer.ts'
+import type { DeclaredPlace } from '../wire/shapes.ts'
 import type { Touched } from './core/outcome.ts'
 import { Interest, inPages } from './interest.ts'
 
@@ -37,6 +38,8 @@ export class Session {
   opens: Set<Ino> | undefined
   heardMs: number
   peer: Peer | undefined
+  /** What it says of where it stands; what it leaves out follows from its address. */
+  place: DeclaredPlace | undefined
   /** Directories that it was told to forget, and when. */
   readonly #leaving = new Map<Ino, number>()
 

@@ -31,7 +31,11 @@ export interface PlaceDisk {
   readonly reservedBytes: number
   /** Chunks being written to it now. */
   readonly writing: number
+  /** Of the disk and its chunkserver together. */
+  readonly labels: ReadonlySet<string>
 }
+
+export const NO_LABELS: ReadonlySet<string> = new Set()
 
 export interface PlaceWish {
   readonly copies: number

@@ -35,13 +35,22 @@ import {
   text,
   uint,
 } from '../base/schema.ts'
-import type { ChangelogPage, CheckPage, DiskReport, FileReport, StatusReport, TrashPage } from './reports.ts'
+import type {
+  ChangelogPage,
+  CheckPage,
+  DiskReport,
+  FileReport,
+  NodeReport,
+  StatusReport,
+  TrashPage,
+} from './reports.ts'
 import {
   attr,
   attrChange,
   chunk,
   chunkOffset,
   chunkPlaces,
+  declaredPlace,
   disk,
   diskState,
   EC_DATA_MAX,
@@ -54,6 +63,7 @@ import {
   ino,
   inventoryEntry,
   killSuidGid,
+  labels,
   lock,
   mode,
   NAME_CHANGES_MAX,
@@ -180,6 +190,13 @@ export const calls = {
     /** The master's clock, by which all times of files are told. */
     struct({ now: time }),
     { failures: ['ESTALE'] },
+  ),
+  sessionPlace: call(
+    169,
+    'What the configuration of a mount says of where it stands and which labels it reads from first. Only from those that say anything, after each sessionOpen and sessionResume.',
+    struct({ session, place: declaredPlace, prefer: labels }),
+    nothing,
+    { failures: ['ESTALE', 'EINVAL'] },
   ),
 
   // ---- namespace and attributes
@@ -554,6 +571,29 @@ export const calls = {
     report<CheckPage>('CheckPage'),
   ),
 
+  nodeLabel: call(
+    165,
+    'Labels of a chunkserver from now on, whatever its configuration says; without any, what that says holds again.',
+    struct({ stamp, node, labels: optional(labels) }),
+    nothing,
+    { failures: ['ENOENT', 'EINVAL'] },
+  ),
+  diskLabel: call(
+    166,
+    'The same of one disk: labels beside those of its chunkserver.',
+    struct({ stamp, disk, labels: optional(labels) }),
+    nothing,
+    { failures: ['ENOENT', 'EINVAL'] },
+  ),
+  nodeList: call(167, 'Every chunkserver the cluster knows.', nothing, report<NodeReport[]>('NodeReport[]')),
+  topologyReload: call(
+    168,
+    "Reads the master's topology file again. Answers how many rules it has.",
+    nothing,
+    struct({ rules: uint() }),
+    { failures: ['EINVAL', 'EACCES', 'EIO', 'EISDIR', 'ENOENT'] },
+  ),
+
   // ---- what a master answers to a chunkserver
   nodeRegister: call(
     90,
@@ -565,6 +605,9 @@ export const calls = {
       port: uint(65535),
       version: text(64),
       disks: list(diskState, 256),
+      /** Where its configuration says that it stands, and what it calls it. */
+      place: optional(declaredPlace),
+      labels: optional(labels),
     }),
     struct({ node, disks: list(struct({ uuid: text(64), disk, knownSeq: uint() }), 256), heartbeatMs: uint() }),
     { failures: ['EINVAL', 'EEXIST'] },

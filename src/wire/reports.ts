@@ -23,6 +23,10 @@ export interface DiskReport {
   toMoveAtStart: number
   /** The scrubber's present round; null where nothing is known of one. */
   scrub: ScrubReport | null
+  /** Its own, beside those of its chunkserver. */
+  labels: string[]
+  /** Set by an admin, not by the configuration. */
+  labelsSet: boolean
 }
 
 export interface ScrubReport {
@@ -41,6 +45,13 @@ export interface NodeReport {
   host: string
   port: number
   version: string
+  /** Where it stands, whoever said so; '' where nobody did. */
+  machine: string
+  rack: string
+  site: string
+  labels: string[]
+  /** Set by an admin, not by its configuration. */
+  labelsSet: boolean
   connected: boolean
   /** Seconds since it went away, and how many are left of its grace. */
   awaySeconds: number

@@ -244,6 +244,18 @@ export const scrubRound = struct({
 })
 export type ScrubRound = Infer<typeof scrubRound>
 
+/** Names as topology/label-names.ts has them, each once. */
+export const labels: Schema<string[]> = list(text(32), 64)
+
+/** What the configuration of a chunkserver or a mount says of where it stands; '' and nothing both mean: not said. */
+export const declaredPlace = struct({
+  /** The machine, where its address does not tell it apart from others. */
+  machine: optional(text(255)),
+  rack: optional(text(64)),
+  site: optional(text(64)),
+})
+export type DeclaredPlace = Infer<typeof declaredPlace>
+
 export const diskState = struct({
   uuid: text(64),
   path: text(),
@@ -263,6 +275,8 @@ export const diskState = struct({
   scrub: optional(scrubRound),
   /** Kept aside, not part of `availableBytes`: for rewriting half-dead chunks and for copies of what is nearly lost. */
   reservedBytes: optional(uint()),
+  /** What the configuration calls this disk, beside what it calls the node. */
+  labels: optional(labels),
 })
 export type DiskState = Infer<typeof diskState>
 

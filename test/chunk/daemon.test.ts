@@ -104,6 +104,10 @@ const config = (): ChunkserverConfig => ({
   advertiseHost: '',
   masterHost: '127.0.0.1',
   masterPort: master.listener.port,
+  labels: ['h', 'usb-backup'],
+  rack: 'r1',
+  site: 's1',
+  machine: '',
   leaveFreeBytes: 0,
   scrubDays: 30,
 })

@@ -684,6 +684,8 @@ describe('disks', () => {
       port: 9,
       version: '0',
       disks: [diskReport('disk-s1')],
+      place: undefined,
+      labels: undefined,
     }
     await expect(master.call(new TestPeer('chunkserver', 'twin'), 'nodeRegister', register)).rejects.toMatchObject({
       code: 'EEXIST',

@@ -37,6 +37,7 @@ async function start(dataDir: string, id = ''): Promise<Running> {
     dataDir,
     listenHost: '127.0.0.1',
     listenPort: 0,
+    topologyFile: '',
     copies: 2,
     graceMs: 600_000,
     trashRetentionMs: 86_400_000,

@@ -16,7 +16,7 @@ import { MemoryStore } from '../../src/master/memory-store.ts'
 import { Master, type MasterCalls, type MasterOptions } from '../../src/master/service.ts'
 import type { Answered, CallContext, CallOptions, Handler, Peer } from '../../src/wire/peer.ts'
 import type { CallName, Hello, Reply, Request, Role } from '../../src/wire/protocol.ts'
-import type { DiskState, Settings } from '../../src/wire/shapes.ts'
+import type { DeclaredPlace, DiskState, Settings } from '../../src/wire/shapes.ts'
 import { quietLog } from '../support/quiet-log.ts'
 
 export class TestClock implements Clock {
@@ -307,6 +307,7 @@ export const diskReport = (uuid: string, rest: Partial<DiskState> = {}): DiskSta
   marked: false,
   scrub: undefined,
   reservedBytes: undefined,
+  labels: undefined,
   ...rest,
 })
 
@@ -317,9 +318,16 @@ export class TestChunkserver {
   node = 0 as NodeId
   disk = 0 as DiskId
   readonly held = new Map<number, { length: number; sealed: boolean }>()
+  /** What its configuration says. */
+  readonly place: DeclaredPlace | undefined
+  readonly labels: string[] | undefined
+  readonly diskLabels: string[] | undefined
 
-  constructor(name: string) {
+  constructor(name: string, declared: { place?: DeclaredPlace; labels?: string[]; diskLabels?: string[] } = {}) {
     this.name = name
+    this.place = declared.place
+    this.labels = declared.labels
+    this.diskLabels = declared.diskLabels
   }
 
   async join(master: TestMaster): Promise<void> {
@@ -367,7 +375,9 @@ export class TestChunkserver {
       host: '127.0.0.1',
       port,
       version: '0',
-      disks: [diskReport(`disk-${this.name}`)],
+      disks: [diskReport(`disk-${this.name}`, { labels: this.diskLabels })],
+      place: this.place,
+      labels: this.labels,
     })
     this.node = reply.node
     this.disk = reply.disks[0]!.disk

@@ -9,6 +9,7 @@ import {
   type RepairDisk,
   type RepairRules,
 } from '../../src/master/core/repair.ts'
+import { NO_LABELS } from '../../src/topology/place.ts'
 
 const GiB = 2 ** 30
 const MINUTE = 60_000
@@ -31,6 +32,7 @@ const disk = (number: number, node: number, rest: Partial<RepairDisk> = {}): Rep
   full: false,
   reservedBytes: 0,
   writing: 0,
+  labels: NO_LABELS,
   live: true,
   draining: false,
   awayMs: 0,

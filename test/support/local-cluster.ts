@@ -16,6 +16,7 @@ import type { World } from '../../src/base/world.ts'
 import { Admin } from '../../src/cli/admin.ts'
 import type { CheckReport } from '../../src/cli/check/compare.ts'
 import { checkOnline } from '../../src/cli/check/online.ts'
+import { type Standing, standingOf } from '../../src/cli/local/plan.ts'
 import { answers } from '../../src/cli/mount-probe.ts'
 import { Filesystem, type FilesystemOptions } from '../../src/client/filesystem.ts'
 import type { RoleConfigs, RoleName } from '../../src/config/tables.ts'
@@ -48,6 +49,9 @@ export interface LocalClusterOptions {
   /** Where a chunkserver keeps its chunks, and its space rule; default: a directory beside the others. */
   readonly diskOf?: (index: number, own: string) => string
   readonly masterDataDir?: string
+  /** What one chunkserver has of its own: labels, rack, site, machine, … */
+  readonly chunkserverOf?: (index: number) => Settings<'chunkserver'>
+  readonly mountOf?: (index: number) => Settings<'mount'>
 }
 
 async function freePort(): Promise<number> {
@@ -63,6 +67,12 @@ async function freePort(): Promise<number> {
   }
   throw new Error('no free port found')
 }
+
+/** For `chunkserverOf`: racks and sites in blocks, each chunkserver as if on a machine of its own. */
+export const spread =
+  (chunkservers: number, { racks, sites }: { racks: number; sites: number }) =>
+  (index: number): Standing =>
+    standingOf(index, chunkservers, racks, sites)
 
 interface Running {
   readonly child: ChildProcess
@@ -145,12 +155,13 @@ export class LocalCluster {
       const disks = [this.#disk(i)]
       const dataDir = join(this.dir, name)
       const listenPort = this.chunkserverPort(i)
-      const values = { name, dataDir, disks, listenPort, ...master, ...this.#options.chunkserver }
+      const own = { ...this.#options.chunkserver, ...this.#options.chunkserverOf?.(i) }
+      const values = { name, dataDir, disks, listenPort, ...master, ...own }
       await this.#write(name, configToml('chunkserver', values, common))
     }
     for (const [i, name] of this.mounts.entries()) {
       await mkdir(this.path(i))
-      const values = { mountpoint: this.path(i), ...master, ...this.#options.mount }
+      const values = { mountpoint: this.path(i), ...master, ...this.#options.mount, ...this.#options.mountOf?.(i) }
       await this.#write(name, configToml('mount', values, common))
     }
   }

@@ -22,6 +22,7 @@ import { connectLink, serveLinks } from '../../src/wire/connect.ts'
 import type { Peer } from '../../src/wire/peer.ts'
 import { type CallName, type Hello, PROTOCOL_VERSION, type Reply, type Request } from '../../src/wire/protocol.ts'
 import type { StatusReport } from '../../src/wire/reports.ts'
+import type { DeclaredPlace } from '../../src/wire/shapes.ts'
 import { MemoryDisk } from './memory-disk.ts'
 import { type MemoryBranch, MemoryNet } from './memory-net.ts'
 import { quietLog } from './quiet-log.ts'
@@ -40,6 +41,14 @@ export interface MemoryClusterOptions {
   readonly deadGraceMs?: number
   readonly log?: Log
   readonly clock?: Clock
+  /** What the configuration of a chunkserver says of it. */
+  readonly declaredOf?: (index: number) => Declared
+}
+
+interface Declared {
+  readonly place?: DeclaredPlace
+  readonly labels?: readonly string[]
+  readonly diskLabels?: readonly string[]
 }
 
 /** The same numbers for the same seed, so that a failure can be repeated. */
@@ -62,7 +71,7 @@ export function seededRandom(seed: number): Random {
 export class MemoryCluster {
   readonly net: MemoryNet = new MemoryNet()
   readonly #world: World
-  readonly #options: Required<Omit<MemoryClusterOptions, 'log' | 'clock'>>
+  readonly #options: Required<Omit<MemoryClusterOptions, 'log' | 'clock' | 'declaredOf'>>
   readonly #store = new MemoryStore()
   #master: { master: Master; listener: Listener; stop: AbortController; work: Promise<void> } | undefined
   readonly #chunkservers: MemoryChunkserver[] = []
@@ -99,7 +108,7 @@ export class MemoryCluster {
     )
     await cluster.startMaster()
     for (let i = 0; i < cluster.#options.chunkservers; i++) {
-      const chunkserver = new MemoryChunkserver(cluster.#world, i)
+      const chunkserver = new MemoryChunkserver(cluster.#world, i, options.declaredOf?.(i))
       cluster.#chunkservers.push(chunkserver)
       await chunkserver.start()
     }
@@ -262,15 +271,17 @@ export class MemoryChunkserver {
   readonly port: number
   readonly #world: World
   readonly #index: number
+  readonly #declared: Declared
   #disk: MemoryDisk
   #uuid = ''
   #running:
     | { store: ChunkStore; listener: Listener; peers: Peers; stop: AbortController; work: Promise<void> }
     | undefined
 
-  constructor(world: World, index: number) {
+  constructor(world: World, index: number, declared: Declared = {}) {
     this.#world = world
     this.#index = index
+    this.#declared = declared
     this.port = CHUNKSERVER_PORT + index
     this.#disk = new MemoryDisk(`/disk-${index + 1}`)
   }
@@ -285,7 +296,11 @@ export class MemoryChunkserver {
     const name = nameOf(this.#index)
     const store = new ChunkStore()
     let link: MasterLink | undefined
-    const spec = unwrap(parseDiskSpec(`${this.#disk.root} -0`))
+    const { diskLabels, ...declared } = this.#declared
+    const spec = {
+      ...unwrap(parseDiskSpec(`${this.#disk.root} -0`)),
+      ...(diskLabels === undefined ? {} : { labels: diskLabels }),
+    }
     const disk = new Disk(
       this.#disk,
       spec,
@@ -311,7 +326,7 @@ export class MemoryChunkserver {
     }
     const orders = orderHandlers(store, new Copier(store, peers, clock, log), { addDisk: refuse, removeDisk: refuse })
     const listener = await serveLinks(net, 'memory', this.port, { hello, handlers: dataHandlers(store), clock, log })
-    const identity = { uuid: `uuid-${name}`, name, host: 'memory', port: this.port, version: 'test' }
+    const identity = { uuid: `uuid-${name}`, name, host: 'memory', port: this.port, version: 'test', ...declared }
     link = new MasterLink(store, () => dial('memory', MASTER_PORT, orders), identity, clock, random, log)
     this.#running = { store, listener, peers, stop, work: link.run(signal) }
   }

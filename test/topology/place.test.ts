@@ -2,7 +2,7 @@ import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { diskId, nodeId } from '../../src/base/ids.ts'
 import { storableBytes } from '../../src/topology/capacity.ts'
-import { distance, FULL_BELOW_BYTES, mostPerCopy, type PlaceDisk, place } from '../../src/topology/place.ts'
+import { distance, FULL_BELOW_BYTES, mostPerCopy, NO_LABELS, type PlaceDisk, place } from '../../src/topology/place.ts'
 
 const GiB = 2 ** 30
 
@@ -24,6 +24,7 @@ const disk = (number: number, node: number, rest: Partial<PlaceDisk> = {}): Plac
   full: false,
   reservedBytes: 0,
   writing: 0,
+  labels: NO_LABELS,
   ...rest,
 })
 

@@ -48,7 +48,7 @@ describe('the state of a disk', () => {
   it('from a chunkserver that knows nothing of scrub rounds or of a reserve is one without', () => {
     const older = ['u', '/d', 0, '', 9, 1, 8, 2, 0, 7, false]
     expect(diskState.decode(older, 'disk')).toMatchObject({ uuid: 'u', seq: 7, marked: false, scrub: undefined })
-    expect(diskState.encode(diskState.decode(older, 'disk'))).toEqual([...older, null, null])
+    expect(diskState.encode(diskState.decode(older, 'disk'))).toEqual([...older, null, null, null])
   })
 })
 

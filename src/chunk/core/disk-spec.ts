@@ -32,6 +32,8 @@ export interface DiskSpec {
   readonly path: string
   readonly marked: boolean
   readonly space: SpaceRule
+  /** Beside those of the node; they stand beside the line, not in it. */
+  readonly labels?: readonly string[]
 }
 
 export interface DiskSpace {

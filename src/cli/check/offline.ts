@@ -25,6 +25,7 @@ import {
 } from '../../chunk/core/chunk-format.ts'
 import { parseDiskSpec } from '../../chunk/core/disk-spec.ts'
 import { loadConfig } from '../../config/load.ts'
+import { diskLine } from '../../config/rows.ts'
 import { check, checkPage } from '../../master/core/check.ts'
 import { lossFindings } from '../../master/core/losses.ts'
 import { State } from '../../master/core/state.ts'
@@ -145,7 +146,7 @@ export async function checkOffline(
   const byUuid = new Map<string, DiskFiles>()
   for (const { name } of cluster.chunkservers) {
     const config = await loadConfig('chunkserver', where.config(name))
-    for (const path of await diskPaths(config.dataDir, config.disks)) {
+    for (const path of await diskPaths(config.dataDir, config.disks.map(diskLine))) {
       onProgress(`reading ${path}`)
       try {
         const disk = await readDisk(path, options.deep)

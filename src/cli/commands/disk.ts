@@ -11,6 +11,7 @@ import { ClusterCommand } from '../base.ts'
 import { ProgressLine } from '../progress.ts'
 import { bar, count } from '../render.ts'
 import { stopSignal } from '../stop-signal.ts'
+import { findNode, labelFlags, shownLabels, wantedLabels } from './node.ts'
 import { renderDisks } from './status.ts'
 
 const WATCH_EVERY_MS = 500
@@ -117,6 +118,35 @@ export class DiskDrain extends ClusterCommand {
   }
 }
 
+export class DiskLabel extends ClusterCommand {
+  static override summary = 'Give a disk labels of its own, beside those of its chunkserver.'
+  static override description =
+    'Labels set here hold instead of those in the configuration of its chunkserver, until --clear. A label is a letter ' +
+    'A to Z, or a name like usb-backup.'
+  static override examples = [
+    '<%= config.bin %> disk label 3 usb-backup',
+    '<%= config.bin %> disk label chunkserver-1:/srv/disk2 --add B',
+    '<%= config.bin %> disk label 3 --clear',
+  ]
+  static override strict = false
+  static override args = { disk: diskArg, labels: Args.string({ description: 'The labels that it shall have.' }) }
+  static override flags = labelFlags
+
+  async run(): Promise<DiskReport> {
+    const { args, argv, flags } = await this.parse(DiskLabel)
+    return this.withMaster(flags, async (admin) => {
+      const disk = findDisk(args.disk, await admin.call('diskList', {}))
+      const labels = wantedLabels(disk.labels, (argv as string[]).slice(1), flags)
+      await admin.call('diskLabel', { stamp: ADMIN_STAMP, disk: diskId(disk.disk), labels })
+      const now = findDisk(String(disk.disk), await admin.call('diskList', {}))
+      this.log(
+        `Disk ${now.disk}: ${shownLabels(now.labels)}${now.labelsSet ? '' : ' (from the configuration)'}, beside those of ${now.nodeName}.`,
+      )
+      return now
+    })
+  }
+}
+
 export class DiskAdd extends ClusterCommand {
   static override summary = 'Give a chunkserver a further directory to store chunks in.'
   static override description =
@@ -130,13 +160,7 @@ export class DiskAdd extends ClusterCommand {
   async run(): Promise<{ disk: DiskId }> {
     const { args, flags } = await this.parse(DiskAdd)
     return this.withMaster(flags, async (admin) => {
-      const { nodes } = await admin.call('status', {})
-      const node = nodes.find((n) => n.name === args.node) ?? nodes.find((n) => String(n.node) === args.node)
-      if (node === undefined)
-        throw new FsError(
-          'ENOENT',
-          `no chunkserver "${args.node}"; there are ${nodes.map((n) => n.name).join(', ') || 'none'}`,
-        )
+      const node = findNode(args.node, await admin.call('nodeList', {}))
       const { disk } = await admin.call('diskAdd', { node: node.node as NodeId, spec: args.spec })
       this.log(`Disk ${disk} of ${node.name} is in use.`)
       return { disk }

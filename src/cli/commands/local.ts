@@ -24,6 +24,7 @@ export class LocalStart extends BaseCommand {
     '<%= config.bin %> local start',
     '<%= config.bin %> local start --dir /srv/holdfast --mount /mnt/holdfast --detach',
     '<%= config.bin %> local start --dir b --mount mnt-b --chunkservers 5 --copies 3',
+    '<%= config.bin %> local start --dir c --mount mnt-c --chunkservers 12 --racks 4 --sites 2',
   ]
   static override flags = {
     dir: localDir,
@@ -33,6 +34,13 @@ export class LocalStart extends BaseCommand {
     }),
     chunkservers: Flags.integer({ summary: `How many (first time: ${DEFAULT_CHUNKSERVERS}).`, min: 1, max: 64 }),
     copies: Flags.integer({ summary: `Copies of each chunk (first time: ${DEFAULT_COPIES}).`, min: 1, max: 64 }),
+    racks: Flags.integer({
+      summary:
+        'Let the chunkservers stand in so many racks, as if each were a machine of its own (to try storage classes).',
+      min: 1,
+      max: 64,
+    }),
+    sites: Flags.integer({ summary: 'And the racks on so many sites.', min: 1, max: 64 }),
     door: Flags.option({ options: ['fuse', 'fuse-native'] as const, summary: 'How the kernel is spoken to.' })(),
     detach: Flags.boolean({
       summary: 'Return when the mount answers; the cluster goes on in the background.',
@@ -79,12 +87,13 @@ export class LocalStart extends BaseCommand {
 }
 
 type StartFlags = Readonly<
-  Record<'mount' | 'door', string | undefined> & Record<'chunkservers' | 'copies', number | undefined>
+  Record<'mount' | 'door', string | undefined> &
+    Record<'chunkservers' | 'copies' | 'racks' | 'sites', number | undefined>
 >
 
 function startWords(flags: StartFlags): string[] {
   const words: string[] = []
-  for (const name of ['mount', 'chunkservers', 'copies', 'door'] as const)
+  for (const name of ['mount', 'chunkservers', 'copies', 'door', 'racks', 'sites'] as const)
     if (flags[name] !== undefined) words.push(`--${name}`, String(flags[name]))
   return words
 }

@@ -1,6 +1,7 @@
 /* `holdfast status`: the whole cluster on one page. */
 
 import { formatBytes, formatDuration } from '../../base/units.ts'
+import { labelText } from '../../topology/label-names.ts'
 import type { StatusReport } from '../../wire/reports.ts'
 import { ClusterCommand } from '../base.ts'
 import { bar, count, readableName, table, when } from '../render.ts'
@@ -84,6 +85,7 @@ export function renderDisks(disks: StatusReport['disks']): string {
     { title: 'USED', value: (d) => formatBytes(d.usedBytes), right: true },
     { title: 'AVAILABLE', value: (d) => formatBytes(d.availableBytes), right: true },
     { title: 'CHUNKS', value: (d) => d.chunks, right: true },
+    { title: 'LABELS', value: (d) => d.labels.map(labelText).join(' ') },
     { title: 'SCRUB', value: (d) => scrubbed(d) },
     { title: 'ERRORS', value: (d) => (d.error === '' ? d.errors : `${d.errors} (${d.error})`) },
   ])

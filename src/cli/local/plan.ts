@@ -27,6 +27,23 @@ export interface StartOptions {
   readonly chunkservers?: number | undefined
   readonly copies?: number | undefined
   readonly door?: Door | undefined
+  readonly racks?: number | undefined
+  readonly sites?: number | undefined
+}
+
+export interface Standing {
+  readonly machine: string
+  readonly rack: string
+  readonly site: string
+}
+
+/**
+ * Chunkservers of one machine as if they stood on many, in blocks: the first share of them is site-1, and within a site one
+ * rack follows the other. Each has a machine of its own, which its address cannot say.
+ */
+export function standingOf(index: number, chunkservers: number, racks: number, sites: number): Standing {
+  const share = (parts: number): number => 1 + Math.floor((index * parts) / chunkservers)
+  return { machine: `machine-${index + 1}`, rack: `rack-${share(racks)}`, site: `site-${share(sites)}` }
 }
 
 /** Below the kernel's range for outgoing connections (32768 …), so that a stopped cluster's ports stay free. */
@@ -46,6 +63,12 @@ export async function planCluster(
     throw new FsError(
       'EINVAL',
       `${dir} has ${before.chunkservers.length} chunkservers; starting fewer would leave their data out (drain them first)`,
+    )
+  const { racks = options.sites ?? 1, sites = 1 } = options
+  if (racks > wanted || sites > racks)
+    throw new FsError(
+      'EINVAL',
+      `${sites} sites and ${racks} racks need at least as many racks and chunkservers; there are ${wanted} chunkservers`,
     )
   if (copies > wanted)
     throw new FsError('EINVAL', `${copies} copies need as many chunkservers, there are ${wanted} (--chunkservers)`)
@@ -104,8 +127,8 @@ async function refuseNesting(dir: string, mount: string): Promise<void> {
     throw new FsError('EINVAL', `the directory ${dir} would lie inside its own mount ${mount}`)
 }
 
-/** Directories, cluster.json and one TOML file per role. */
-export async function writeCluster(dir: string, cluster: ClusterFile): Promise<void> {
+/** Directories, cluster.json and one TOML file per role. Racks and sites not given stay as the files have them. */
+export async function writeCluster(dir: string, cluster: ClusterFile, { racks, sites }: StartOptions): Promise<void> {
   const where = paths(dir)
   await mkdir(join(dir, 'log'), { recursive: true })
   await writeClusterFile(dir, cluster)
@@ -127,7 +150,8 @@ export async function writeCluster(dir: string, cluster: ClusterFile): Promise<v
   )
   // They share one disk: together they offer what is free on it, not each of them all of it.
   const share = `=${Math.floor(100 / cluster.chunkservers.length)}%`
-  for (const { name, port } of cluster.chunkservers) {
+  const { length } = cluster.chunkservers
+  for (const [i, { name, port }] of cluster.chunkservers.entries()) {
     const dataDir = where.data(name)
     await mkdir(join(dataDir, 'disk'), { recursive: true, mode: 0o700 })
     await writeRole(where.config(name), 'chunkserver', (kept) =>
@@ -136,6 +160,7 @@ export async function writeCluster(dir: string, cluster: ClusterFile): Promise<v
         {
           disks: [`${join(dataDir, 'disk')} ${share}`],
           ...kept,
+          ...(racks === undefined && sites === undefined ? {} : standingOf(i, length, racks ?? sites ?? 1, sites ?? 1)),
           name,
           dataDir,
           listenHost: '127.0.0.1',

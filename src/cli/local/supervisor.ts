@@ -66,7 +66,7 @@ export async function startSupervisor(
     const plan =
       before === undefined ? cluster : (await planCluster(dir, options, { net: hostNet, random: hostRandom })).cluster
     await refuseUsedMountpoint(plan.mount)
-    await writeCluster(dir, plan)
+    await writeCluster(dir, plan, options)
     const roles = new Roles(dir, plan)
     begun = { stop: () => roles.stop() }
     await roles.start(signal, say)

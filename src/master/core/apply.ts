@@ -23,7 +23,17 @@ import {
 } from './chunks.ts'
 import { type Envelope, encodeChangelog } from './command-codec.ts'
 import { type Command, type CommandName, type CommandOf, commands } from './commands.ts'
-import { copiesTold, diskDrain, diskLeft, diskRemove, inventory, nodeJoined, settingsSet } from './disks.ts'
+import {
+  copiesTold,
+  diskDrain,
+  diskLabel,
+  diskLeft,
+  diskRemove,
+  inventory,
+  nodeJoined,
+  nodeLabel,
+  settingsSet,
+} from './disks.ts'
 import { commit, copyRange, fallocate, relocate, shrunk } from './extents.ts'
 import { inosReserve, names } from './held-names.ts'
 import { doomedFreed, released, trashExpired, trashPurge, trashRestore, trashRetention } from './lifetime.ts'
@@ -73,6 +83,8 @@ const handlers: Handlers = {
   diskDrain,
   diskRemove,
   diskLeft,
+  nodeLabel,
+  diskLabel,
   trashRestore,
   trashPurge,
   trashExpired,

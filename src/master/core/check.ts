@@ -7,12 +7,14 @@
  * link counts of files and the counters.
  */
 
-import type { ChunkId, DiskId, Ino, SessionId } from '../../base/ids.ts'
+import { isRefusal } from '../../base/fault.ts'
+import type { ChunkId, DiskId, Ino, NodeId, SessionId } from '../../base/ids.ts'
+import { labelNames } from '../../topology/label-names.ts'
 import type { CheckPage, Finding } from '../../wire/reports.ts'
 import { bytesBeyond, type ChunkClass, chunkClass, isSparse, needsAttention } from './chunks.ts'
 import { BUCKET_SLOTS, nameHash } from './dentries.ts'
 import { lossFindings } from './losses.ts'
-import { bucketRecord, type ChunkRecord, type Counters, type InodeRecord, unpack } from './records.ts'
+import { bucketRecord, type ChunkRecord, type Counters, type InodeRecord, type NodeRecord, unpack } from './records.ts'
 import type { State } from './state.ts'
 import { after, afterNum, key, num48At, numAt, type TableName, tables } from './tables.ts'
 
@@ -60,6 +62,13 @@ class Checker {
       return keys.length <= NESTED_MAX || this.totals !== undefined
     })
     return keys
+  }
+  /** Labels stand as label-names.ts writes them: one set of labels is one list. */
+  labels(who: string, record: Pick<NodeRecord, 'labels' | 'labelsSet'>): void {
+    for (const labels of [record.labels, record.labelsSet]) {
+      const written = labelNames(labels ?? [])
+      this.expect(!isRefusal(written) && written.ok.join() === (labels ?? []).join(), `${who}: labels ${labels}`)
+    }
   }
   /** Too much to walk in one page. */
   tooMany(found: number): boolean {
@@ -177,10 +186,18 @@ const visitors: { readonly [T in TableName]?: (c: Checker, at: string, value: Ui
     const known = c.state.locksOf(ino).some((lock) => lock.session === session)
     c.expect(known, `session ${session} has no lock on inode ${ino}`)
   },
+  node: (c, at) => {
+    const node = numAt(at, 1) as NodeId
+    const record = c.state.node(node)
+    if (record === undefined) return
+    c.labels(`chunkserver ${node}`, record)
+    c.expect(c.state.counters().nextNode > node, `chunkserver ${node}: its number may be given again`)
+  },
   disk: (c, at) => {
     const disk = numAt(at, 1) as DiskId
     const record = c.state.disk(disk)
     if (record === undefined) return
+    c.labels(`disk ${disk}`, record)
     c.expect(c.state.node(record.node) !== undefined, `disk ${disk}: its node does not exist`)
     const chunks = c.keys(key.chunksOfDisk(disk)).length
     c.expect(c.tooMany(chunks) || chunks === record.chunks, `disk ${disk}: ${chunks} chunks, not ${record.chunks}`)

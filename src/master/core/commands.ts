@@ -15,12 +15,14 @@ import {
   attrChange,
   chunk,
   chunkOffset,
+  declaredPlace,
   disk,
   fileCommit,
   fileOffset,
   fileType,
   ino,
   inventoryEntry,
+  labels,
   lock,
   mode,
   NAME_CHANGES_MAX,
@@ -252,7 +254,10 @@ export const commands = {
       host: text(255),
       port: uint(65535),
       version: text(64),
-      disks: list(struct({ disk, uuid: text(64), path: text() }), 256),
+      disks: list(struct({ disk, uuid: text(64), path: text(), labels: optional(labels) }), 256),
+      /** What its configuration says; labels that an admin has set go on holding. */
+      place: optional(declaredPlace),
+      labels: optional(labels),
     }),
   ),
   /** A disk's inventory up to `seq`. `full` with first/last: what it holds is exactly the pages between. */
@@ -347,6 +352,18 @@ export const commands = {
     undefined,
     'The next chunks are taken off a disk that is to be forgotten.',
     struct({ disk, limit: uint(65536) }),
+  ),
+  nodeLabel: command(
+    110,
+    'nodeLabel',
+    'Labels of a chunkserver; without any: those of its configuration again.',
+    struct({ node, labels: optional(labels) }),
+  ),
+  diskLabel: command(
+    111,
+    'diskLabel',
+    'Labels of a disk; without any: those of its configuration again.',
+    struct({ disk, labels: optional(labels) }),
   ),
   // ---- trash and settings
   trashRestore: command(

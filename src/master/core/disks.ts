@@ -2,8 +2,9 @@
  * Chunkservers and their disks: who is there, what a disk holds, draining, forgetting; and the cluster's settings.
  */
 
-import { ok, type Result, refuse } from '../../base/fault.ts'
+import { isRefusal, ok, type Result, refuse } from '../../base/fault.ts'
 import type { ChunkId, DiskId } from '../../base/ids.ts'
+import { labelNames } from '../../topology/label-names.ts'
 import type { InventoryEntry } from '../../wire/shapes.ts'
 import { addCopy, copyGone, hasOther, putChunk } from './chunks.ts'
 import type { CommandOf } from './commands.ts'
@@ -21,6 +22,15 @@ export function nodeJoined(work: Work, command: CommandOf<'nodeJoined'>): Result
     if (wanted.disk === 0 || (disk !== undefined && disk.uuid !== wanted.uuid))
       return refuse('EEXIST', `disk number ${wanted.disk} is another`)
   }
+  const labels = labelNames(command.labels ?? [])
+  if (isRefusal(labels)) return labels
+  const ofDisks: (string[] | undefined)[] = []
+  for (const { path, labels: names } of command.disks) {
+    const own = labelNames(names ?? [])
+    if (isRefusal(own)) return refuse(own.errno, `${path}: ${own.detail}`)
+    ofDisks.push(orNone(own.ok))
+  }
+  const { machine, rack, site } = command.place ?? {}
   state.setNode(node, {
     version: 1,
     uuid: command.uuid,
@@ -28,15 +38,24 @@ export function nodeJoined(work: Work, command: CommandOf<'nodeJoined'>): Result
     host: command.host,
     port: command.port,
     software: command.version,
+    labels: orNone(labels.ok),
+    rack: rack || undefined,
+    site: site || undefined,
+    machine: machine || undefined,
+    graceMs: known?.graceMs,
+    maintenanceUntilSec: known?.maintenanceUntilSec,
+    labelsSet: known?.labelsSet,
   })
-  for (const { disk, uuid, path } of command.disks) {
+  for (const [i, { disk, uuid, path }] of command.disks.entries()) {
     const record = state.disk(disk)
-    state.setDisk(disk, { ...(record ?? newDisk(node, uuid)), node, path })
+    state.setDisk(disk, { ...(record ?? newDisk(node, uuid)), node, path, labels: ofDisks[i] })
     state.setCounters({ nextDisk: Math.max(state.counters().nextDisk, disk + 1) })
   }
   state.setCounters({ nextNode: Math.max(state.counters().nextNode, node + 1) })
   return ok({})
 }
+
+const orNone = (labels: string[]): string[] | undefined => (labels.length === 0 ? undefined : labels)
 
 const newDisk = (node: DiskRecord['node'], uuid: string): DiskRecord => ({
   version: 1,
@@ -49,7 +68,28 @@ const newDisk = (node: DiskRecord['node'], uuid: string): DiskRecord => ({
   walkedTo: undefined,
   chunksAtDrain: 0,
   leaving: undefined,
+  labels: undefined,
+  labelsSet: undefined,
 })
+
+/** None given: what the configuration says holds again. An empty list is an answer as well: no label at all. */
+export function nodeLabel(work: Work, command: CommandOf<'nodeLabel'>): Result<unknown> {
+  const record = work.state.node(command.node)
+  if (record === undefined) return refuse('ENOENT', `chunkserver ${command.node}`)
+  const labels = labelNames(command.labels ?? [])
+  if (isRefusal(labels)) return labels
+  work.state.setNode(command.node, { ...record, labelsSet: command.labels && labels.ok })
+  return ok({})
+}
+
+export function diskLabel(work: Work, command: CommandOf<'diskLabel'>): Result<unknown> {
+  const record = work.state.disk(command.disk)
+  if (record === undefined) return refuse('ENOENT', `disk ${command.disk}`)
+  const labels = labelNames(command.labels ?? [])
+  if (isRefusal(labels)) return labels
+  work.state.setDisk(command.disk, { ...record, labelsSet: command.labels && labels.ok })
+  return ok({})
+}
 
 /**
  * What a disk holds. Pages of a full inventory come in order of chunk ids; what the state counts on the disk and does

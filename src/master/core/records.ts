@@ -20,7 +20,7 @@ import {
   uint,
   wrong,
 } from '../../base/schema.ts'
-import { chunk, disk, ino, lock, node, session, settings } from '../../wire/shapes.ts'
+import { chunk, disk, ino, labels, lock, node, session, settings } from '../../wire/shapes.ts'
 
 /** Plain msgpack: no records, no shared structures, so bytes depend on the value alone and any language reads them. */
 const packr = new Packr({ useRecords: false, encodeUndefinedAsNil: true })
@@ -207,6 +207,17 @@ export const nodeRecord = struct({
   host: text(255),
   port: uint(65535),
   software: text(64),
+  /** As its configuration says. */
+  labels: optional(labels),
+  rack: optional(text(64)),
+  site: optional(text(64)),
+  /** The machine it runs on, where its host does not tell. */
+  machine: optional(text(255)),
+  /** Its own instead of the cluster's setting. */
+  graceMs: optional(uint()),
+  maintenanceUntilSec: optional(uint()),
+  /** Labels that an admin set: they hold instead of those of the configuration. */
+  labelsSet: optional(labels),
 })
 export type NodeRecord = Infer<typeof nodeRecord>
 
@@ -226,8 +237,16 @@ export const diskRecord = struct({
   chunksAtDrain: uint(),
   /** It is being forgotten in steps: nothing comes to it any more. True: also the only copies of something. */
   leaving: optional(bool),
+  /** As the configuration of its chunkserver says, beside the labels of that. */
+  labels: optional(labels),
+  /** Labels that an admin set: they hold instead of those of the configuration. */
+  labelsSet: optional(labels),
 })
 export type DiskRecord = Infer<typeof diskRecord>
+
+/** The labels that hold for a chunkserver or, without those of its chunkserver, for a disk. */
+export const labelsOf = (record: Pick<NodeRecord | DiskRecord, 'labels' | 'labelsSet'>): readonly string[] =>
+  record.labelsSet ?? record.labels ?? []
 
 // ---- locks, trash, cluster-wide records
 

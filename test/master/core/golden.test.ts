@@ -13,9 +13,11 @@ import {
   bucketRecord,
   chunkRecord,
   decodeRecord,
+  diskRecord,
   encodeRecord,
   type InodeRecord,
   inodeRecord,
+  nodeRecord,
   pack,
   unpack,
 } from '../../../src/master/core/records.ts'
@@ -162,6 +164,34 @@ describe('values', () => {
     expect(decodeRecord(chunkRecord, Buffer.from(GOLDEN.chunk, 'hex'), 'chunk')).toEqual(chunk)
     // As it was written before a chunk could lose its end.
     expect(decodeRecord(chunkRecord, Buffer.from('9a010203645a020192010290c0', 'hex'), 'chunk')).toEqual(chunk)
+  })
+})
+
+describe('records of chunkservers and disks', () => {
+  it('of before they had labels and places are read, as nothing of these', () => {
+    const node = decodeRecord(
+      nodeRecord,
+      Buffer.from('9601a26e31a36f6e65a831302e302e302e31cd24f5a3302e31', 'hex'),
+      'node',
+    )
+    expect(node).toMatchObject({ version: 1, uuid: 'n1', name: 'one', host: '10.0.0.1', port: 9461, software: '0.1' })
+    expect([node.labels, node.labelsSet, node.rack, node.site, node.machine, node.graceMs]).toEqual(
+      Array.from({ length: 6 }, () => undefined),
+    )
+    const disk = decodeRecord(diskRecord, Buffer.from('9a0101a26431a22f64c30703c005c0', 'hex'), 'disk')
+    expect(disk).toMatchObject({ version: 1, node: 1, uuid: 'd1', path: '/d', draining: true, chunks: 3 })
+    expect([disk.labels, disk.labelsSet]).toEqual([undefined, undefined])
+  })
+
+  it('that joined before that are still read from the changelog', () => {
+    const older = '949609ce6553f10001030402289701a26e31a36f6e65a831302e302e302e31cd24f5a3302e31919302a26431a22f6400'
+    expect(decodeChangelog(Buffer.from(older, 'hex')).command).toEqual({
+      kind: 'nodeJoined',
+      ...{ node: 1, uuid: 'n1', name: 'one', host: '10.0.0.1', port: 9461, version: '0.1' },
+      disks: [{ disk: 2, uuid: 'd1', path: '/d', labels: undefined }],
+      place: undefined,
+      labels: undefined,
+    })
   })
 })
 

@@ -8,9 +8,10 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import type { Ino } from '../../../src/base/ids.ts'
+import type { DiskId, Ino, NodeId } from '../../../src/base/ids.ts'
 import { check, checkPage } from '../../../src/master/core/check.ts'
 import type { Command } from '../../../src/master/core/commands.ts'
+import { labelsOf } from '../../../src/master/core/records.ts'
 import { State } from '../../../src/master/core/state.ts'
 import { LmdbStore } from '../../../src/master/lmdb-store.ts'
 import { MemoryStore } from '../../../src/master/memory-store.ts'
@@ -140,6 +141,11 @@ class Trial {
   readonly benches: Bench[]
   readonly below: (n: number) => number
   readonly chunks: { chunk: number; length: number }[] = []
+  /** Of the chunkserver and of the disk with the same number. */
+  readonly labels = new Map<
+    number,
+    { node: string[]; disk: string[]; nodeSet: string[] | undefined; diskSet: string[] | undefined }
+  >([1, 2, 3].map((n) => [n, { node: [], disk: [], nodeSet: undefined, diskSet: undefined }]))
   session = 0
   constructor(benches: Bench[], seed: number) {
     this.benches = benches
@@ -174,7 +180,7 @@ class Trial {
     const name = this.pick(NAMES)
     const parent = this.parent()
     const next = this.bench.next()
-    switch (below(16)) {
+    switch (below(17)) {
       case 0:
         return this.do(make(next, parent, name, 'dir'), model.add(next, parent, name, 'dir'))
       case 1:
@@ -221,6 +227,8 @@ class Trial {
         return this.share()
       case 13:
         return this.collect()
+      case 14:
+        return this.label()
       default:
         return this.write()
     }
@@ -314,6 +322,33 @@ class Trial {
       overlaps ? 'EINVAL' : undefined,
     )
   }
+  /** Chunkservers and disks say what they are called, and an admin says otherwise. */
+  label(): unknown {
+    const some = (): string[] => ['B', 'H', 'usb'].filter(() => this.below(2) === 0)
+    const set = (): string[] | undefined => (this.below(3) === 0 ? undefined : some())
+    const n = 1 + this.below(4)
+    const known = this.labels.get(n)
+    const expected = known === undefined ? 'ENOENT' : undefined
+    switch (this.below(3)) {
+      case 0: {
+        if (known === undefined) return undefined
+        Object.assign(known, { node: some(), disk: some() })
+        const more = { labels: known.node, disks: [{ disk: n, uuid: `d${n}`, path: `/d${n}`, labels: known.disk }] }
+        const who = { uuid: `n${n}`, name: `node${n}`, host: '127.0.0.1', port: 1000 + n, version: '1' }
+        return this.do({ kind: 'nodeJoined', node: n, ...who, ...more } as unknown as Command, undefined)
+      }
+      case 1: {
+        const labels = set()
+        if (known !== undefined) known.nodeSet = labels
+        return this.do({ kind: 'nodeLabel', node: n as NodeId, labels }, expected)
+      }
+      default: {
+        const labels = set()
+        if (known !== undefined) known.diskSet = labels
+        return this.do({ kind: 'diskLabel', disk: n as DiskId, labels }, expected)
+      }
+    }
+  }
   /** What the master does by itself. */
   collect(): void {
     const { state } = this.bench
@@ -380,6 +415,10 @@ class Trial {
   compare(): void {
     for (const bench of this.benches) {
       const { state } = bench
+      for (const [n, { node, disk, nodeSet, diskSet }] of this.labels) {
+        expect(labelsOf(state.node(n as NodeId)!)).toEqual(nodeSet ?? node)
+        expect(labelsOf(state.disk(n as DiskId)!)).toEqual(diskSet ?? disk)
+      }
       for (const node of this.model.nodes.values()) {
         const attr = state.attr(node.ino as Ino)!
         expect(attr.nlink).toBe(node.nlink)
