@@ -14,6 +14,7 @@ import type { Clock } from '../base/world.ts'
 import { chunkClass } from './core/chunks.ts'
 import type { ChunkRecord } from './core/records.ts'
 import {
+  type Copies,
   type DiskMap,
   type Health,
   judge,
@@ -23,6 +24,7 @@ import {
   type Urgency,
 } from './core/repair.ts'
 import type { State } from './core/state.ts'
+import { wishFor } from './core/wishes.ts'
 import type { Nodes } from './nodes.ts'
 
 /** Chunks per urgency held in memory: minutes of work for the repair; more are found again by the next round. */
@@ -96,19 +98,29 @@ export class ChunkWatch implements Work {
   }
 
   view(chunk: ChunkId, record: ChunkRecord): RepairChunk {
-    const bad = this.#bad.get(chunk)?.filter((disk) => record.disks.includes(disk)) ?? []
-    if (bad.length === 0) this.#bad.delete(chunk)
+    const { ec } = record
     return {
-      chunk,
+      ...this.#copies(chunk, record),
       sealed: record.state === 'sealed',
       ending: record.state === 'sealing' && record.live > 0,
-      length: record.length,
       cut: record.lost !== undefined,
-      wanted: record.copies,
-      disks: record.disks,
-      unsealed: record.unsealed,
-      bad,
+      wish: wishFor(record),
+      ec: ec && { data: ec.data, parity: ec.parity, parts: ec.parts.map((part) => this.#part(part)) },
     }
+  }
+
+  #part(part: ChunkId): Copies {
+    const record = this.#state.chunk(part)
+    if (record === undefined) return { chunk: part, length: 0, disks: [], unsealed: [], bad: [] }
+    const copies = this.#copies(part, record)
+    // Until somebody has confirmed its end, nobody is known to have it.
+    return record.state === 'sealed' ? copies : { ...copies, unsealed: copies.disks }
+  }
+
+  #copies(chunk: ChunkId, { length, disks, unsealed }: ChunkRecord): Copies {
+    const bad = this.#bad.get(chunk)?.filter((disk) => disks.includes(disk)) ?? []
+    if (bad.length === 0) this.#bad.delete(chunk)
+    return { chunk, length, disks, unsealed, bad }
   }
 
   /** The most urgent chunks, leaving out what `busy` says. They stay queued until judged healthy. */
@@ -226,7 +238,7 @@ export class ChunkWatch implements Work {
     if (record === undefined) return
     const at = record.state === 'sealing' ? 'attention' : round.sources.find((s) => record.disks.includes(s as DiskId))
     const counted = chunkClass(record)
-    if (at !== source || counted === 'dead' || counted === health) return
+    if (at !== source || counted === undefined || counted === 'dead' || counted === health) return
     round.overlay[counted]--
     round.overlay[health]++
   }
@@ -243,6 +255,12 @@ export class ChunkWatch implements Work {
       if (this.#sealing.size < QUEUE_MAX) this.#sealing.add(chunk)
     }
     if (record.state === 'sealed' && record.live === 0) return undefined
+    // What a part lacks, the chunk lacks that is made of it.
+    if (record.whole !== undefined) {
+      const whole = this.#state.chunk(record.whole)
+      if (whole?.ec?.parts.includes(chunk) === true) this.#look(record.whole, disks, rules)
+      return undefined
+    }
     const { health, need } = judge(this.view(chunk, record), disks, rules)
     if (need.kind !== 'none') {
       const queue = this.#queues.get(need.urgency)!

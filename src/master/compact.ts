@@ -136,7 +136,10 @@ export class Compaction implements Work {
 
   async #endAbandoned(): Promise<void> {
     if (this.#abandonedEnded) return
-    for (const chunk of this.#master.state.chunkIndex.openOf(MASTER)) await this.#end(chunk)
+    const { chunkIndex } = this.#master.state
+    // Parts of erasure-coded chunks are open in the same way, and not its own.
+    const own = chunkIndex.openOf(MASTER).filter((chunk) => this.#master.state.chunk(chunk)?.whole === undefined)
+    for (const chunk of own) await this.#end(chunk)
     this.#abandonedEnded = true
   }
 

@@ -10,8 +10,10 @@ import { FsError } from '../base/fault.ts'
 import type { ChunkId, DiskId } from '../base/ids.ts'
 import type { Work, WorkStep } from '../base/worker.ts'
 import type { ChunkWatch } from './chunk-watch.ts'
+import type { ChunkRecord } from './core/records.ts'
+import type { State } from './core/state.ts'
 import { isAbsence } from './orders.ts'
-import type { WorkParts } from './parts.ts'
+import { placesOf, type WorkParts } from './parts.ts'
 import type { DamageReport } from './service-nodes.ts'
 
 /** Reports waiting; a disk that damages more at once is failing, and its scrubber reports them again. */
@@ -109,9 +111,10 @@ export class Damage implements Work {
     const others = record.disks.filter(
       (d) => d !== disk && this.#master.nodes.isLive(d) && !record.unsealed.includes(d),
     )
-    if (others.length === 0 || !this.#master.nodes.isLive(disk)) {
+    const of = partOf(this.#master.state, chunk, record)
+    if ((others.length === 0 && of === undefined) || !this.#master.nodes.isLive(disk)) {
       damaged.notBeforeMs = this.#master.clock.monotonicMs() + AGAIN_MS
-      if (!damaged.told && others.length === 0)
+      if (!damaged.told && others.length === 0 && of === undefined)
         this.#master.log.error(
           { chunk, disk },
           'a damaged copy is kept as it is until another copy can be read; bring the disks back that are away',
@@ -124,7 +127,8 @@ export class Damage implements Work {
     const blocks = damaged.whole ? [] : [...damaged.blocks].sort((a, b) => a - b)
     const sources = this.#master.orders.places(others)
     try {
-      const order = { disk, chunk, blocks, sources, whole: undefined, index: undefined }
+      const whole = of && placesOf(this.#master.state, this.#master.nodes, of.whole)
+      const order = { disk, chunk, blocks, sources, whole, index: of?.index }
       await this.#master.orders.give(disk, 'orderRepair', order, signal, {
         reads: others.slice(0, 1),
         writes: [disk],
@@ -141,4 +145,10 @@ export class Damage implements Work {
       else this.#watch.beyondRepair(chunk, disk)
     }
   }
+}
+
+/** Which part of which chunk it is. */
+function partOf(state: State, chunk: ChunkId, { whole }: ChunkRecord): { whole: ChunkId; index: number } | undefined {
+  const index = whole === undefined ? -1 : (state.chunk(whole)?.ec?.parts.indexOf(chunk) ?? -1)
+  return whole === undefined || index < 0 ? undefined : { whole, index }
 }

@@ -9,7 +9,7 @@ import type { ChunkId, Ino } from '../base/ids.ts'
 import type { Clock, Log } from '../base/world.ts'
 import type { Answer } from '../wire/peer.ts'
 import type { CallName, Reply } from '../wire/protocol.ts'
-import type { ChunkPlaces, Extent, Stamp } from '../wire/shapes.ts'
+import type { ChunkPlaces, EcParts, Extent, Place, Stamp } from '../wire/shapes.ts'
 import type { Command } from './core/commands.ts'
 import type { InodeRecord } from './core/records.ts'
 import type { State } from './core/state.ts'
@@ -110,13 +110,23 @@ export function chunksOf({ state, nodes }: Parts, extents: readonly Extent[]): C
 
 export function placesOf(state: State, nodes: Nodes, chunk: ChunkId): ChunkPlaces | undefined {
   const found = state.chunkPlaces(chunk)
-  if (found === undefined || found.places.every((place) => nodes.isLive(place.disk))) return found
-  const places = [
-    ...found.places.filter((place) => nodes.isLive(place.disk)),
-    ...found.places.filter((place) => !nodes.isLive(place.disk)),
-  ]
-  return { ...found, places }
+  if (found === undefined) return undefined
+  const { ec } = found
+  if (ec !== undefined)
+    return { ...found, places: liveFirst(nodes, found.places), ec: { ...ec, parts: ec.parts.map(there) } }
+  if (found.places.every((place) => nodes.isLive(place.disk))) return found
+  return { ...found, places: liveFirst(nodes, found.places) }
+
+  /** Any other part will do instead of one that cannot be reached. */
+  function there(part: EcParts['parts'][number]): EcParts['parts'][number] {
+    return { ...part, places: part.places.filter((place) => nodes.isLive(place.disk)) }
+  }
 }
+
+const liveFirst = (nodes: Nodes, places: readonly Place[]): Place[] => [
+  ...places.filter((place) => nodes.isLive(place.disk)),
+  ...places.filter((place) => !nodes.isLive(place.disk)),
+]
 
 /** The host of a peer, as chunkservers are named by it: "127.0.0.1:40123" → "127.0.0.1". */
 export const hostOf = (address: string): string => address.slice(0, Math.max(0, address.lastIndexOf(':')))

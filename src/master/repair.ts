@@ -1,5 +1,5 @@
 /*
- * Carries out what core/repair.ts plans: copies are made by the chunkserver that gets them, counted when it says that they
+ * Carries out what core/plan.ts plans: copies are made by the chunkserver that gets them, counted when it says that they
  * are complete and verified; a copy is given up only after those that make it superfluous have been asked once more.
  *
  * An order that failed makes its chunk rest for a while; the next plan may choose another source or target.
@@ -11,8 +11,10 @@ import type { Work, WorkStep } from '../base/worker.ts'
 import type { Random } from '../base/world.ts'
 import type { ChunkJobs } from './chunk-jobs.ts'
 import type { ChunkWatch } from './chunk-watch.ts'
+import type { Coding } from './coding.ts'
 import type { Deletions } from './collect.ts'
-import { judge, type Order, plan, type RepairRules } from './core/repair.ts'
+import { type Order, plan } from './core/plan.ts'
+import { judge, type RepairRules, type Survivor } from './core/repair.ts'
 import type { WorkParts } from './parts.ts'
 import type { Spare } from './spare.ts'
 
@@ -27,6 +29,7 @@ export class Repair implements Work {
   readonly #watch: ChunkWatch
   readonly #jobs: ChunkJobs
   readonly #deletions: Deletions
+  readonly #coding: Coding
   readonly #spare: Spare
   readonly #random: Random
   readonly #rules: () => RepairRules
@@ -38,6 +41,7 @@ export class Repair implements Work {
     watch: ChunkWatch,
     jobs: ChunkJobs,
     deletions: Deletions,
+    coding: Coding,
     spare: Spare,
     random: Random,
     rules: () => RepairRules,
@@ -47,6 +51,7 @@ export class Repair implements Work {
     this.#watch = watch
     this.#jobs = jobs
     this.#deletions = deletions
+    this.#coding = coding
     this.#spare = spare
     this.#random = random
     this.#rules = rules
@@ -78,13 +83,28 @@ export class Repair implements Work {
   }
 
   #begin(order: Order, signal: AbortSignal): void {
-    const disk = order.kind === 'copy' ? order.target : order.disk
-    const failed = { says: 'repair order failed; trying again later', fields: { disk, order: order.kind } }
-    this.#jobs.begin(order.chunk, signal, failed, async () => {
-      if (order.kind === 'copy') await this.#copy(order, signal)
-      else await this.#drop(order, signal)
+    const failed = { says: 'repair order failed; trying again later', fields: { order: order.kind } }
+    this.#jobs.begin(order.whole, signal, failed, async () => {
+      await this.#carryOut(order, signal)
       return true
     })
+  }
+
+  #carryOut(order: Order, signal: AbortSignal): Promise<void> {
+    switch (order.kind) {
+      case 'copy':
+        return this.#copy(order, signal)
+      case 'drop':
+        return this.#drop(order, signal)
+      case 'encode':
+        return this.#coding.encode(order, signal)
+      case 'rebuild':
+        return this.#coding.rebuild(order, signal)
+      case 'join':
+        return this.#coding.join(order, signal)
+      case 'uncode':
+        return this.#coding.uncode(order, signal)
+    }
   }
 
   async #copy(order: Order & { kind: 'copy' }, signal: AbortSignal): Promise<void> {
@@ -102,36 +122,33 @@ export class Repair implements Work {
   }
 
   async #drop(order: Order & { kind: 'drop' }, signal: AbortSignal): Promise<void> {
-    const { chunk, disk, reason, survivors } = order
+    const { whole, chunk, disk, reason, survivors } = order
     const record = this.#master.state.chunk(chunk)
     if (record === undefined) return
-    for (const survivor of survivors) {
-      const held = await this.#master.orders.give(
-        survivor,
-        'orderVerify',
-        // What is left of a damaged copy goes only for one of which every byte was read.
-        { disk: survivor, chunks: [chunk], deep: reason === 'damaged' },
-        signal,
-      )
-      const copy = held.chunks.find((entry) => entry.chunk === chunk)
-      if (copy?.state === 'sealed' && copy.length >= record.length) continue
-      // What the state counts is not there: the chunk needs a new copy, and the one that was to go is needed itself.
-      this.#master.log.error(
-        { chunk, disk: survivor, found: copy?.state },
-        'a copy that counted is not there; replacing it',
-      )
-      this.#watch.beyondRepair(chunk, survivor)
-      return
-    }
+    // What is left of a damaged copy goes only for one of which every byte was read, copies only for parts of which it was.
+    const deep = reason === 'damaged' || record.ec !== undefined
+    const found = await Promise.all(survivors.map((survivor) => this.#isThere(survivor, deep, signal)))
+    if (found.includes(false)) return
     await this.#master.loop.command(() => {
       // Judged again inside the transaction: another survivor may have gone meanwhile.
-      const now = this.#master.state.chunk(chunk)
-      const need = now && judge(this.#watch.view(chunk, now), this.#master.nodes.map(), this.#rules()).need
-      const still = need?.kind === 'drop' && need.disk === disk
+      const now = this.#master.state.chunk(whole)
+      const need = now && judge(this.#watch.view(whole, now), this.#master.nodes.map(), this.#rules()).need
+      const drop = need?.kind === 'copy' && need.urgency === 'misplaced' ? need.otherwise : need
+      const still = drop?.kind === 'drop' && drop.disk === disk && drop.chunk === chunk
       return (still || reason === 'damaged') && this.#spare.hasOther(chunk, disk)
         ? { ok: { kind: 'copyDropped', chunk, disk, reason } }
         : { errno: 'EAGAIN', detail: 'the copy is needed again' }
     })
+  }
+
+  async #isThere({ chunk, disk, length }: Survivor, deep: boolean, signal: AbortSignal): Promise<boolean> {
+    const held = await this.#master.orders.give(disk, 'orderVerify', { disk, chunks: [chunk], deep }, signal)
+    const copy = held.chunks.find((entry) => entry.chunk === chunk)
+    if (copy?.state === 'sealed' && copy.length >= length) return true
+    // What the state counts is not there: the chunk needs a new copy, and the one that was to go is needed itself.
+    this.#master.log.error({ chunk, disk, found: copy?.state }, 'a copy that counted is not there; replacing it')
+    this.#watch.beyondRepair(chunk, disk)
+    return false
   }
 
   /**
@@ -148,7 +165,15 @@ export class Repair implements Work {
     )
     if (bad[0] === undefined || survivor === undefined) return
     this.#begin(
-      { kind: 'drop', urgency: 'endangered', chunk, disk: bad[0], reason: 'damaged', survivors: [survivor] },
+      {
+        kind: 'drop',
+        urgency: 'endangered',
+        whole: chunk,
+        chunk,
+        disk: bad[0],
+        reason: 'damaged',
+        survivors: [{ chunk, disk: survivor, length: record.length }],
+      },
       signal,
     )
   }

@@ -13,6 +13,7 @@ import type { Handlers } from '../wire/peer.ts'
 import { EmbeddedChangelog } from './changelog.ts'
 import { ChunkJobs } from './chunk-jobs.ts'
 import { ChunkWatch } from './chunk-watch.ts'
+import { Coding } from './coding.ts'
 import { Deletions, Garbage } from './collect.ts'
 import { Compaction } from './compact.ts'
 import type { StateStore } from './core/kv.ts'
@@ -133,9 +134,9 @@ export class Master {
     })
     const repairs = new ChunkJobs(watch, clock, log)
     const seals = new ChunkJobs(watch, clock, log)
-    const repair = new Repair(behind, watch, repairs, deletions, spare, random, rules, {
-      bytesPerSecond: options.repairBytesPerSecond,
-    })
+    const pace = { bytesPerSecond: options.repairBytesPerSecond }
+    const coding = new Coding(behind, deletions, pace)
+    const repair = new Repair(behind, watch, repairs, deletions, coding, spare, random, rules, pace)
     const sealing = new Sealing(behind, watch, seals, spare)
     const removal = new DiskRemoval(behind, spare)
     const worker = (name: string, work: ConstructorParameters<typeof Worker>[1]): Worker =>

@@ -21,13 +21,21 @@ export class Spare {
     this.#isDamaged = isDamaged
   }
 
-  /** Another copy than this disk's is good and can be read now. */
+  /** Another copy than this disk's is good and can be read now, or every part of what the chunk is made of. */
   hasOther(chunk: ChunkId, disk: DiskId): boolean {
     const record = this.#state.chunk(chunk)
     if (record === undefined || record.state === 'sealing') return false
+    if (record.ec?.parts.every((part) => this.#hasAny(part)) === true) return true
     return confirmed(record).some(
       (other) => other !== disk && this.#nodes.isLive(other) && !this.#isDamaged(chunk, other),
     )
+  }
+
+  /** Somebody has a good copy of it that can be read now. */
+  #hasAny(part: ChunkId): boolean {
+    const record = this.#state.chunk(part)
+    if (record?.state !== 'sealed') return false
+    return confirmed(record).some((disk) => this.#nodes.isLive(disk) && !this.#isDamaged(part, disk))
   }
 
   /** What the disk has of the chunk may be deleted: it does not count, and nobody could need it (not even for what all others lost). */

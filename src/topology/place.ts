@@ -76,14 +76,9 @@ export function distance(a: Location, b: Location): 0 | 1 | 2 | 3 {
 /** `below(n)` yields an integer in 0 … n−1. */
 export function place(disks: readonly PlaceDisk[], wish: PlaceWish, below: (n: number) => number): Placement {
   const nodes = new Set(wish.avoidNodes)
-  const may = (d: PlaceDisk): boolean => d.usable || (wish.room === 'reserve' && d.full)
-  const allowed = disks.filter((d) => may(d) && !wish.avoidDisks?.has(d.disk) && !nodes.has(d.node))
-  const withRoom = allowed.filter((d) => takes(d, wish))
-  const order = withRoom
-    .map((d) => ({ d, rank: rankOf(d, wish), draw: draw(d, below) }))
-    .sort((a, b) => a.rank - b.rank || a.draw - b.draw || a.d.disk - b.d.disk)
+  const allowed = disks.filter((d) => may(d, wish) && !wish.avoidDisks?.has(d.disk) && !nodes.has(d.node))
   const chosen: DiskId[] = []
-  for (const { d } of order) {
+  for (const d of byLiking(allowed, wish, below)) {
     if (chosen.length === wish.copies) break
     if (nodes.has(d.node)) continue
     nodes.add(d.node)
@@ -94,11 +89,28 @@ export function place(disks: readonly PlaceDisk[], wish: PlaceWish, below: (n: n
   return { disks: chosen, missing, shortOf: missing === 0 ? 'nothing' : full ? 'space' : 'servers' }
 }
 
+/** Those that have room for it, the best first: by room, distance, and chance. */
+export function byLiking<D extends PlaceDisk>(
+  disks: readonly D[],
+  wish: Pick<PlaceWish, 'bytes' | 'room' | 'near'>,
+  below: (n: number) => number,
+): D[] {
+  return disks
+    .filter((d) => may(d, wish) && takes(d, wish))
+    .map((d) => ({ d, rank: rankOf(d, wish), draw: draw(d, below) }))
+    .sort((a, b) => a.rank - b.rank || a.draw - b.draw || a.d.disk - b.d.disk)
+    .map(({ d }) => d)
+}
+
+type Room = Pick<PlaceWish, 'bytes' | 'room' | 'near'>
+
+const may = (d: PlaceDisk, { room }: Pick<PlaceWish, 'room'>): boolean => d.usable || (room === 'reserve' && d.full)
+
 /** For all of it, without what is kept aside. */
 const hasRoom = (d: PlaceDisk, bytes: number): boolean =>
   d.usable && d.availableBytes >= Math.max(bytes + RECORDS_BYTES, FULL_BELOW_BYTES)
 
-function takes(d: PlaceDisk, { room, bytes }: PlaceWish): boolean {
+export function takes(d: PlaceDisk, { room, bytes }: Pick<PlaceWish, 'bytes' | 'room'>): boolean {
   if (room === 'some') return d.usable && d.availableBytes >= FULL_BELOW_BYTES
   return hasRoom(d, bytes) || (room === 'reserve' && reserveOf(d) >= bytes)
 }
@@ -119,7 +131,7 @@ export function mostPerCopy(disks: readonly PlaceDisk[], copies: number): number
  * Disks that can take all of it and what they are being sent already come before those that may run full on the way, and
  * these before those that have to use what they keep aside.
  */
-function rankOf(d: PlaceDisk, wish: PlaceWish): number {
+function rankOf(d: PlaceDisk, wish: Room): number {
   const roomy = d.availableBytes >= wish.bytes + d.writing * CHUNK_BYTES_MAX
   const room = wish.room !== 'some' && !hasRoom(d, wish.bytes) ? 8 : d.usable && roomy ? 0 : 4
   return room + (wish.near === undefined ? 0 : distance(d.location, wish.near))

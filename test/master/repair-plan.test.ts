@@ -1,14 +1,9 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { chunkId, type DiskId, diskId, nodeId } from '../../src/base/ids.ts'
-import {
-  judge,
-  type Order,
-  plan,
-  type RepairChunk,
-  type RepairDisk,
-  type RepairRules,
-} from '../../src/master/core/repair.ts'
+import { type Order, plan } from '../../src/master/core/plan.ts'
+import { judge, type RepairChunk, type RepairDisk, type RepairRules } from '../../src/master/core/repair.ts'
+import { plainWish, wishedCopies } from '../../src/master/core/wishes.ts'
 import { NO_LABELS } from '../../src/topology/place.ts'
 
 const GiB = 2 ** 30
@@ -48,7 +43,8 @@ const chunk = (disks: number[], rest: Partial<RepairChunk> = {}): RepairChunk =>
   ending: false,
   length: 1000,
   cut: false,
-  wanted: 2,
+  wish: plainWish(2),
+  ec: undefined,
   disks: disks.map(diskId),
   unsealed: [],
   bad: [],
@@ -74,7 +70,7 @@ describe('judging one chunk', () => {
   })
 
   test('with two of three left, it waits for the grace', () => {
-    const three = chunk([1, 2, 3], { wanted: 3 })
+    const three = chunk([1, 2, 3], { wish: plainWish(3) })
     const disks = (ms: number) => mapOf(disk(1, 1), disk(2, 2), away(3, 3, ms), disk(4, 4))
     expect(judge(three, disks(9 * MINUTE), rules)).toEqual({ health: 'under', need: { kind: 'none' } })
     expect(judge(three, disks(11 * MINUTE), rules).need).toMatchObject({ kind: 'copy', urgency: 'under' })
@@ -107,9 +103,9 @@ describe('judging one chunk', () => {
     const full = { usable: false, full: true, availableBytes: 0, reservedBytes: 64 * 2 ** 20 }
     const disks = mapOf(disk(1, 1), disk(2, 2), disk(3, 3, full))
     const ordered = (chunks: RepairChunk[]) =>
-      plan(chunks, disks, rules, 9, dice(1)).orders.map((o) => ({ chunk: o.chunk, to: o.kind === 'copy' && o.target }))
-    const one = { ...chunk([1]), wanted: 2 }
-    const onBoth = { ...chunk([1, 2]), wanted: 3 }
+      plan(chunks, disks, rules, 9, dice(1)).orders.map((o) => ({ chunk: o.whole, to: o.kind === 'copy' && o.target }))
+    const one = { ...chunk([1]), wish: plainWish(2) }
+    const onBoth = { ...chunk([1, 2]), wish: plainWish(3) }
     expect(ordered([{ ...onBoth, chunk: chunkId(8) }])).toEqual([])
     const another = disk(4, 1, { live: false, usable: false, awayMs: 11 * MINUTE })
     disks.set(another.disk, another)
@@ -180,6 +176,7 @@ const anyChunks = (disks: number) =>
   )
 
 function carryOut(chunks: Map<number, RepairChunk>, order: Order): void {
+  if (order.kind !== 'copy' && order.kind !== 'drop') throw new Error(`${order.kind} of a chunk without parts`)
   const before = chunks.get(order.chunk)!
   const disks: DiskId[] =
     order.kind === 'copy' ? [...before.disks, order.target] : before.disks.filter((d) => d !== order.disk)
@@ -195,7 +192,7 @@ describe('repair as a whole', () => {
           const chunks = new Map<number, RepairChunk>(
             wishes.map(({ wanted, on, bad }, i) => [
               i + 1,
-              chunk(on, { chunk: chunkId(i + 1), wanted, bad: on.includes(bad) ? [diskId(bad)] : [] }),
+              chunk(on, { chunk: chunkId(i + 1), wish: plainWish(wanted), bad: on.includes(bad) ? [diskId(bad)] : [] }),
             ]),
           )
           const good = (c: RepairChunk) => c.disks.filter((d) => disks.get(d)!.live && !c.bad.includes(d)).length
@@ -210,21 +207,21 @@ describe('repair as a whole', () => {
               expect(waiting).toEqual([])
               break
             }
-            expect(new Set(orders.map((o) => o.chunk)).size).toBe(orders.length)
+            expect(new Set(orders.map((o) => o.whole)).size).toBe(orders.length)
             for (const order of orders) {
               carryOut(chunks, order)
-              const now = chunks.get(order.chunk)!
+              const now = chunks.get(order.whole)!
               expect(good(now)).toBeGreaterThanOrEqual(1)
               if (order.kind === 'copy') expect(new Set(now.disks).size).toBe(now.disks.length)
             }
           }
           for (const [id, c] of chunks) {
-            expect(good(c)).toBeGreaterThanOrEqual(Math.min(hadGood.get(id)!, c.wanted))
+            expect(good(c)).toBeGreaterThanOrEqual(Math.min(hadGood.get(id)!, wishedCopies(c.wish)))
             const { need } = judge(c, disks, rules)
             if (need.kind !== 'copy') continue
             // What is still missing has no server left that could take it.
             const free = [...disks.values()].filter(
-              (d) => d.usable && !need.avoid.has(d.node) && !c.disks.includes(d.disk),
+              (d) => d.usable && !need.held.some((h) => h.node === d.node) && !c.disks.includes(d.disk),
             )
             expect(free).toEqual([])
           }
@@ -239,7 +236,9 @@ describe('repair as a whole', () => {
       fc.property(
         anyDisks.chain((disks) => fc.tuple(fc.constant(disks), anyChunks(disks.size), fc.nat())),
         ([disks, wishes, seed]) => {
-          const chunks = wishes.map(({ wanted, on }, i) => chunk(on, { chunk: chunkId(i + 1), wanted }))
+          const chunks = wishes.map(({ wanted, on }, i) =>
+            chunk(on, { chunk: chunkId(i + 1), wish: plainWish(wanted) }),
+          )
           expect(plan(chunks, disks, rules, 8, dice(seed))).toEqual(plan(chunks, disks, rules, 8, dice(seed)))
         },
       ),

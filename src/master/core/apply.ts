@@ -21,6 +21,7 @@ import {
   copyAdded,
   copyDropped,
 } from './chunks.ts'
+import { chunkWish, encodeBegun, encoded, partsEnded, uncoded } from './coding.ts'
 import { type Envelope, encodeChangelog } from './command-codec.ts'
 import { type Command, type CommandName, type CommandOf, commands } from './commands.ts'
 import {
@@ -78,6 +79,11 @@ const handlers: Handlers = {
   chunkShortened,
   chunksForgotten,
   compactBegun,
+  encodeBegun,
+  encoded,
+  partsEnded,
+  uncoded,
+  chunkWish,
   relocate,
   shrunk,
   diskDrain,

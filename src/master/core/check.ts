@@ -306,7 +306,10 @@ function checkChunk(c: Checker, chunk: ChunkId, record: ChunkRecord): void {
   c.chunks.push({ chunk, state: record.state, length: record.length, disks: [...record.disks] })
   const owners = state.extents.inChunk(chunk, undefined, c.totals === undefined ? NESTED_MAX : Number.MAX_SAFE_INTEGER)
   const live = sumOf(owners.map(({ extent }) => extent.length))
-  c.expect(c.tooMany(owners.length + 1) || live === record.live, `${who}: ${live} live bytes, not ${record.live}`)
+  if (record.whole === undefined)
+    c.expect(c.tooMany(owners.length + 1) || live === record.live, `${who}: ${live} live bytes, not ${record.live}`)
+  else checkPart(c, chunk, record.whole, record)
+  if (record.ec !== undefined) checkParts(c, chunk, record.ec)
   const lost =
     record.committed === undefined ? 0 : sumOf(owners.map(({ extent }) => bytesBeyond(extent, record.length)))
   c.expect(
@@ -332,7 +335,34 @@ function checkChunk(c: Checker, chunk: ChunkId, record: ChunkRecord): void {
     record.deadSec === undefined || c.has(key.dead(record.deadSec, chunk)),
     `${who}: not in the list of the dead`,
   )
-  if (c.totals !== undefined) c.totals.counted[chunkClass(record)] += 1
+  const counted = chunkClass(record)
+  if (c.totals !== undefined && counted !== undefined) c.totals.counted[counted] += 1
+}
+
+function checkPart(c: Checker, chunk: ChunkId, whole: ChunkId, record: ChunkRecord): void {
+  const who = `chunk ${chunk}`
+  const of = c.state.chunk(whole)
+  const listed = of?.ec?.parts.includes(chunk) === true
+  c.expect(listed || record.state === 'open', `${who}: a part of chunk ${whole}, which is not made of it`)
+  const live = record.state === 'open' ? 0 : record.length
+  c.expect(record.live === live, `${who}: a part with ${record.live} live bytes, not ${live}`)
+}
+
+function checkParts(
+  c: Checker,
+  chunk: ChunkId,
+  { data, parity, parts, present }: NonNullable<ChunkRecord['ec']>,
+): void {
+  const who = `chunk ${chunk}`
+  c.expect(parts.length === data + parity, `${who}: ${parts.length} parts of ${data} and ${parity}`)
+  c.expect(new Set(parts).size === parts.length, `${who}: a part stands twice among its parts`)
+  let there = 0
+  for (const part of parts) {
+    const record = c.state.chunk(part)
+    c.expect(record?.whole === chunk, `${who}: its part ${part} does not know of it`)
+    if (record?.state === 'sealed' && record.disks.length > record.unsealed.length) there += 1
+  }
+  c.expect(there === present, `${who}: ${there} parts are there, not ${present}`)
 }
 
 const sumOf = (numbers: readonly number[]): number => numbers.reduce((sum, n) => sum + n, 0)

@@ -15,11 +15,20 @@ import type { Work } from './work.ts'
 
 export type ChunkClass = 'open' | 'dead' | 'safe' | 'under' | 'endangered' | 'lost' | 'over'
 
-/** How safe a chunk is as far as the state knows: it does not know which disks can be reached. */
-export function chunkClass(record: ChunkRecord): ChunkClass {
+/**
+ * How safe a chunk is as far as the state knows: it does not know which disks can be reached. Parts do not count, the
+ * chunks do that are made of them.
+ */
+export function chunkClass(record: ChunkRecord): ChunkClass | undefined {
+  if (record.state === 'sealed' && record.live === 0) return 'dead'
+  if (record.whole !== undefined) return undefined
   if (record.state !== 'sealed') return 'open'
-  if (record.live === 0) return 'dead'
   const copies = record.disks.length
+  if (record.ec !== undefined && record.lost === undefined) {
+    const { data, parts, present } = record.ec
+    if (present === parts.length) return copies > 0 ? 'over' : 'safe'
+    if (copies === 0) return present < data ? 'lost' : present === data ? 'endangered' : 'under'
+  }
   if (copies === 0 || record.lost !== undefined) return 'lost'
   if (copies === 1 && record.copies > 1) return 'endangered'
   return copies < record.copies ? 'under' : copies > record.copies ? 'over' : 'safe'
@@ -27,13 +36,18 @@ export function chunkClass(record: ChunkRecord): ChunkClass {
 
 export const needsAttention = (record: ChunkRecord): boolean =>
   record.state === 'sealing' ||
-  (record.state === 'sealed' &&
-    record.live > 0 &&
-    (record.disks.length !== record.copies || record.unsealed.length > 0))
+  (record.state === 'sealed' && record.live > 0 && (record.unsealed.length > 0 || !isAsWanted(record)))
+
+/** Copies in number, or all parts of the code that is wanted and nothing else. Where they are is not asked here. */
+function isAsWanted({ ec, code, disks, copies }: ChunkRecord): boolean {
+  if (ec === undefined) return code === undefined && disks.length === copies
+  const coded = code !== undefined && code.data === ec.data && code.parity === ec.parity
+  return coded && disks.length === 0 && ec.present === ec.parts.length
+}
 
 /** Less than half live: compaction wins more than it writes. */
 export const isSparse = (record: ChunkRecord): boolean =>
-  record.state === 'sealed' && record.live > 0 && record.live * 2 < record.length
+  record.state === 'sealed' && record.whole === undefined && record.live > 0 && record.live * 2 < record.length
 
 const isOpen = (record: ChunkRecord | undefined): boolean => record?.state === 'open'
 
@@ -83,6 +97,27 @@ export function putChunk(work: Work, chunk: ChunkId, wanted: ChunkRecord | undef
   }
   mark(work, before, after, needsAttention, key.attention(chunk), chunk)
   mark(work, before, after, isSparse, key.sparse(chunk), chunk)
+  if (before?.whole !== undefined || after?.whole !== undefined) countPart(work, chunk, before, after)
+  if (before?.ec !== undefined && after?.ec === undefined) for (const part of before.ec.parts) orphan(work, part)
+}
+
+const isPresent = (record: ChunkRecord | undefined): boolean =>
+  record?.state === 'sealed' && record.disks.length > record.unsealed.length
+
+/** The chunk that a part belongs to knows how many of its parts somebody has. */
+function countPart(work: Work, part: ChunkId, before: ChunkRecord | undefined, after: ChunkRecord | undefined): void {
+  const whole = after?.whole ?? before?.whole
+  const by = Number(isPresent(after)) - Number(isPresent(before))
+  const record = whole === undefined ? undefined : work.state.chunk(whole)
+  if (by === 0 || whole === undefined || record?.ec?.parts.includes(part) !== true) return
+  putChunk(work, whole, { ...record, ec: { ...record.ec, present: record.ec.present + by } })
+  work.touchChunk(whole)
+}
+
+/** A part of nothing: it dies, and is collected like any dead chunk. */
+export function orphan(work: Work, part: ChunkId): void {
+  const record = work.state.chunk(part)
+  if (record !== undefined) putChunk(work, part, { ...record, live: 0, whole: undefined })
 }
 
 function mark(
@@ -150,15 +185,20 @@ function without(work: Work, chunk: ChunkId, record: ChunkRecord, disk: DiskId):
 export const confirmed = (record: ChunkRecord): DiskId[] =>
   record.state === 'open' ? record.disks : record.disks.filter((disk) => !record.unsealed.includes(disk))
 
-/** Whether a chunk can do without this copy: an open one has another, a sealed one another that has confirmed. */
+/**
+ * Whether a chunk can do without this copy: an open one has another, a sealed one another that has confirmed, or all
+ * parts that it is made of.
+ */
 export const hasOther = (record: ChunkRecord, disk: DiskId): boolean =>
+  (record.ec !== undefined && record.ec.present === record.ec.parts.length) ||
   (record.state === 'sealed' ? confirmed(record) : record.disks).some((other) => other !== disk)
 
-function newChunk(
+export function newChunk(
   work: Work,
   wanted: { chunk: ChunkId; disks: readonly DiskId[] },
   copies: number,
   session: ChunkRecord['session'],
+  rest: Partial<Pick<ChunkRecord, 'classId' | 'whole'>> = {},
 ): void {
   putChunk(work, wanted.chunk, {
     version: 1,
@@ -172,12 +212,18 @@ function newChunk(
     unsealed: [],
     deadSec: undefined,
     ...WHOLE,
+    classId: undefined,
+    phase: undefined,
+    code: undefined,
+    ec: undefined,
+    whole: undefined,
+    ...rest,
   })
   const counters = work.state.counters()
   if (wanted.chunk >= counters.nextChunk) work.state.setCounters({ nextChunk: wanted.chunk + 1 })
 }
 
-function cannotOpen(work: Work, chunk: ChunkId, disks: readonly DiskId[]): Result<never> | undefined {
+export function cannotOpen(work: Work, chunk: ChunkId, disks: readonly DiskId[]): Result<never> | undefined {
   if (work.state.chunk(chunk) !== undefined || chunk === 0) return refuse('EIO', `chunk number ${chunk} is taken`)
   if (disks.length === 0) return refuse('ENOSPC', 'no disk takes a new chunk')
   const unknown = disks.find((disk) => {

@@ -17,6 +17,9 @@ import {
   chunkOffset,
   declaredPlace,
   disk,
+  EC_DATA_MAX,
+  EC_PARITY_MAX,
+  EC_PARTS_MAX,
   fileCommit,
   fileOffset,
   fileType,
@@ -343,6 +346,45 @@ export const commands = {
       lost: optional(uint()),
     }),
   ),
+  /** One part each on a disk of its own; their session is none. */
+  encodeBegun: command(
+    95,
+    undefined,
+    'New chunks for the parts that a sealed chunk is being cut into.',
+    struct({ whole: chunk, parts: list(struct({ chunk, disk }), EC_PARTS_MAX) }),
+  ),
+  /** From now on it is made of them; its copies go when all parts are sealed and looked at. */
+  encoded: command(
+    96,
+    undefined,
+    'A chunk has been cut into parts, which end at these lengths.',
+    struct({
+      whole: chunk,
+      data: uint(EC_DATA_MAX),
+      parity: uint(EC_PARITY_MAX),
+      parts: list(struct({ chunk, length: chunkOffset }), EC_PARTS_MAX),
+    }),
+  ),
+  partsEnded: command(
+    97,
+    undefined,
+    'Parts that nothing is made of are given up.',
+    struct({ parts: list(chunk, EC_PARTS_MAX) }),
+  ),
+  /** By its class and its files as the shell has found them; a chunk too short for its code stays whole. */
+  chunkWish: command(
+    99,
+    undefined,
+    'What a sealed chunk is to be from now on.',
+    struct({
+      chunk,
+      classId: optional(uint()),
+      phase: optional(oneOf('archive', 'trash')),
+      copies: uint(64),
+      code: optional(struct({ data: uint(EC_DATA_MAX), parity: uint(EC_PARITY_MAX) })),
+    }),
+  ),
+  uncoded: command(98, undefined, 'A chunk has copies again; its parts are given up.', struct({ whole: chunk })),
   diskDrain: command(48, 'diskDrain', 'A disk is (not) to be emptied.', struct({ disk, drain: bool })),
   /** At once when it holds few chunks; else nothing comes to it any more, and `diskLeft` goes on. */
   diskRemove: command(49, 'diskRemove', 'A disk is forgotten.', struct({ disk, force: bool })),

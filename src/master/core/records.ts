@@ -20,7 +20,19 @@ import {
   uint,
   wrong,
 } from '../../base/schema.ts'
-import { chunk, disk, ino, labels, lock, node, session, settings } from '../../wire/shapes.ts'
+import {
+  chunk,
+  disk,
+  EC_DATA_MAX,
+  EC_PARITY_MAX,
+  EC_PARTS_MAX,
+  ino,
+  labels,
+  lock,
+  node,
+  session,
+  settings,
+} from '../../wire/shapes.ts'
 
 /** Plain msgpack: no records, no shared structures, so bytes depend on the value alone and any language reads them. */
 const packr = new Packr({ useRecords: false, encodeUndefinedAsNil: true })
@@ -32,6 +44,18 @@ export const encodeRecord = <T>(schema: Schema<T>, value: T): Uint8Array => pack
 export const decodeRecord = <T>(schema: Schema<T>, value: Uint8Array, what: string): T =>
   schema.decode(unpack(value), what)
 export const EMPTY: Uint8Array = new Uint8Array(0)
+
+/** Fields at the end that are not there are not written: most records have none of them. */
+function shortened<T>(schema: Schema<T>): Schema<T> {
+  return {
+    ...schema,
+    encode: (value) => {
+      const tuple = schema.encode(value) as unknown[]
+      while (tuple.length > 0 && (tuple.at(-1) === undefined || tuple.at(-1) === null)) tuple.pop()
+      return tuple
+    },
+  }
+}
 
 // ---- inodes
 
@@ -162,28 +186,47 @@ export const bucketRecord = {
 
 // ---- chunks
 
-export const chunkRecord = struct({
-  version: uint(),
-  state: oneOf('open', 'sealing', 'sealed'),
-  /** Who writes it (open, sealing); 0 = the master (a compaction) or nobody any more. */
-  session,
-  /** Open: what is committed so far. Then: the length it was sealed at. */
-  length: uint(),
-  /** Bytes of it that extents refer to. Shared extents count every time. */
-  live: uint(),
-  /** Copies wanted. */
-  copies: uint(64),
-  createdSec: uint(),
-  disks: list(disk, 256),
-  /** Those of `disks` that have not confirmed the seal yet (they were away): not to be relied on. */
-  unsealed: list(disk, 256),
-  /** Since when a sealed chunk has had no live byte. */
-  deadSec: optional(uint()),
-  /** What was committed, while no copy holds all of that and extents still refer to what is gone; `length` is what is left. */
-  committed: optional(uint()),
-  /** Bytes beyond `length` that extents refer to: on no disk that could be asked. */
-  lost: optional(uint()),
-})
+export const chunkRecord = shortened(
+  struct({
+    version: uint(),
+    state: oneOf('open', 'sealing', 'sealed'),
+    /** Who writes it (open, sealing); 0 = the master (a compaction) or nobody any more. */
+    session,
+    /** Open: what is committed so far. Then: the length it was sealed at. */
+    length: uint(),
+    /** Bytes of it that extents refer to. Shared extents count every time. */
+    live: uint(),
+    /** Copies wanted. */
+    copies: uint(64),
+    createdSec: uint(),
+    disks: list(disk, 256),
+    /** Those of `disks` that have not confirmed the seal yet (they were away): not to be relied on. */
+    unsealed: list(disk, 256),
+    /** Since when a sealed chunk has had no live byte. */
+    deadSec: optional(uint()),
+    /** What was committed, while no copy holds all of that and extents still refer to what is gone; `length` is what is left. */
+    committed: optional(uint()),
+    /** Bytes beyond `length` that extents refer to: on no disk that could be asked. */
+    lost: optional(uint()),
+    /** Storage class of the files in it; absent: the default one. */
+    classId: optional(uint()),
+    /** Where in its class's life it is, once it is sealed; absent: keep. */
+    phase: optional(oneOf('archive', 'trash')),
+    /** What it is to be cut into; absent: it is to be whole copies. */
+    code: optional(struct({ data: uint(EC_DATA_MAX), parity: uint(EC_PARITY_MAX) })),
+    /** What it is cut into: its parts, data first, and how many of them have a confirmed copy. */
+    ec: optional(
+      struct({
+        data: uint(EC_DATA_MAX),
+        parity: uint(EC_PARITY_MAX),
+        parts: list(chunk, EC_PARTS_MAX),
+        present: uint(EC_PARTS_MAX),
+      }),
+    ),
+    /** It is a part of this chunk. */
+    whole: optional(chunk),
+  }),
+)
 export type ChunkRecord = Infer<typeof chunkRecord>
 
 // ---- sessions, nodes, disks

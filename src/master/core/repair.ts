@@ -1,18 +1,21 @@
 /*
- * What has to happen to the copies of chunks: pure judgement of one chunk over the map of disks, and a plan for many.
+ * What has to happen to the copies of chunks: pure judgement of one chunk over the map of disks. Which disks the work is
+ * done with, and in which order, is plan.ts.
  *
  * The rules, in the order in which they bind. A copy on a disk that can be read now is live. The last live copy is never
- * dropped, and nothing is dropped unless as many live copies as wanted stay, on different chunkservers, on disks that are
- * not to be emptied. A copy that is away is expected back until its grace is over and costs nothing meanwhile; only where
- * one live copy of several wanted is left does the wait end after the short settle time that a restart takes. A copy that
- * stayed away past its grace is written off once the chunk is whole without it.
+ * dropped, and nothing is dropped unless as many live copies as wanted stay, each where its class wants one or where it
+ * stands in for one, on disks that are not to be emptied. A copy that is away is expected back until its grace is over
+ * and costs nothing meanwhile; only where one more loss would lose data does the wait end after the short settle time
+ * that a restart takes. A copy that stayed away past its grace is written off once the chunk is whole without it.
  *
- * The plan is a function of its arguments: the same snapshot and the same chance give the same plan, and a chunk that is
- * being worked on is not planned again. It knows nothing of orders, connections or time (ages are arguments).
+ * An erasure-coded chunk is judged by its parts, each of which is a chunk with one copy; as many as its parity may be away.
+ * Whole copies and parts replace each other only after the one or the other is complete.
  */
 
-import type { ChunkId, DiskId, NodeId } from '../../base/ids.ts'
-import { distance, type PlaceDisk, place } from '../../topology/place.ts'
+import type { ChunkId, DiskId } from '../../base/ids.ts'
+import { type Assignment, assign, type Candidate } from '../../topology/assign.ts'
+import type { PlaceDisk } from '../../topology/place.ts'
+import { type Wish, wishedCopies } from './wishes.ts'
 
 export interface RepairDisk extends PlaceDisk {
   /** Its copies can be read now. */
@@ -25,21 +28,27 @@ export interface RepairDisk extends PlaceDisk {
   readonly writes: number
 }
 
-export interface RepairChunk {
+/** One file's worth of bytes on disks: a whole chunk, or a part of one. */
+export interface Copies {
   readonly chunk: ChunkId
-  /** Only sealed chunks are copied and dropped; the health of the others is told all the same. */
-  readonly sealed: boolean
-  /** It has ended and is missed by files, but no copy has confirmed that yet. */
-  readonly ending: boolean
   readonly length: number
-  /** Its end is lost. Copies that are away may have it: they are not written off. */
-  readonly cut: boolean
-  readonly wanted: number
   readonly disks: readonly DiskId[]
   /** Those of `disks` that have not confirmed the seal yet: waited for, not relied on. */
   readonly unsealed: readonly DiskId[]
   /** Those of `disks` whose copy is beyond repair: replaced, then dropped. */
   readonly bad: readonly DiskId[]
+}
+
+export interface RepairChunk extends Copies {
+  /** Only sealed chunks are copied and dropped; the health of the others is told all the same. */
+  readonly sealed: boolean
+  /** It has ended and is missed by files, but no copy has confirmed that yet. */
+  readonly ending: boolean
+  /** Its end is lost. Copies that are away may have it: they are not written off. */
+  readonly cut: boolean
+  readonly wish: Wish
+  /** Its parts, data first, when it is erasure-coded. */
+  readonly ec: { readonly data: number; readonly parity: number; readonly parts: readonly Copies[] } | undefined
 }
 
 export interface RepairRules {
@@ -49,30 +58,74 @@ export interface RepairRules {
   readonly readsPerDisk: number
   readonly writesPerDisk: number
 }
+export type Patience = Pick<RepairRules, 'graceMs' | 'settleMs'>
 
 export type DropReason = 'over' | 'drained' | 'lost' | 'damaged'
-/** Most urgent first. */
-export const URGENCIES = ['endangered', 'under', 'draining', 'over'] as const
+/** Most urgent first. converting: from copies to parts, or back. */
+export const URGENCIES = ['endangered', 'under', 'draining', 'misplaced', 'over', 'converting'] as const
 export type Urgency = (typeof URGENCIES)[number]
 export type Health = 'safe' | 'under' | 'endangered' | 'lost' | 'over' | 'open'
+
+export interface Survivor {
+  readonly chunk: ChunkId
+  readonly disk: DiskId
+  readonly length: number
+}
+
+export interface Drop {
+  readonly kind: 'drop'
+  readonly urgency: Urgency
+  /** The chunk or the part that has the copy. */
+  readonly chunk: ChunkId
+  readonly disk: DiskId
+  readonly reason: DropReason
+  /** What makes the dropped one superfluous; the shell asks for it once more before it drops. */
+  readonly survivors: readonly Survivor[]
+}
 
 export type Need =
   | { readonly kind: 'none' }
   | {
       readonly kind: 'copy'
       readonly urgency: Urgency
-      /** Chunkservers that must not get it: they hold a copy that counts. */
-      readonly avoid: ReadonlySet<NodeId>
+      readonly of: Copies
+      /** Slot by slot where its class wants copies, and who fills them as things are. */
+      readonly slots: Wish['slots']
+      readonly held: readonly RepairDisk[]
+      readonly sources: readonly RepairDisk[]
+      /** When no disk can take it. */
+      readonly otherwise: Drop | undefined
+    }
+  | {
+      /** A part that nobody has: made from the others. */
+      readonly kind: 'rebuild'
+      readonly urgency: Urgency
+      readonly index: number
+      readonly held: readonly (RepairDisk & { readonly slot: number })[]
       readonly sources: readonly RepairDisk[]
     }
   | {
-      readonly kind: 'drop'
-      readonly urgency: 'over' | 'draining'
-      readonly disk: DiskId
-      readonly reason: DropReason
-      /** The copies that make the dropped one superfluous; the shell asks them once more before it drops. */
-      readonly survivors: readonly DiskId[]
+      /** A part on a disk that is to be emptied, or where it does not belong. */
+      readonly kind: 'move'
+      readonly urgency: Urgency
+      readonly index: number
+      readonly held: readonly (RepairDisk & { readonly slot: number })[]
+      readonly sources: readonly RepairDisk[]
     }
+  | {
+      readonly kind: 'encode'
+      readonly urgency: 'converting'
+      readonly sources: readonly RepairDisk[]
+      readonly otherwise: Need
+    }
+  | {
+      readonly kind: 'join'
+      readonly urgency: Urgency
+      readonly held: readonly RepairDisk[]
+      readonly sources: readonly RepairDisk[]
+    }
+  | { readonly kind: 'uncode'; readonly urgency: 'converting'; readonly survivors: readonly Survivor[] }
+  | Drop
 
 export interface Verdict {
   readonly health: Health
@@ -83,65 +136,104 @@ export type DiskMap = ReadonlyMap<DiskId, RepairDisk>
 
 const NONE: Need = { kind: 'none' }
 
-export function judge(chunk: RepairChunk, disks: DiskMap, rules: Pick<RepairRules, 'graceMs' | 'settleMs'>): Verdict {
-  const wanted = Math.max(1, chunk.wanted)
-  const known = chunk.disks.map((id) => disks.get(id)).filter((d) => d !== undefined)
-  const live = known.filter((d) => d.live && !chunk.unsealed.includes(d.disk) && !chunk.bad.includes(d.disk))
+export function judge(chunk: RepairChunk, disks: DiskMap, rules: Patience): Verdict {
+  if (chunk.sealed && chunk.ec !== undefined) return judgeParts({ ...chunk, ec: chunk.ec }, disks, rules)
+  const verdict = judgeCopies(chunk, disks, rules)
+  const { wish } = chunk
+  if (wish.code === undefined || !chunk.sealed) return verdict
+  const { need } = verdict
+  // First it is made safe; being cut into parts is no hurry.
+  const settled = need.kind === 'none' || need.urgency === 'misplaced' || need.urgency === 'over'
+  const sources = liveOf(chunk, disks)
+  if (!settled || sources.length === 0 || chunk.cut || chunk.length === 0) return verdict
+  return { health: verdict.health, need: { kind: 'encode', urgency: 'converting', sources, otherwise: need } }
+}
+
+// ---- copies
+
+const knownOf = (copies: Copies, disks: DiskMap): RepairDisk[] =>
+  copies.disks.map((id) => disks.get(id)).filter((d) => d !== undefined)
+
+const liveOf = (copies: Copies, disks: DiskMap): RepairDisk[] =>
+  knownOf(copies, disks).filter((d) => d.live && !copies.unsealed.includes(d.disk) && !copies.bad.includes(d.disk))
+
+const expectedOf = (copies: Copies, disks: DiskMap, live: readonly RepairDisk[], patienceMs: number): RepairDisk[] =>
+  knownOf(copies, disks).filter(
+    (d) => !live.includes(d) && !d.draining && !copies.bad.includes(d.disk) && d.awayMs < patienceMs,
+  )
+
+const NO_CANDIDATES: readonly Candidate[] = []
+
+/** Who fills which slot, the disks with most room first. */
+function filled(wish: Pick<Wish, 'slots' | 'unique'>, held: readonly RepairDisk[]): Assignment<RepairDisk, Candidate> {
+  const order = [...held].sort((a, b) => b.availableBytes - a.availableBytes || a.disk - b.disk)
+  return assign({ slots: wish.slots, unique: wish.unique, mode: 'std' }, order, NO_CANDIDATES)
+}
+
+function judgeCopies(chunk: RepairChunk, disks: DiskMap, rules: Patience): Verdict {
+  const wanted = wishedCopies(chunk.wish)
+  const known = knownOf(chunk, disks)
+  const live = liveOf(chunk, disks)
   const alone = live.length === 1 && wanted > 1
-  // Written is written: what nobody can read any more is lost, and not about to be sealed.
-  const ended = chunk.ending && known.every((d) => !d.live && d.awayMs >= rules.graceMs)
-  const health: Health = !chunk.sealed
-    ? ended
-      ? 'lost'
-      : 'open'
-    : live.length === 0 || chunk.cut
-      ? 'lost'
-      : alone
-        ? 'endangered'
-        : live.length < wanted
-          ? 'under'
-          : live.length > wanted
-            ? 'over'
-            : 'safe'
+  const health = healthOf(chunk, known, live, wanted, rules)
   if (!chunk.sealed || live.length === 0) return { health, need: NONE }
 
   const steady = live.filter((d) => !d.draining)
-  const patienceMs = alone ? rules.settleMs : rules.graceMs
-  const expected = known.filter(
-    (d) => !live.includes(d) && !d.draining && !chunk.bad.includes(d.disk) && d.awayMs < patienceMs,
-  )
-  const counted = new Set([...steady, ...expected].map((d) => d.node))
-  if (counted.size < wanted) {
-    const urgency: Urgency = alone ? 'endangered' : live.length < wanted ? 'under' : 'draining'
-    return { health, need: { kind: 'copy', urgency, avoid: counted, sources: live } }
-  }
-  return { health, need: dropOf(chunk, wanted, known, live, rules.graceMs) }
+  const held = [...steady, ...expectedOf(chunk, disks, live, alone ? rules.settleMs : rules.graceMs)]
+  const { slots } = filled(chunk.wish, held)
+  const drop = dropOf(chunk, known, live, rules.graceMs)
+  const copy = (urgency: Urgency): Need => ({
+    kind: 'copy',
+    urgency,
+    of: chunk,
+    slots: chunk.wish.slots,
+    held,
+    sources: live,
+    otherwise: drop,
+  })
+  if (slots.some((slot) => slot.held === undefined))
+    return {
+      health,
+      need: {
+        ...copy(alone ? 'endangered' : live.length < wanted ? 'under' : 'draining'),
+        otherwise: undefined,
+      } as Need,
+    }
+  if (slots.some((slot) => slot.fit !== 'right')) return { health, need: copy('misplaced') }
+  return { health, need: drop ?? NONE }
+}
+
+function healthOf(
+  chunk: RepairChunk,
+  known: readonly RepairDisk[],
+  live: readonly RepairDisk[],
+  wanted: number,
+  rules: Patience,
+): Health {
+  // Written is written: what nobody can read any more is lost, and not about to be sealed.
+  if (!chunk.sealed) return chunk.ending && known.every((d) => !d.live && d.awayMs >= rules.graceMs) ? 'lost' : 'open'
+  if (live.length === 0 || chunk.cut) return 'lost'
+  if (live.length === 1 && wanted > 1) return 'endangered'
+  return live.length < wanted ? 'under' : live.length > wanted ? 'over' : 'safe'
 }
 
 function dropOf(
   chunk: RepairChunk,
-  wanted: number,
   known: readonly RepairDisk[],
   live: readonly RepairDisk[],
   graceMs: number,
-): Need {
-  // One copy per chunkserver counts: the fullest disk gives its copy up first, a second copy on one chunkserver before all.
-  const byRoom = live.filter((d) => !d.draining).sort((a, b) => b.availableBytes - a.availableBytes || a.disk - b.disk)
-  const nodes = new Set<NodeId>()
-  const counting: RepairDisk[] = []
-  const surplus: RepairDisk[] = []
-  for (const d of byRoom) {
-    if (nodes.has(d.node)) surplus.push(d)
-    else {
-      nodes.add(d.node)
-      counting.push(d)
-    }
-  }
-  if (counting.length < wanted) return NONE
-  const survivors = counting.slice(0, wanted).map((d) => d.disk)
-  const drop = (disk: DiskId, reason: DropReason): Need => ({
+): Drop | undefined {
+  const { slots, surplus } = filled(
+    chunk.wish,
+    live.filter((d) => !d.draining),
+  )
+  const staying = slots.map(({ held }) => held)
+  if (staying.some((held) => held === undefined)) return undefined
+  const survivors = staying.map((held) => ({ chunk: chunk.chunk, disk: held!.disk, length: chunk.length }))
+  const drop = (disk: DiskId, reason: DropReason): Drop => ({
     kind: 'drop',
     urgency: reason === 'over' ? 'over' : 'draining',
+    chunk: chunk.chunk,
     disk,
     reason,
     survivors,
@@ -152,122 +244,136 @@ function dropOf(
   if (drained !== undefined) return drop(drained.disk, 'drained')
   const gone = chunk.cut ? undefined : known.find((d) => !d.live && d.awayMs >= graceMs)
   if (gone !== undefined) return drop(gone.disk, 'lost')
-  const over = surplus[0] ?? counting[wanted]
-  if (over !== undefined) return drop(over.disk, 'over')
-  return NONE
+  // The fullest first; a second copy on one chunkserver before all.
+  const nodes = staying.map((held) => held!.node)
+  const fullest = [...surplus].sort(
+    (a, b) =>
+      Number(nodes.includes(b.node)) - Number(nodes.includes(a.node)) ||
+      a.availableBytes - b.availableBytes ||
+      a.disk - b.disk,
+  )[0]
+  return fullest === undefined ? undefined : drop(fullest.disk, 'over')
 }
 
-export type Order =
-  | {
-      readonly kind: 'copy'
-      readonly urgency: Urgency
-      readonly chunk: ChunkId
-      readonly length: number
-      readonly target: DiskId
-      /** The best first; the rest in case it fails. */
-      readonly sources: readonly DiskId[]
-    }
-  | {
-      readonly kind: 'drop'
-      readonly urgency: Urgency
-      readonly chunk: ChunkId
-      readonly disk: DiskId
-      readonly reason: DropReason
-      readonly survivors: readonly DiskId[]
-    }
+// ---- parts
 
-export interface Plan {
-  readonly orders: readonly Order[]
-  /** Chunks that need something, but every disk it could be done with is busy: ask again when an order has ended. */
-  readonly waiting: readonly ChunkId[]
-  /** Chunks that want a copy for which there is no disk at all now. */
-  readonly nowhere: readonly ChunkId[]
+interface Coded extends RepairChunk {
+  readonly ec: NonNullable<RepairChunk['ec']>
 }
 
-/** Orders for these chunks, most urgent first, no more than `room` of them and never more per disk than the rules say. */
-export function plan(
-  chunks: readonly RepairChunk[],
+function judgeParts(chunk: Coded, disks: DiskMap, rules: Patience): Verdict {
+  const { data, parity, parts } = chunk.ec
+  const live = parts.map((part) => liveOf(part, disks))
+  const there = live.filter((copies) => copies.length > 0).length
+  const wholes = liveOf(chunk, disks)
+  if (there < data)
+    return wholes.length > 0
+      ? { health: wholes.length === 1 ? 'endangered' : 'under', need: uncode(chunk, wholes) }
+      : { health: 'lost', need: NONE }
+  const alone = there === data && wholes.length === 0
+  const health: Health =
+    alone && parity > 0 ? 'endangered' : there < parts.length && wholes.length === 0 ? 'under' : 'safe'
+  const { code } = chunk.wish
+  const sources = live.flat()
+  if (code === undefined || code.data !== data || code.parity !== parity)
+    return { health, need: back(chunk, wholes, sources, disks, rules) }
+
+  const patienceMs = alone ? rules.settleMs : rules.graceMs
+  const holders = parts.map((part, i) => {
+    const steady = live[i]!.filter((d) => !d.draining)
+    return { part, steady, all: [...steady, ...expectedOf(part, disks, live[i]!, patienceMs)] }
+  })
+  const held = holders.flatMap(({ all }, slot) => all.map((d) => ({ ...d, slot })))
+  const lost = holders.findIndex(({ all }, i) => all.length === 0 && live[i]!.length === 0)
+  if (lost >= 0)
+    return { health, need: { kind: 'rebuild', urgency: alone ? 'endangered' : 'under', index: lost, held, sources } }
+  const drained = holders.findIndex(({ all }) => all.length === 0)
+  if (drained >= 0)
+    return { health, need: { kind: 'move', urgency: 'draining', index: drained, held, sources: live[drained]! } }
+  const { slots } = assign({ slots: code.slots, unique: code.unique, mode: 'std' }, held, NO_CANDIDATES)
+  const extra = extraPart(holders, slots, disks, rules.graceMs)
+  if (extra !== undefined) return { health: 'over', need: extra }
+  const complete = live.every((copies) => copies.some((d) => !d.draining))
+  if (complete && chunk.disks.length > 0) {
+    const survivors = live.map((copies, i) => survivorOf(parts[i]!, copies))
+    // The fullest first, as of surplus copies.
+    const disk = [...chunk.disks].sort((a, b) => room(disks, a) - room(disks, b) || a - b)[0]!
+    return {
+      health: 'over',
+      need: { kind: 'drop', urgency: 'over', chunk: chunk.chunk, disk, reason: 'over', survivors },
+    }
+  }
+  const wrong = slots.findIndex(({ held: holder, fit }) => holder === undefined || fit !== 'right')
+  if (complete && wrong >= 0)
+    return { health, need: { kind: 'move', urgency: 'misplaced', index: wrong, held, sources: live[wrong]! } }
+  return { health, need: NONE }
+}
+
+const room = (disks: DiskMap, disk: DiskId): number => disks.get(disk)?.availableBytes ?? 0
+const survivorOf = (copies: Copies, live: readonly RepairDisk[]): Survivor => ({
+  chunk: copies.chunk,
+  disk: (live.find((d) => !d.draining) ?? live[0]!).disk,
+  length: copies.length,
+})
+
+/** Parts that are held twice, on a disk to be emptied, or written off: one of them goes. */
+function extraPart(
+  holders: readonly { part: Copies; steady: readonly RepairDisk[] }[],
+  slots: Assignment<RepairDisk & { slot: number }, Candidate>['slots'],
   disks: DiskMap,
-  rules: RepairRules,
-  room: number,
-  below: (n: number) => number,
-): Plan {
-  const reads = new Map<DiskId, number>()
-  const writes = new Map<DiskId, number>()
-  for (const d of disks.values()) {
-    reads.set(d.disk, d.reads)
-    writes.set(d.disk, d.writes)
-  }
-  const orders: Order[] = []
-  const waiting: ChunkId[] = []
-  const nowhere: ChunkId[] = []
-  const all = [...disks.values()]
-  const due = chunks
-    .map((chunk) => ({ chunk, need: judge(chunk, disks, rules).need }))
-    .filter((item) => item.need.kind !== 'none')
-    .sort((a, b) => urgencyOf(a.need) - urgencyOf(b.need))
-  for (const { chunk, need } of due) {
-    if (need.kind === 'none') continue
-    if (orders.length >= room) {
-      waiting.push(chunk.chunk)
-      continue
-    }
-    if (need.kind === 'drop') {
-      const { urgency, disk, reason, survivors } = need
-      orders.push({ kind: 'drop', urgency, chunk: chunk.chunk, disk, reason, survivors })
-      continue
-    }
-    const source = need.sources.filter((d) => (reads.get(d.disk) ?? 0) < rules.readsPerDisk)
-    if (source.length === 0) {
-      waiting.push(chunk.chunk)
-      continue
-    }
-    const wish = {
-      copies: 1,
-      bytes: chunk.length,
-      room: need.urgency === 'endangered' ? ('reserve' as const) : ('all' as const),
-      near: source[0]!.location,
-      avoidNodes: need.avoid,
-      avoidDisks: new Set(chunk.disks),
-    }
-    // The disks that are not busy first; only when there is none at all that could take it is the chunk called homeless.
-    const target = place(
-      all.map((d) => {
-        const planned = (writes.get(d.disk) ?? 0) - d.writes
-        const idle = d.writes + planned < rules.writesPerDisk
-        return { ...d, usable: d.usable && idle, full: d.full && idle, writing: d.writing + planned }
-      }),
-      wish,
-      below,
-    ).disks[0]
-    if (target === undefined) {
-      const any = place(
-        all.map((d) => ({ ...d, writing: 0 })),
-        wish,
-        below,
-      ).disks[0]
-      ;(any === undefined ? nowhere : waiting).push(chunk.chunk)
-      continue
-    }
-    const at = disks.get(target)!.location
-    const sources = [...need.sources].sort(
-      (a, b) =>
-        (reads.get(a.disk) ?? 0) - (reads.get(b.disk) ?? 0) ||
-        distance(a.location, at) - distance(b.location, at) ||
-        a.disk - b.disk,
-    )
-    orders.push({
-      kind: 'copy',
-      urgency: need.urgency,
-      chunk: chunk.chunk,
-      length: chunk.length,
-      target,
-      sources: sources.map((d) => d.disk),
+  graceMs: number,
+): Drop | undefined {
+  for (const [i, { part, steady }] of holders.entries()) {
+    if (part.disks.length < 2 || steady.length === 0) continue
+    const keep = steady.find((d) => d.disk === slots[i]?.held?.disk) ?? steady[0]!
+    const survivors = [{ chunk: part.chunk, disk: keep.disk, length: part.length }]
+    const drop = (disk: DiskId, reason: DropReason): Drop => ({
+      kind: 'drop',
+      urgency: reason === 'over' ? 'over' : 'draining',
+      chunk: part.chunk,
+      disk,
+      reason,
+      survivors,
     })
-    reads.set(sources[0]!.disk, (reads.get(sources[0]!.disk) ?? 0) + 1)
-    writes.set(target, (writes.get(target) ?? 0) + 1)
+    const known = knownOf(part, disks)
+    const bad = known.find((d) => part.bad.includes(d.disk))
+    if (bad !== undefined) return drop(bad.disk, 'damaged')
+    const drained = known.find((d) => d.draining && d.live)
+    if (drained !== undefined) return drop(drained.disk, 'drained')
+    const gone = known.find((d) => !d.live && d.awayMs >= graceMs)
+    if (gone !== undefined) return drop(gone.disk, 'lost')
+    const other = steady.find((d) => d !== keep)
+    if (other !== undefined) return drop(other.disk, 'over')
   }
-  return { orders, waiting, nowhere }
+  return undefined
 }
 
-const urgencyOf = (need: Need): number => (need.kind === 'none' ? URGENCIES.length : URGENCIES.indexOf(need.urgency))
+/** From parts to copies: all copies first, then the parts go. */
+function back(
+  chunk: Coded,
+  wholes: readonly RepairDisk[],
+  sources: readonly RepairDisk[],
+  disks: DiskMap,
+  rules: Patience,
+): Need {
+  const held = [...wholes.filter((d) => !d.draining), ...expectedOf(chunk, disks, wholes, rules.graceMs)]
+  const { slots } = filled(chunk.wish, held)
+  if (slots.every((slot) => slot.held !== undefined)) return wholes.length > 0 ? uncode(chunk, wholes) : NONE
+  if (wholes.length > 0)
+    return {
+      kind: 'copy',
+      urgency: 'converting',
+      of: chunk,
+      slots: chunk.wish.slots,
+      held,
+      sources: wholes,
+      otherwise: undefined,
+    }
+  return { kind: 'join', urgency: 'converting', held, sources }
+}
+
+const uncode = (chunk: Coded, wholes: readonly RepairDisk[]): Need => ({
+  kind: 'uncode',
+  urgency: 'converting',
+  survivors: wholes.map(({ disk }) => ({ chunk: chunk.chunk, disk, length: chunk.length })),
+})

@@ -14,7 +14,7 @@
 import type { Attr } from '../../base/attr.ts'
 import { assert, type Result } from '../../base/fault.ts'
 import type { ChunkId, DiskId, Ino, NodeId, SessionId } from '../../base/ids.ts'
-import type { ChunkPlaces, Place, Settings } from '../../wire/shapes.ts'
+import type { ChunkPlaces, EcParts, Place, Settings } from '../../wire/shapes.ts'
 import { ChunkIndex } from './chunk-index.ts'
 import { type ChangelogEntry, decodeChangelog, decodeReply, encodeReply } from './command-codec.ts'
 import type { CommandName } from './commands.ts'
@@ -273,7 +273,18 @@ export class State {
     const confirmed = record.disks.filter((disk) => !record.unsealed.includes(disk))
     const late = record.disks.filter((disk) => record.unsealed.includes(disk))
     const places = [...confirmed, ...late].flatMap((disk) => this.place(disk) ?? [])
-    return { chunk, sealed, length: record.length, places, ec: undefined }
+    return { chunk, sealed, length: record.length, places, ec: record.ec && this.#partPlaces(record.ec) }
+  }
+  #partPlaces({ data, parity, parts }: NonNullable<ChunkRecord['ec']>): EcParts {
+    return {
+      data,
+      parity,
+      parts: parts.map((part) => {
+        const record = this.chunk(part)
+        const confirmed = record?.disks.filter((disk) => !record.unsealed.includes(disk)) ?? []
+        return { chunk: part, length: record?.length ?? 0, places: confirmed.flatMap((disk) => this.place(disk) ?? []) }
+      }),
+    }
   }
   place(disk: DiskId): Place | undefined {
     const record = this.disk(disk)

@@ -159,10 +159,16 @@ describe('values', () => {
       deadSec: undefined,
       committed: undefined,
       lost: undefined,
+      classId: undefined,
+      phase: undefined,
+      code: undefined,
+      ec: undefined,
+      whole: undefined,
     }
     expect(hex(encodeRecord(chunkRecord, chunk))).toBe(GOLDEN.chunk)
     expect(decodeRecord(chunkRecord, Buffer.from(GOLDEN.chunk, 'hex'), 'chunk')).toEqual(chunk)
-    // As it was written before a chunk could lose its end.
+    // As it was written before a chunk could lose its end, and when it could.
+    expect(decodeRecord(chunkRecord, Buffer.from('9c010203645a020192010290c0c0c0', 'hex'), 'chunk')).toEqual(chunk)
     expect(decodeRecord(chunkRecord, Buffer.from('9a010203645a020192010290c0', 'hex'), 'chunk')).toEqual(chunk)
   })
 })
@@ -232,6 +238,6 @@ const GOLDEN = {
   hashCafe: 142480561029907,
   file: 'dc00100104cd01a401cd03e8cd03e8cd1000cd1000ce6553f101ce075bcd15ce6553f10005c0c00202',
   bucket: '9400a5636166c3a90504',
-  chunk: '9c010203645a020192010290c0c0c0',
+  chunk: '99010203645a020192010290',
   changelog: '949609ce6553f100010304020b9a01a16105cd01a4000708c2c2c011',
 }

@@ -1,0 +1,300 @@
+/*
+ * What is to be done for many chunks, with which disks: the needs that repair.ts finds, most urgent first, matched with
+ * disks that have room, are idle, and fill the slots of the chunk's class. Pure: the same snapshot and the same chance give
+ * the same plan, and a chunk that is being worked on is not planned again. It knows nothing of orders, connections or time.
+ *
+ * A copy that is missing may go where its class would rather not have it (mode std when what it asks for is full, loose);
+ * one that is only misplaced moves for a better place or not at all, so that a plan once carried out leaves nothing to plan.
+ */
+
+import type { ChunkId, DiskId } from '../../base/ids.ts'
+import { type Assignment, assign, type Candidate, type CandidateState } from '../../topology/assign.ts'
+import { byLiking, distance, type Location, takes } from '../../topology/place.ts'
+import {
+  type DiskMap,
+  type Drop,
+  type DropReason,
+  judge,
+  type Need,
+  type RepairChunk,
+  type RepairDisk,
+  type RepairRules,
+  type Survivor,
+  URGENCIES,
+  type Urgency,
+} from './repair.ts'
+
+interface OrderBase {
+  readonly urgency: Urgency
+  /** The whole chunk that is worked on: one order for it at a time. */
+  readonly whole: ChunkId
+}
+
+export type Order = OrderBase &
+  (
+    | {
+        readonly kind: 'copy'
+        /** The whole or one of its parts. */
+        readonly chunk: ChunkId
+        readonly length: number
+        readonly target: DiskId
+        /** The best first; the rest in case it fails. */
+        readonly sources: readonly DiskId[]
+      }
+    | { readonly kind: 'rebuild'; readonly index: number; readonly target: DiskId; readonly sources: readonly DiskId[] }
+    | { readonly kind: 'join'; readonly target: DiskId; readonly sources: readonly DiskId[] }
+    | {
+        readonly kind: 'encode'
+        readonly data: number
+        readonly parity: number
+        /** Where each part goes, data first. */
+        readonly targets: readonly DiskId[]
+        readonly sources: readonly DiskId[]
+      }
+    | { readonly kind: 'uncode'; readonly survivors: readonly Survivor[] }
+    | {
+        readonly kind: 'drop'
+        readonly chunk: ChunkId
+        readonly disk: DiskId
+        readonly reason: DropReason
+        readonly survivors: readonly Survivor[]
+      }
+  )
+
+export interface Plan {
+  readonly orders: readonly Order[]
+  /** Chunks that need something, but every disk it could be done with is busy: ask again when an order has ended. */
+  readonly waiting: readonly ChunkId[]
+  /** Chunks that want a copy or a part for which there is no disk at all now. */
+  readonly nowhere: readonly ChunkId[]
+}
+
+/** Orders for these chunks, most urgent first, no more than `room` of them and never more per disk than the rules say. */
+export function plan(
+  chunks: readonly RepairChunk[],
+  disks: DiskMap,
+  rules: RepairRules,
+  room: number,
+  below: (n: number) => number,
+): Plan {
+  const planner = new Planner(disks, rules, below)
+  const due = chunks
+    .map((chunk) => ({ chunk, need: judge(chunk, disks, rules).need }))
+    .filter((item) => item.need.kind !== 'none')
+    .sort((a, b) => urgencyOf(a.need) - urgencyOf(b.need))
+  const orders: Order[] = []
+  const waiting: ChunkId[] = []
+  const nowhere: ChunkId[] = []
+  for (const { chunk, need } of due) {
+    const found = orders.length >= room ? 'waiting' : planner.order(chunk, need)
+    if (found === 'waiting') waiting.push(chunk.chunk)
+    else if (found === 'nowhere') nowhere.push(chunk.chunk)
+    else if (found !== 'nothing') orders.push(found)
+  }
+  return { orders, waiting, nowhere }
+}
+
+const urgencyOf = (need: Need): number => (need.kind === 'none' ? URGENCIES.length : URGENCIES.indexOf(need.urgency))
+
+type Found = Order | 'waiting' | 'nowhere' | 'nothing'
+type Choice = RepairDisk & Candidate
+
+class Planner {
+  readonly #disks: readonly RepairDisk[]
+  readonly #rules: RepairRules
+  readonly #below: (n: number) => number
+  /** With what is planned here. */
+  readonly #reads = new Map<DiskId, number>()
+  readonly #writes = new Map<DiskId, number>()
+
+  constructor(disks: DiskMap, rules: RepairRules, below: (n: number) => number) {
+    this.#disks = [...disks.values()]
+    this.#rules = rules
+    this.#below = below
+    for (const d of this.#disks) {
+      this.#reads.set(d.disk, d.reads)
+      this.#writes.set(d.disk, d.writes)
+    }
+  }
+
+  order(chunk: RepairChunk, need: Need): Found {
+    const whole = chunk.chunk
+    switch (need.kind) {
+      case 'none':
+        return 'nothing'
+      case 'drop':
+        return dropOrder(whole, need)
+      case 'uncode':
+        return { kind: 'uncode', urgency: need.urgency, whole, survivors: need.survivors }
+      case 'copy':
+        return this.#copy(chunk, need)
+      case 'encode':
+        return this.#encode(chunk, need)
+      case 'rebuild':
+      case 'move':
+        return this.#part(chunk, need)
+      case 'join':
+        return this.#join(chunk, need)
+    }
+  }
+
+  #copy(chunk: RepairChunk, need: Need & { kind: 'copy' }): Found {
+    const { of, urgency, held, otherwise } = need
+    const source = this.#idle(need.sources)
+    if (source === undefined) return 'waiting'
+    const wish = { slots: need.slots, unique: chunk.wish.unique, mode: chunk.wish.mode }
+    const endangered = urgency === 'endangered'
+    const avoid = new Set(of.disks)
+    const choices = this.#choices(of.length, endangered, source.location, avoid)
+    const { slots } = assign<RepairDisk, Choice>(wish, held, choices)
+    const missing = slots.find((slot) => slot.held === undefined && slot.planned !== undefined)
+    const better = missing ?? slots.find((slot) => slot.held !== undefined && slot.planned !== undefined)
+    // One that is missing is not made by moving another that stands where it should not.
+    const chosen = urgency === 'misplaced' ? better : missing
+    if (chosen?.planned === undefined) {
+      if (slots.some((slot) => slot.shortOf === 'ready')) return 'waiting'
+      if (otherwise !== undefined) return dropOrder(chunk.chunk, otherwise)
+      return urgency === 'misplaced' ? 'nothing' : 'nowhere'
+    }
+    return this.#copyTo(chunk.chunk, urgency, of, chosen.planned.candidate, need.sources)
+  }
+
+  #copyTo(
+    whole: ChunkId,
+    urgency: Urgency,
+    { chunk, length }: { chunk: ChunkId; length: number },
+    target: RepairDisk,
+    from: readonly RepairDisk[],
+  ): Order {
+    const sources = this.#nearest(from, target.location)
+    this.#load(sources.slice(0, 1), [target])
+    return { kind: 'copy', urgency, whole, chunk, length, target: target.disk, sources: sources.map((d) => d.disk) }
+  }
+
+  #part(chunk: RepairChunk, need: Need & { kind: 'rebuild' | 'move' }): Found {
+    const { index, urgency, held } = need
+    const code = chunk.wish.code!
+    const part = chunk.ec!.parts[index]!
+    const source = this.#idle(need.sources)
+    if (source === undefined) return 'waiting'
+    const avoid = new Set(part.disks)
+    const choices = this.#choices(part.length, urgency === 'endangered', source.location, avoid)
+    const { slots } = assign<RepairDisk & { slot: number }, Choice>(code, held, choices)
+    const { planned, shortOf } = slots[index]!
+    if (planned === undefined || (urgency === 'misplaced' && planned.fit !== 'right'))
+      return shortOf === 'ready' ? 'waiting' : urgency === 'misplaced' ? 'nothing' : 'nowhere'
+    const target = planned.candidate
+    if (need.kind === 'move') return this.#copyTo(chunk.chunk, urgency, part, target, need.sources)
+    const sources = this.#nearest(need.sources, target.location)
+    this.#load(sources.slice(0, chunk.ec!.data), [target])
+    return {
+      kind: 'rebuild',
+      urgency,
+      whole: chunk.chunk,
+      index,
+      target: target.disk,
+      sources: sources.map((d) => d.disk),
+    }
+  }
+
+  #encode(chunk: RepairChunk, need: Need & { kind: 'encode' }): Found {
+    const { data, parity, ...wish } = chunk.wish.code!
+    const source = this.#idle(need.sources)
+    if (source === undefined) return 'waiting'
+    const choices = this.#choices(Math.ceil(chunk.length / data), false, source.location, new Set())
+    const found = assign<RepairDisk, Choice>(wish, [], choices)
+    const targets = chosenOf(found)
+    if (targets === undefined)
+      return found.slots.some((slot) => slot.shortOf === 'ready') ? 'waiting' : this.order(chunk, need.otherwise)
+    const sources = this.#nearest(need.sources, source.location)
+    this.#load(sources.slice(0, 1), targets)
+    return {
+      kind: 'encode',
+      urgency: need.urgency,
+      whole: chunk.chunk,
+      data,
+      parity,
+      targets: targets.map((d) => d.disk),
+      sources: sources.map((d) => d.disk),
+    }
+  }
+
+  #join(chunk: RepairChunk, need: Need & { kind: 'join' }): Found {
+    const source = this.#idle(need.sources)
+    if (source === undefined) return 'waiting'
+    const choices = this.#choices(chunk.length, false, source.location, new Set(chunk.disks))
+    const { slots } = assign<RepairDisk, Choice>(chunk.wish, need.held, choices)
+    const target = slots.find((slot) => slot.held === undefined && slot.planned !== undefined)?.planned?.candidate
+    if (target === undefined) return slots.some((slot) => slot.shortOf === 'ready') ? 'waiting' : 'nowhere'
+    const sources = this.#nearest(need.sources, target.location)
+    this.#load(sources.slice(0, chunk.ec!.data), [target])
+    return {
+      kind: 'join',
+      urgency: need.urgency,
+      whole: chunk.chunk,
+      target: target.disk,
+      sources: sources.map((d) => d.disk),
+    }
+  }
+
+  /** Disks that could take it, in the order of liking; those that are busy or full behind, because they are waited for. */
+  #choices(bytes: number, endangered: boolean, near: Location, avoid: ReadonlySet<DiskId>): Choice[] {
+    const room = endangered ? ('reserve' as const) : ('all' as const)
+    const ready: RepairDisk[] = []
+    const others: Choice[] = []
+    for (const d of this.#disks) {
+      if (avoid.has(d.disk) || d.draining || !d.live) continue
+      const planned = (this.#writes.get(d.disk) ?? 0) - d.writes
+      const now = { ...d, writing: d.writing + planned }
+      const state = this.#stateOf(now, d.writes + planned, { bytes, room })
+      if (state === 'ready') ready.push(now)
+      else others.push({ ...now, state })
+    }
+    const liked = byLiking(ready, { bytes, room, near }, this.#below)
+    return [...liked.map((d): Choice => ({ ...d, state: 'ready' })), ...others]
+  }
+
+  #stateOf(d: RepairDisk, writes: number, wish: { bytes: number; room: 'all' | 'reserve' }): CandidateState {
+    const mayTake = d.usable || (wish.room === 'reserve' && d.full)
+    if (!mayTake || !takes({ ...d, writing: 0 }, wish)) return 'full'
+    return writes >= this.#rules.writesPerDisk || !takes(d, wish) ? 'busy' : 'ready'
+  }
+
+  /** One that may read, the least busy first. */
+  #idle(sources: readonly RepairDisk[]): RepairDisk | undefined {
+    const free = sources.filter((d) => this.#readsOf(d) < this.#rules.readsPerDisk)
+    return [...free].sort((a, b) => this.#readsOf(a) - this.#readsOf(b) || a.disk - b.disk)[0]
+  }
+
+  #nearest(sources: readonly RepairDisk[], at: Location): RepairDisk[] {
+    return [...sources].sort(
+      (a, b) =>
+        this.#readsOf(a) - this.#readsOf(b) || distance(a.location, at) - distance(b.location, at) || a.disk - b.disk,
+    )
+  }
+
+  #readsOf(d: RepairDisk): number {
+    return this.#reads.get(d.disk) ?? 0
+  }
+
+  #load(reads: readonly RepairDisk[], writes: readonly RepairDisk[]): void {
+    for (const { disk } of reads) this.#reads.set(disk, (this.#reads.get(disk) ?? 0) + 1)
+    for (const { disk } of writes) this.#writes.set(disk, (this.#writes.get(disk) ?? 0) + 1)
+  }
+}
+
+/** A disk for every slot, or nothing. */
+function chosenOf({ slots }: Assignment<RepairDisk, Choice>): RepairDisk[] | undefined {
+  const chosen = slots.map((slot) => slot.planned?.candidate)
+  return chosen.some((d) => d === undefined) ? undefined : (chosen as RepairDisk[])
+}
+
+const dropOrder = (whole: ChunkId, { urgency, chunk, disk, reason, survivors }: Drop): Order => ({
+  kind: 'drop',
+  urgency,
+  whole,
+  chunk,
+  disk,
+  reason,
+  survivors,
+})
