@@ -48,7 +48,7 @@ const packageHomes: Readonly<Record<string, readonly string[]>> = {
   lmdb: ['src/master/lmdb-store.ts'],
   msgpackr: ['src/wire/codec.ts', 'src/master/core/records.ts'],
   '@node-rs/crc32': ['src/base/checksum.ts'],
-  'p-queue': ['src/master/orders.ts', 'src/chunk/copier.ts'],
+  'p-queue': ['src/master/orders.ts', 'src/chunk/order-queue.ts'],
   pino: ['src/host/log.ts'],
   'smol-toml': ['src/config/'],
 }

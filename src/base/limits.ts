@@ -14,6 +14,12 @@ export const PATH_BYTES_MAX = 4095
 export const CHUNK_BYTES_MAX = 64 * MiB
 /** The unit of CRC on disk, of repair and of the client's block cache. */
 export const BLOCK_BYTES = 64 * KiB
+/** Parts of an erasure-coded chunk. Four losses at once outlive any repair; beyond sixteen data parts a read asks too many disks. */
+export const EC_DATA_MIN = 2
+export const EC_DATA_MAX = 16
+export const EC_PARITY_MIN = 1
+export const EC_PARITY_MAX = 4
+export const EC_PARTS_MAX: number = EC_DATA_MAX + EC_PARITY_MAX
 /** The largest file: 16 TiB, as ext4 with 4 KiB blocks. */
 export const FILE_BYTES_MAX = 16 * TiB
 /** One bulk body (append, read, copy). A larger request is several frames; bounds what one frame can make us allocate. */

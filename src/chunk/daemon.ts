@@ -24,8 +24,8 @@ import { connectLink, serveLinks } from '../wire/connect.ts'
 import type { Peer } from '../wire/peer.ts'
 import { type Hello, PROTOCOL_VERSION } from '../wire/protocol.ts'
 import { ChunkStore } from './chunk-store.ts'
-import { Copier } from './copier.ts'
 import { parseDiskSpec } from './core/disk-spec.ts'
+import { dataOrders } from './data-orders.ts'
 import { Disk, type DiskEvents } from './disk.ts'
 import { RealDiskIo } from './disk-io.ts'
 import { DISK_THREADS } from './disk-threads.ts'
@@ -223,11 +223,10 @@ export async function run(config: ChunkserverConfig, world: World, signal: Abort
   const peers = new Peers((host, port) =>
     connectLink(net, host, port, { hello: hello(), handlers: {}, clock, log, signal }),
   )
-  const copier = new Copier(store, peers, clock, log)
-  const handlers = orderHandlers(store, copier, admin)
+  const handlers = orderHandlers(store, dataOrders(store, peers, clock, log), admin)
   const listener = await serveLinks(net, config.listenHost, config.listenPort, {
     hello: hello(),
-    // orderVerify only looks: a check from the command line asks for it directly.
+    // orderVerify only looks: a check from the command line asks for it directly, and who wrote a part wants to know it whole.
     handlers: { ...dataHandlers(store), orderVerify: handlers.orderVerify },
     clock,
     log,

@@ -68,6 +68,41 @@ export class DiskCopies {
     }
   }
 
+  /**
+   * The chunk is made, or gone on with, by `fill`, sealed at `length`, and takes its place. Answers how many bytes were missing. With
+   * `verified` it is read back before that.
+   */
+  async complete(
+    chunk: ChunkId,
+    length: number,
+    fill: (file: ChunkFile) => Promise<void>,
+    verified = false,
+  ): Promise<number> {
+    // It cannot be gone on with.
+    let spoiled = false
+    try {
+      const bytes = await this.make(chunk, length, async (file) => {
+        if (file.length > length || (file.sealed && file.length !== length))
+          throw new FsError(
+            'ERANGE',
+            `an unfinished copy of chunk ${chunkName(chunk)} has ${file.length} bytes, expected ${length}`,
+          )
+        const before = file.length
+        await fill(file)
+        if (!file.sealed) await file.seal(length)
+        spoiled = verified && ((await file.verify()).length > 0 || !file.digestFits())
+        if (spoiled)
+          throw new FsError('EBADMSG', `chunk ${chunkName(chunk)} is not on ${this.#disk.io.root} as it was written`)
+        return length - before
+      })
+      await this.finish(chunk, length)
+      return bytes
+    } catch (error) {
+      if (spoiled || (error instanceof FsError && error.code === 'ERANGE')) await this.drop(chunk)
+      throw error
+    }
+  }
+
   /** The copy is sealed and durable: it takes its place, over a damaged one if there was one. */
   async finish(chunk: ChunkId, length: number): Promise<void> {
     const inventory = this.#disk.holdings.known()

@@ -1,6 +1,6 @@
 /*
  * What a chunkserver answers: data calls of mounts and other chunkservers, orders of the master. Short on purpose: a call is
- * one call of the disk or of the copier.
+ * one call of the disk or of an order's worker.
  */
 
 import { FsError } from '../base/fault.ts'
@@ -8,7 +8,7 @@ import type { DiskId } from '../base/ids.ts'
 import type { Handlers } from '../wire/peer.ts'
 import type { InventoryEntry } from '../wire/shapes.ts'
 import type { ChunkStore } from './chunk-store.ts'
-import type { Copier } from './copier.ts'
+import type { DataOrders } from './data-orders.ts'
 
 type DataCalls = 'append' | 'read' | 'syncChunk' | 'fetch'
 type OrderCalls =
@@ -20,6 +20,9 @@ type OrderCalls =
   | 'orderVerify'
   | 'orderDiskAdd'
   | 'orderDiskRemove'
+  | 'orderEncode'
+  | 'orderRebuild'
+  | 'orderJoin'
 
 export interface DiskAdmin {
   /** Takes a directory into use and answers its uuid. */
@@ -58,7 +61,8 @@ export function dataHandlers(store: ChunkStore): Handlers<DataCalls> {
 const bulkReply = (data: Buffer): { reply: Record<string, never>; bulk: Buffer[] } => ({ reply: {}, bulk: [data] })
 const lengthReply = (length: number): { reply: { length: number } } => ({ reply: { length } })
 
-export function orderHandlers(store: ChunkStore, copier: Copier, admin: DiskAdmin): Handlers<OrderCalls> {
+export function orderHandlers(store: ChunkStore, orders: DataOrders, admin: DiskAdmin): Handlers<OrderCalls> {
+  const { copier, encoder, rebuilder } = orders
   return {
     orderCopy: async ({ disk, chunk, length, sources, bytesPerSecond }, _bulk, { signal }) => ({
       reply: { bytes: await copier.copy(disk, chunk, length, sources, bytesPerSecond, signal) },
@@ -71,9 +75,10 @@ export function orderHandlers(store: ChunkStore, copier: Copier, admin: DiskAdmi
     orderSeal: async ({ disk, chunk, length }) => ({
       reply: { digest: await store.get(disk).chunks.seal(chunk, length) },
     }),
-    orderRepair: async ({ disk, chunk, blocks, sources }, _bulk, { signal }) => ({
-      reply: { repaired: await copier.repair(disk, chunk, blocks, sources, signal) },
-    }),
+    orderRepair: async ({ disk, chunk, blocks, sources, whole, index }, _bulk, { signal }) => {
+      const lost = whole === undefined || index === undefined ? undefined : { whole, index }
+      return { reply: { repaired: await copier.repair(disk, chunk, blocks, sources, lost, signal) } }
+    },
     orderCompact: async ({ ranges, chunk, targets }, _bulk, { signal }) => {
       if (targets.length === 0) throw new FsError('EINVAL', 'no target to compact to')
       return { reply: { length: await copier.compact(ranges, chunk, targets, signal) } }
@@ -87,6 +92,15 @@ export function orderHandlers(store: ChunkStore, copier: Copier, admin: DiskAdmi
       }
       return { reply: { chunks: out } }
     },
+    orderEncode: async ({ source, data, parity, parts, bytesPerSecond }, _bulk, { signal }) => ({
+      reply: { lengths: await encoder.encode(source, data, parity, parts, bytesPerSecond, signal) },
+    }),
+    orderRebuild: async ({ disk, chunk, index, length, whole, bytesPerSecond }, _bulk, { signal }) => ({
+      reply: { bytes: await rebuilder.rebuild(disk, chunk, length, { whole, index }, bytesPerSecond, signal) },
+    }),
+    orderJoin: async ({ disk, chunk, whole, bytesPerSecond }, _bulk, { signal }) => ({
+      reply: { bytes: await rebuilder.join(disk, chunk, whole, bytesPerSecond, signal) },
+    }),
     orderDiskAdd: async ({ spec }) => ({ reply: { uuid: await admin.addDisk(spec) } }),
     orderDiskRemove: async ({ disk }) => {
       await admin.removeDisk(disk)

@@ -15,6 +15,9 @@ import type { Attr } from '../base/attr.ts'
 import type { Errno } from '../base/errno.ts'
 import {
   BULK_BYTES_MAX,
+  EC_DATA_MAX,
+  EC_PARITY_MAX,
+  EC_PARTS_MAX,
   FILE_BYTES_MAX,
   PATH_BYTES_MAX,
   XATTR_LIST_BYTES_MAX,
@@ -53,9 +56,6 @@ import {
   declaredPlace,
   disk,
   diskState,
-  EC_DATA_MAX,
-  EC_PARITY_MAX,
-  EC_PARTS_MAX,
   extent,
   fileCommit,
   fileOffset,

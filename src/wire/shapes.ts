@@ -6,7 +6,15 @@
 
 import { type Attr, type AttrChange, FILE_TYPE_NAMES, type FileType, type Time } from '../base/attr.ts'
 import type { ChunkId, DiskId, Ino, NodeId, SessionId } from '../base/ids.ts'
-import { CHUNK_BYTES_MAX, FILE_BYTES_MAX, NAME_BYTES_MAX, PATH_BYTES_MAX } from '../base/limits.ts'
+import {
+  CHUNK_BYTES_MAX,
+  EC_DATA_MAX,
+  EC_PARITY_MAX,
+  EC_PARTS_MAX,
+  FILE_BYTES_MAX,
+  NAME_BYTES_MAX,
+  PATH_BYTES_MAX,
+} from '../base/limits.ts'
 import {
   bool,
   bytestr,
@@ -150,10 +158,6 @@ export type Extent = Infer<typeof extent>
 export const place = struct({ disk, node, host: text(255), port: uint(65535) })
 export type Place = Infer<typeof place>
 
-/** How many data and parity parts an erasure-coded chunk may have. */
-export const EC_DATA_MAX = 16
-export const EC_PARITY_MAX = 4
-export const EC_PARTS_MAX: number = EC_DATA_MAX + EC_PARITY_MAX
 /** Copies of one part: one as a rule, more while it is moved. */
 const PART_PLACES_MAX = 8
 

@@ -3,11 +3,14 @@
 import { unwrap } from '../../src/base/fault.ts'
 import { type ChunkId, type DiskId, diskId, nodeId } from '../../src/base/ids.ts'
 import { ChunkStore } from '../../src/chunk/chunk-store.ts'
-import { Copier } from '../../src/chunk/copier.ts'
+import type { Copier } from '../../src/chunk/copier.ts'
 import { parseDiskSpec } from '../../src/chunk/core/disk-spec.ts'
+import { dataOrders } from '../../src/chunk/data-orders.ts'
 import { Disk } from '../../src/chunk/disk.ts'
+import type { Encoder } from '../../src/chunk/encoder.ts'
 import { Peers } from '../../src/chunk/peers.ts'
-import { dataHandlers } from '../../src/chunk/service.ts'
+import type { Rebuilder } from '../../src/chunk/rebuilder.ts'
+import { dataHandlers, orderHandlers } from '../../src/chunk/service.ts'
 import type { Place } from '../../src/wire/shapes.ts'
 import { DirectPeer } from './direct-peer.ts'
 import { type ManualClock, silentLog } from './manual-clock.ts'
@@ -18,6 +21,8 @@ export class ChunkNode {
   readonly store = new ChunkStore()
   readonly io: MemoryDisk
   readonly copier: Copier
+  readonly encoder: Encoder
+  readonly rebuilder: Rebuilder
   readonly place: Place
   readonly id: DiskId
   readonly peer: DirectPeer
@@ -30,8 +35,16 @@ export class ChunkNode {
     this.io = io
     this.id = diskId(n)
     this.place = { disk: this.id, node: nodeId(n), host: 'node', port: n }
-    this.peer = new DirectPeer(dataHandlers(this.store))
-    this.copier = new Copier(this.store, new Peers(async (_host, port) => net.get(port)!.peer), clock, silentLog)
+    const peers = new Peers(async (_host, port) => net.get(port)!.peer)
+    const orders = dataOrders(this.store, peers, clock, silentLog)
+    const refuse = async (): Promise<never> => {
+      throw new Error('one disk, for good')
+    }
+    const { orderVerify } = orderHandlers(this.store, orders, { addDisk: refuse, removeDisk: refuse })
+    this.peer = new DirectPeer({ ...dataHandlers(this.store), orderVerify })
+    this.copier = orders.copier
+    this.encoder = orders.encoder
+    this.rebuilder = orders.rebuilder
     net.set(n, this)
   }
 

@@ -7,8 +7,8 @@
 import { FsError, unwrap } from '../../src/base/fault.ts'
 import type { Clock, Listener, Log, Random, World } from '../../src/base/world.ts'
 import { ChunkStore } from '../../src/chunk/chunk-store.ts'
-import { Copier } from '../../src/chunk/copier.ts'
 import { parseDiskSpec } from '../../src/chunk/core/disk-spec.ts'
+import { dataOrders } from '../../src/chunk/data-orders.ts'
 import { Disk } from '../../src/chunk/disk.ts'
 import { MasterLink } from '../../src/chunk/master-link.ts'
 import { Peers } from '../../src/chunk/peers.ts'
@@ -324,8 +324,10 @@ export class MemoryChunkserver {
     const refuse = async (): Promise<never> => {
       throw new FsError('EINVAL', 'one disk, for good')
     }
-    const orders = orderHandlers(store, new Copier(store, peers, clock, log), { addDisk: refuse, removeDisk: refuse })
-    const listener = await serveLinks(net, 'memory', this.port, { hello, handlers: dataHandlers(store), clock, log })
+    const admin = { addDisk: refuse, removeDisk: refuse }
+    const orders = orderHandlers(store, dataOrders(store, peers, clock, log), admin)
+    const handlers = { ...dataHandlers(store), orderVerify: orders.orderVerify }
+    const listener = await serveLinks(net, 'memory', this.port, { hello, handlers, clock, log })
     const identity = { uuid: `uuid-${name}`, name, host: 'memory', port: this.port, version: 'test', ...declared }
     link = new MasterLink(store, () => dial('memory', MASTER_PORT, orders), identity, clock, random, log)
     this.#running = { store, listener, peers, stop, work: link.run(signal) }

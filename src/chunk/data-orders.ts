@@ -1,0 +1,27 @@
+/*
+ * The orders that move bytes, made once per chunkserver because they share a queue.
+ */
+
+import type { Clock, Log } from '../base/world.ts'
+import { BlockSource } from './block-source.ts'
+import { BlockTarget } from './block-target.ts'
+import type { ChunkStore } from './chunk-store.ts'
+import { Copier } from './copier.ts'
+import { Encoder } from './encoder.ts'
+import type { OrderParts } from './order-parts.ts'
+import { OrderQueue } from './order-queue.ts'
+import type { Peers } from './peers.ts'
+import { Rebuilder } from './rebuilder.ts'
+
+export interface DataOrders {
+  readonly copier: Copier
+  readonly encoder: Encoder
+  readonly rebuilder: Rebuilder
+}
+
+export function dataOrders(store: ChunkStore, peers: Peers, clock: Clock, log: Log): DataOrders {
+  const source = new BlockSource(store, peers, log)
+  const target = new BlockTarget(store, peers)
+  const parts: OrderParts = { store, source, target, queue: new OrderQueue(), clock }
+  return { copier: new Copier(parts), encoder: new Encoder(parts), rebuilder: new Rebuilder(parts) }
+}
