@@ -5,6 +5,7 @@
  */
 
 import { FsError, unwrap } from '../../src/base/fault.ts'
+import { type ChunkId, chunkId, type DiskId } from '../../src/base/ids.ts'
 import type { Clock, Listener, Log, Random, World } from '../../src/base/world.ts'
 import { ChunkStore } from '../../src/chunk/chunk-store.ts'
 import { parseDiskSpec } from '../../src/chunk/core/disk-spec.ts'
@@ -14,7 +15,9 @@ import { MasterLink } from '../../src/chunk/master-link.ts'
 import { Peers } from '../../src/chunk/peers.ts'
 import { dataHandlers, orderHandlers } from '../../src/chunk/service.ts'
 import { Filesystem, type FilesystemOptions } from '../../src/client/filesystem.ts'
+import type { Command } from '../../src/master/core/commands.ts'
 import { found } from '../../src/master/core/found.ts'
+import type { ChunkRecord } from '../../src/master/core/records.ts'
 import { State, transact } from '../../src/master/core/state.ts'
 import { MemoryStore } from '../../src/master/memory-store.ts'
 import { Master } from '../../src/master/service.ts'
@@ -73,6 +76,7 @@ export class MemoryCluster {
   readonly #world: World
   readonly #options: Required<Omit<MemoryClusterOptions, 'log' | 'clock' | 'declaredOf'>>
   readonly #store = new MemoryStore()
+  #state: State
   #master: { master: Master; listener: Listener; stop: AbortController; work: Promise<void> } | undefined
   readonly #chunkservers: MemoryChunkserver[] = []
   readonly #clients: Filesystem[] = []
@@ -80,6 +84,7 @@ export class MemoryCluster {
   #admin: Peer | undefined
 
   private constructor(options: MemoryClusterOptions) {
+    this.#state = new State(this.#store)
     const random = seededRandom(Math.floor(Math.random() * 2 ** 31))
     this.#world = { net: this.net, clock: options.clock ?? realClock, random, log: options.log ?? quietLog }
     this.#options = {
@@ -120,9 +125,10 @@ export class MemoryCluster {
 
   async startMaster(): Promise<void> {
     const { clock, random, log } = this.#world
+    this.#state = new State(this.#store)
     const master = new Master(
       this.#store,
-      new State(this.#store),
+      this.#state,
       clock,
       random,
       log.child({ component: 'master' }),
@@ -229,6 +235,29 @@ export class MemoryCluster {
 
   status(): Promise<StatusReport> {
     return this.call('status', {})
+  }
+
+  /** A command of the master's own. */
+  async command(command: Command): Promise<void> {
+    await this.#master!.master.loop.command(() => ({ ok: command }))
+  }
+
+  /** What the master's state says of the chunks of a file. */
+  chunks(path: string): Promise<{ id: ChunkId; record: ChunkRecord }[]> {
+    return this.call('fileInfo', { path }).then(({ chunks }) =>
+      chunks.map(({ chunk }) => {
+        const id = chunkId(Number.parseInt(chunk, 16))
+        return { id, record: this.record(id)! }
+      }),
+    )
+  }
+  record(chunk: ChunkId): ChunkRecord | undefined {
+    return this.#state.chunk(chunk)
+  }
+  /** Which chunkserver has a disk. */
+  holderOf(disk: DiskId): number {
+    const name = this.#state.node(this.#state.disk(disk)!.node)!.name
+    return this.#chunkservers.findIndex((_, i) => nameOf(i) === name)
   }
 
   /** Waits until the status says so; throws with the last one otherwise. */

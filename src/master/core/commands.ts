@@ -8,7 +8,14 @@
  * Commands without `from` are the master's own (no one waits for a reply).
  */
 
-import { NAME_BYTES_MAX, PATH_BYTES_MAX, XATTR_VALUE_BYTES_MAX } from '../../base/limits.ts'
+import {
+  EC_DATA_MAX,
+  EC_PARITY_MAX,
+  EC_PARTS_MAX,
+  NAME_BYTES_MAX,
+  PATH_BYTES_MAX,
+  XATTR_VALUE_BYTES_MAX,
+} from '../../base/limits.ts'
 import { bool, bytes, bytestr, list, oneOf, optional, type Schema, struct, text, uint } from '../../base/schema.ts'
 import type { CallName } from '../../wire/protocol.ts'
 import {
@@ -17,9 +24,6 @@ import {
   chunkOffset,
   declaredPlace,
   disk,
-  EC_DATA_MAX,
-  EC_PARITY_MAX,
-  EC_PARTS_MAX,
   fileCommit,
   fileOffset,
   fileType,

@@ -7,6 +7,7 @@
 import { Packr } from 'msgpackr'
 import { type Attr, FILE_TYPE_NAMES, type FileType, type Time } from '../../base/attr.ts'
 import type { ChunkId, DiskId, Ino, NodeId, SessionId } from '../../base/ids.ts'
+import { EC_DATA_MAX, EC_PARITY_MAX, EC_PARTS_MAX } from '../../base/limits.ts'
 import {
   bool,
   bytestr,
@@ -20,19 +21,7 @@ import {
   uint,
   wrong,
 } from '../../base/schema.ts'
-import {
-  chunk,
-  disk,
-  EC_DATA_MAX,
-  EC_PARITY_MAX,
-  EC_PARTS_MAX,
-  ino,
-  labels,
-  lock,
-  node,
-  session,
-  settings,
-} from '../../wire/shapes.ts'
+import { chunk, disk, ino, labels, lock, node, session, settings } from '../../wire/shapes.ts'
 
 /** Plain msgpack: no records, no shared structures, so bytes depend on the value alone and any language reads them. */
 const packr = new Packr({ useRecords: false, encodeUndefinedAsNil: true })

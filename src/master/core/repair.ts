@@ -266,10 +266,13 @@ function judgeParts(chunk: Coded, disks: DiskMap, rules: Patience): Verdict {
   const live = parts.map((part) => liveOf(part, disks))
   const there = live.filter((copies) => copies.length > 0).length
   const wholes = liveOf(chunk, disks)
-  if (there < data)
-    return wholes.length > 0
-      ? { health: wholes.length === 1 ? 'endangered' : 'under', need: uncode(chunk, wholes) }
-      : { health: 'lost', need: NONE }
+  if (there < data) {
+    if (wholes.length === 0) return { health: 'lost', need: NONE }
+    // Parts that were made a moment ago have yet to confirm their end, others may come back.
+    const hoped = parts.filter((part, i) => expectedOf(part, disks, live[i]!, rules.graceMs).length > 0).length
+    const need = there + hoped < data ? uncode(chunk, wholes) : NONE
+    return { health: wholes.length < wishedCopies(chunk.wish) ? 'under' : 'safe', need }
+  }
   const alone = there === data && wholes.length === 0
   const health: Health =
     alone && parity > 0 ? 'endangered' : there < parts.length && wholes.length === 0 ? 'under' : 'safe'
@@ -296,8 +299,7 @@ function judgeParts(chunk: Coded, disks: DiskMap, rules: Patience): Verdict {
   const complete = live.every((copies) => copies.some((d) => !d.draining))
   if (complete && chunk.disks.length > 0) {
     const survivors = live.map((copies, i) => survivorOf(parts[i]!, copies))
-    // The fullest first, as of surplus copies.
-    const disk = [...chunk.disks].sort((a, b) => room(disks, a) - room(disks, b) || a - b)[0]!
+    const disk = chunk.disks[0]!
     return {
       health: 'over',
       need: { kind: 'drop', urgency: 'over', chunk: chunk.chunk, disk, reason: 'over', survivors },
@@ -309,7 +311,6 @@ function judgeParts(chunk: Coded, disks: DiskMap, rules: Patience): Verdict {
   return { health, need: NONE }
 }
 
-const room = (disks: DiskMap, disk: DiskId): number => disks.get(disk)?.availableBytes ?? 0
 const survivorOf = (copies: Copies, live: readonly RepairDisk[]): Survivor => ({
   chunk: copies.chunk,
   disk: (live.find((d) => !d.draining) ?? live[0]!).disk,
