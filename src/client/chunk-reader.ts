@@ -1,24 +1,24 @@
 /*
  * Bytes of chunks, from whichever copy answers. Copies are tried in order of preference; one that fails is passed over for
  * a while; when all have failed the master is asked where the chunk is now, again and again until `onDisconnectMs` is
- * over. A damaged block is the chunkserver's own report; here it is only a reason to ask the next copy.
+ * over. A damaged block is the chunkserver's own report; here it is only a reason to ask the next copy. A chunk without copies
+ * is read from its parts (part-reader.ts).
  */
 
 import { errnoOf, FsError } from '../base/fault.ts'
 import { type ChunkId, chunkName } from '../base/ids.ts'
 import { BLOCK_BYTES, BULK_BYTES_MAX } from '../base/limits.ts'
 import type { World } from '../base/world.ts'
-import { RemoteError } from '../wire/link.ts'
 import type { ChunkPlaces, Place } from '../wire/shapes.ts'
 import type { BlockCache } from './block-cache.ts'
 import type { Chunkservers } from './chunkservers.ts'
 import { Generations } from './core/generations.ts'
+import { PartReader, PartsUnreadable } from './part-reader.ts'
 import type { Interruptible, MasterSession } from './session.ts'
+import { aboutChunk, refuses, Shunned, TooShort } from './shunned.ts'
 
 /** Chunks whose places are remembered: 4 TiB worth at 64 MiB each. */
 const PLACES_MAX = 65_536
-/** A copy that failed is asked last for this long. */
-const SHUN_MS = 5_000
 /** Copies take turns in pieces of this size. */
 const TURN_BYTES = 1024 * 1024
 const RETRY_MS = [50, 100, 200, 500, 1_000]
@@ -35,7 +35,8 @@ export class ChunkReader {
   readonly #ownHost: string
   readonly #onDisconnectMs: number
   readonly #places = new Generations<ChunkId, ChunkPlaces>(PLACES_MAX)
-  readonly #shunned = new Map<number, number>()
+  readonly #shunned: Shunned
+  readonly #parts: PartReader
   readonly #loading = new Map<string, Promise<void>>()
 
   constructor(
@@ -51,6 +52,8 @@ export class ChunkReader {
     this.#cache = cache
     this.#ownHost = options.ownHost
     this.#onDisconnectMs = options.onDisconnectMs
+    this.#shunned = new Shunned(world.clock)
+    this.#parts = new PartReader(world, chunkservers, this.#shunned, options.ownHost)
   }
 
   learn(places: ChunkPlaces): void {
@@ -70,7 +73,7 @@ export class ChunkReader {
   ): Promise<Buffer[]> {
     const cached = this.#fromCache(chunk, offset, length)
     if (cached !== undefined) return cached
-    if (!neighbours) return [await this.#fetch(chunk, offset, length, length, caller)]
+    if (!neighbours) return this.#fetch(chunk, offset, length, length, caller)
     const from = offset - (offset % BLOCK_BYTES)
     const to = Math.min(Math.ceil((offset + length) / BLOCK_BYTES) * BLOCK_BYTES, from + BULK_BYTES_MAX)
     // Readers of neighbouring small files want the same blocks at the same time: one fetch serves them all.
@@ -78,14 +81,7 @@ export class ChunkReader {
     let loading = this.#loading.get(key)
     if (loading === undefined) {
       loading = this.#fetch(chunk, from, to - from, offset + length - from, caller)
-        .then((data) => {
-          for (let at = 0; at < data.length; at += BLOCK_BYTES)
-            this.#cache.put(
-              chunk,
-              (from + at) / BLOCK_BYTES,
-              data.subarray(at, Math.min(at + BLOCK_BYTES, data.length)),
-            )
-        })
+        .then((parts) => this.#keep(chunk, from, parts))
         .finally(() => this.#loading.delete(key))
       this.#loading.set(key, loading)
     }
@@ -96,7 +92,15 @@ export class ChunkReader {
       if (errnoOf(error) !== 'EINTR' || caller?.signal.aborted) throw error
     }
     // A shared fetch may have been made for a shorter prefix of an open chunk, or the cache is smaller than the request.
-    return this.#fromCache(chunk, offset, length) ?? [await this.#fetch(chunk, offset, length, length, caller)]
+    return this.#fromCache(chunk, offset, length) ?? this.#fetch(chunk, offset, length, length, caller)
+  }
+
+  /** Each of the parts begins with a block. */
+  #keep(chunk: ChunkId, from: number, parts: readonly Buffer[]): void {
+    let block = from / BLOCK_BYTES
+    for (const part of parts)
+      for (let at = 0; at < part.length; at += BLOCK_BYTES)
+        this.#cache.put(chunk, block++, part.subarray(at, Math.min(at + BLOCK_BYTES, part.length)))
   }
 
   #fromCache(chunk: ChunkId, offset: number, length: number): Buffer[] | undefined {
@@ -120,15 +124,14 @@ export class ChunkReader {
     length: number,
     atLeast: number,
     caller: Interruptible | undefined,
-  ): Promise<Buffer> {
+  ): Promise<Buffer[]> {
     const deadline = this.#world.clock.monotonicMs() + this.#onDisconnectMs
     let lastError: unknown
     for (let round = 0; ; round++) {
-      const known =
-        round === 0
-          ? (this.#places.get(chunk) ?? (await this.#locate(chunk, caller)))
-          : await this.#locate(chunk, caller)
+      const remembered = round === 0 ? this.#places.get(chunk) : undefined
+      const known = remembered ?? (await this.#locate(chunk, caller))
       const places = this.#inOrder(known, chunk, offset)
+      let asked = places.length
       let refused = 0
       for (const place of places) {
         try {
@@ -138,27 +141,35 @@ export class ChunkReader {
             { disk: place.disk, chunk, offset, length },
             { timeoutMs: READ_TIMEOUT_MS },
           )
-          if (bulk.length >= atLeast) return bulk
-          lastError = new FsError('EIO', `copy on disk ${place.disk} is shorter than committed`)
-          refused++
+          if (bulk.length >= atLeast) return [bulk]
+          throw new TooShort(chunk, place.disk)
         } catch (error) {
           if (caller?.signal.aborted) throw new FsError('EINTR', undefined, { cause: error })
           if (errnoOf(error) === undefined) throw error
           lastError = error
-          if (error instanceof RemoteError && error.code !== 'ENODEV') refused++
+          if (refuses(error)) refused++
         }
-        this.#shunned.set(place.disk, this.#world.clock.monotonicMs() + SHUN_MS)
+        this.#shunned.add(place.disk, aboutChunk(lastError) ? chunk : undefined)
         this.#world.log.warn(
           { chunk, disk: place.disk, error: String(lastError) },
           'a copy could not be read; asking the next one',
         )
       }
-      if (
-        this.#world.clock.monotonicMs() > deadline ||
-        (refused === places.length && refused > 0 && round >= REFUSED_ROUNDS)
-      )
+      if (known?.ec !== undefined) {
+        asked++
+        try {
+          return await this.#parts.read({ chunk, length: known.length, ec: known.ec }, offset, length)
+        } catch (error) {
+          if (caller?.signal.aborted) throw new FsError('EINTR', undefined, { cause: error })
+          if (!(error instanceof FsError)) throw error
+          lastError = error
+          if (error instanceof PartsUnreadable && error.refused) refused++
+        }
+      }
+      if (this.#world.clock.monotonicMs() > deadline || (refused === asked && refused > 0 && round >= REFUSED_ROUNDS))
         throw new FsError('EIO', `no copy of chunk ${chunkName(chunk)} could be read`, { cause: lastError })
-      await this.#pause(RETRY_MS[Math.min(round, RETRY_MS.length - 1)]!, caller)
+      // What was remembered may be old: copies move, and give way to parts. The master is asked at once.
+      if (remembered === undefined) await this.#pause(RETRY_MS[Math.min(round, RETRY_MS.length - 1)]!, caller)
     }
   }
 
@@ -184,12 +195,12 @@ export class ChunkReader {
     const n = places.length
     const turn = (chunk + Math.floor(offset / TURN_BYTES)) % n
     // Nearly always all copies are alike, and then no list needs to be made or sorted.
-    if (n <= 2 && this.#shunned.size === 0 && places.every((place) => place.host === places[0]!.host))
+    if (n <= 2 && this.#shunned.none && places.every((place) => place.host === places[0]!.host))
       return turn === 0 || n === 1 ? places : [places[1]!, places[0]!]
-    const now = this.#world.clock.monotonicMs()
-    for (const [disk, until] of this.#shunned) if (until <= now) this.#shunned.delete(disk)
     const cost = (place: Place, index: number): number =>
-      (this.#shunned.has(place.disk) ? 4096 : 0) + (place.host === this.#ownHost ? 0 : 1024) + ((index + n - turn) % n)
+      (this.#shunned.has(place.disk, chunk) ? 4096 : 0) +
+      (place.host === this.#ownHost ? 0 : 1024) +
+      ((index + n - turn) % n)
     return places
       .map((place, index) => ({ place, cost: cost(place, index) }))
       .sort((a, b) => a.cost - b.cost)
