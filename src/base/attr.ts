@@ -117,6 +117,13 @@ export function newAttr(directory: Attr, wanted: NewInode, now: Time): Attr {
   }
 }
 
+/** The attributes with another storage class; 0: the default one. */
+export function withClass(attr: Attr, classId: number): Attr {
+  if ((attr.classId ?? 0) === classId) return attr
+  const { classId: _before, ...rest } = attr
+  return classId === 0 ? rest : { ...rest, classId }
+}
+
 /** An empty file or directory as it begins. */
 export function freshAttr(
   ino: Ino,

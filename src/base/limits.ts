@@ -31,3 +31,5 @@ export const XATTR_VALUE_BYTES_MAX = 64 * KiB
 export const XATTR_LIST_BYTES_MAX = 64 * KiB
 /** Hard links of one file; ext4 has 65 000, more breaks no tool but helps none. */
 export const LINK_MAX = 65_000
+/** Text of one placing of a storage class: far beyond what people write, and bounds everything that walks the expression. */
+export const PLACING_CHARS_MAX = 1000

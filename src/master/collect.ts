@@ -192,6 +192,10 @@ export class Garbage implements Work {
       await this.#loop.command(() => ({ ok: { kind: 'copiesTold', limit: TELL_AT_ONCE } }))
       busy = true
     }
+    if (this.#state.counters().reclassing !== undefined) {
+      await this.#loop.command(() => ({ ok: { kind: 'reclassed', limit: RECLASS_AT_ONCE } }))
+      busy = true
+    }
     const expiring = this.#state.trash.page(undefined, 1)[0]
     if (expiring !== undefined && expiring.expirySec <= now.sec) {
       const before = this.#state.counters().trashed
@@ -212,6 +216,7 @@ export class Garbage implements Work {
 const EXPIRE_AT_ONCE = 256
 const FORGET_AT_ONCE = 1_024
 const TELL_AT_ONCE = 1_024
+const RECLASS_AT_ONCE = 4_096
 /** Commands of this kind are as long as a turn may be; people's requests go between them. */
 const STEP_REST_MS = 20
 /** How late something may be collected. */

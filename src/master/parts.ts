@@ -50,7 +50,7 @@ export interface Change<C extends CallName> {
 
 /** A change asked for by a session (or, with session 0, by an admin): prepared in its turn, answered when committed. */
 export function change<C extends CallName>(
-  { loop, sessions, holdings }: Parts,
+  { state, loop, sessions, holdings }: Parts,
   stamp: Stamp,
   prepare: () => Command | Result<Command>,
   { sync, applied, tells, holds }: Change<C> = {},
@@ -72,8 +72,12 @@ export function change<C extends CallName>(
       done: (result) => {
         if (isRefusal(result)) reject(new FsError(result.errno, result.detail))
         else if (holds === undefined) resolve({ reply: result.ok as Reply<C> })
-        else
-          resolve({ reply: { ...(result.ok as Reply<C>), held: holdings.grant(sessions.find(stamp.session), holds) } })
+        else {
+          // A pattern may give what is made there a class that the mount does not know of.
+          const free = state.classes.patterns().length === 0
+          const held = free && holdings.grant(sessions.find(stamp.session), holds)
+          resolve({ reply: { ...(result.ok as Reply<C>), held } })
+        }
       },
     })
   })

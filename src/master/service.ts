@@ -32,6 +32,7 @@ import { Repair } from './repair.ts'
 import type { ReportParts } from './reports.ts'
 import { Sealing } from './sealing.ts'
 import { adminHandlers } from './service-admin.ts'
+import { classHandlers } from './service-classes.ts'
 import { dataHandlers } from './service-data.ts'
 import { lockHandlers } from './service-locks.ts'
 import { namespaceHandlers } from './service-namespace.ts'
@@ -70,6 +71,7 @@ function handlersOf(parts: ReportParts, rest: HandlerParts) {
     ...lockHandlers(parts, rest.locks),
     ...adminHandlers(parts, rest.removal),
     ...placeHandlers(parts, rest.options.topologyFile),
+    ...classHandlers(parts),
     ...nodeHandlers(parts, rest.deletions, rest.damage, rest.spare, rest.options),
   }
 }

@@ -18,6 +18,10 @@
  * It refuses to know which disks there are.
  */
 
+import { isRefusal } from '../base/fault.ts'
+import { EC_DATA_MAX, EC_DATA_MIN, EC_PARITY_MAX, PLACING_CHARS_MAX } from '../base/limits.ts'
+import { labelName, labelText } from './label-names.ts'
+
 export type LabelExpr =
   | { readonly op: 'any' }
   | { readonly op: 'label'; readonly label: string }
@@ -57,17 +61,10 @@ export interface EcPlacing extends Ending {
 export type Placing = CopiesPlacing | EcPlacing
 
 export const COPIES_MAX = 9
-export const EC_DATA_MIN = 2
-export const EC_DATA_MAX = 16
-export const EC_PARITY_MAX = 4
 /** Of `@2`, as in MooseFS. */
 export const EC_DATA_DEFAULT = 8
-/** Far beyond what people write, and still one line in a record; bounds everything that walks an expression. */
-export const PLACING_CHARS_MAX = 1000
 /** Groups and negations within one another: the parser calls itself for each. */
 const DEPTH_MAX = 32
-
-const LONG_NAME = /^[a-z0-9._-]{2,32}$/
 
 export const ANY: LabelExpr = { op: 'any' }
 
@@ -80,15 +77,6 @@ export class LabelError extends Error {
     this.column = column
   }
 }
-
-/** A label as disks carry it: `H` from 'h' or 'H', the name within the braces of a long one; undefined when it is none. */
-export function labelOf(text: string): string | undefined {
-  if (/^[a-zA-Z]$/.test(text)) return text.toUpperCase()
-  const name = text.startsWith('{') && text.endsWith('}') ? text.slice(1, -1) : text
-  return LONG_NAME.test(name) ? name : undefined
-}
-
-export const printLabel = (label: string): string => (label.length === 1 ? label : `{${label}}`)
 
 /** Undefined: the text says that nothing is defined. Throws LabelError. */
 export function parsePlacing(text: string): Placing | undefined {
@@ -139,7 +127,7 @@ export function printExpr(expr: LabelExpr): string {
     case 'any':
       return '*'
     case 'label':
-      return printLabel(expr.label)
+      return labelText(expr.label)
     case 'not':
       return `~${grouped(expr.of, ['and', 'or'])}`
     case 'and':
@@ -167,7 +155,7 @@ function printUnique(unique: Unique): string {
     text +
     unique.labels
       .filter((label) => label.length > 1)
-      .map(printLabel)
+      .map(labelText)
       .join('')
   )
 }
@@ -348,11 +336,9 @@ class Reader {
     const end = this.#text.indexOf('}', this.#at)
     if (end < 0) throw new LabelError(column, "a label opened with '{' has no '}'")
     const name = this.#text.slice(this.#at + 1, end)
-    if (!LONG_NAME.test(name))
-      throw new LabelError(
-        column,
-        `'{${name}}' is no label: in braces stand 2 to 32 lower-case letters, digits, '-', '_' or '.'`,
-      )
+    const kept = labelName(name)
+    if (isRefusal(kept)) throw new LabelError(column, kept.detail ?? 'no label')
+    if (name.length === 1) throw new LabelError(column, `{${name}}: a single letter stands without braces`)
     this.#at = end + 1
     return name
   }

@@ -54,8 +54,51 @@ export interface StorageClass {
   readonly trashMinRetentionMs: number
   /** Which class counts for a chunk that files of several classes share: the higher one. */
   readonly priority: number
-  /** The cluster's own: made with it, changed by nobody's list of classes. */
-  readonly predefined: boolean
+}
+
+/** A class as it is kept and sent: placings in the canonical form, '' where nothing is defined. */
+export interface ClassText {
+  readonly name: string
+  readonly description: string
+  readonly create: string
+  readonly keep: string
+  readonly archive: string
+  readonly trash: string
+  readonly defaultMode: LabelMode
+  readonly archiveAfterMs: number
+  readonly archiveBy: string
+  readonly minBytes: number
+  readonly trashMinRetentionMs: number
+  readonly priority: number
+}
+
+/** Without a keep: so many copies anywhere. Throws ClassError. */
+export function readClass(text: ClassText, copies: number): StorageClass {
+  const placing = (flag: ClassFlag, typed: string): Placing | undefined =>
+    typed === '' ? undefined : placingOf(flag, typed)
+  const cls: StorageClass = {
+    ...text,
+    create: placing('C', text.create),
+    keep: placing('K', text.keep) ?? copiesAnywhere(copies),
+    archive: placing('A', text.archive),
+    trash: placing('T', text.trash),
+    archiveBy: parseArchiveBy(text.archiveBy),
+  }
+  const wrong = wrongWith(cls)
+  if (wrong !== undefined) throw new ClassError(wrong)
+  return cls
+}
+
+export function writeClass(cls: StorageClass): ClassText {
+  const text = (placing: Placing | undefined): string => (placing === undefined ? '' : printPlacing(placing))
+  return {
+    ...cls,
+    create: text(cls.create),
+    keep: text(cls.keep),
+    archive: text(cls.archive),
+    trash: text(cls.trash),
+    archiveBy: printArchiveBy(cls.archiveBy),
+  }
 }
 
 /** As in MooseFS. Bytes of UTF-8. */
@@ -118,7 +161,6 @@ export function classWith(name: string, flags: ClassFlags, before?: StorageClass
     minBytes: flags.s === undefined ? (before?.minBytes ?? 0) : bytesOf(flags.s),
     trashMinRetentionMs: flags.t === undefined ? (before?.trashMinRetentionMs ?? 0) : hoursOf('t', flags.t),
     priority: flags.p === undefined ? (before?.priority ?? 0) : priorityOf(flags.p),
-    predefined: before?.predefined ?? false,
   }
   const wrong = wrongWith(made)
   if (wrong !== undefined) throw new ClassError(wrong)
@@ -250,13 +292,20 @@ function copiesLike(placing: Placing): CopiesPlacing {
   return { kind: 'copies', slots: Array(parity + 1).fill(dataLabels), unique, mode }
 }
 
+const copiesAnywhere = (copies: number): CopiesPlacing => ({
+  kind: 'copies',
+  slots: Array(copies).fill(ANY),
+  unique: undefined,
+  mode: undefined,
+})
+
 /** The class that a cluster begins with: so many copies on any disks. The number may be beyond what can be typed. */
 export function anywhere(name: string, copies: number): StorageClass {
   return {
     name,
     description: '',
     create: undefined,
-    keep: { kind: 'copies', slots: Array(copies).fill(ANY), unique: undefined, mode: undefined },
+    keep: copiesAnywhere(copies),
     archive: undefined,
     trash: undefined,
     defaultMode: 'std',
@@ -265,7 +314,6 @@ export function anywhere(name: string, copies: number): StorageClass {
     minBytes: 0,
     trashMinRetentionMs: 0,
     priority: 0,
-    predefined: true,
   }
 }
 

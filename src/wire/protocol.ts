@@ -41,6 +41,7 @@ import {
 import type {
   ChangelogPage,
   CheckPage,
+  ClassesReport,
   DiskReport,
   FileReport,
   NodeReport,
@@ -50,9 +51,12 @@ import type {
 import {
   attr,
   attrChange,
+  CLASS_OF_MAX,
   chunk,
   chunkOffset,
   chunkPlaces,
+  classPattern,
+  classText,
   declaredPlace,
   disk,
   diskState,
@@ -558,6 +562,65 @@ export const calls = {
     settings,
     { failures: ['EINVAL'] },
   ),
+  classList: call(130, 'All storage classes and patterns.', nothing, report<ClassesReport>('ClassesReport')),
+  classSet: call(
+    131,
+    'Makes a storage class (number 0), or changes one. The number is answered.',
+    struct({ stamp, classId: uint(), text: classText }),
+    struct({ classId: uint() }),
+    { failures: ['EINVAL', 'EEXIST', 'ENOENT', 'ENOSPC'] },
+  ),
+  classRename: call(
+    132,
+    'Gives a storage class another name.',
+    struct({ stamp, classId: uint(), name: text(255) }),
+    nothing,
+    { failures: ['EINVAL', 'EEXIST', 'ENOENT'] },
+  ),
+  classDelete: call(
+    133,
+    'Deletes a storage class that no file, directory or pattern has.',
+    struct({ stamp, classId: uint() }),
+    nothing,
+    { failures: ['EINVAL', 'ENOENT', 'EBUSY'] },
+  ),
+  classOf: call(
+    134,
+    'Gives a file or directory a class; with `page`, what is in the directory: a page of it from a cookie on. Only what has class `onlyFrom`, if said.',
+    struct({
+      stamp,
+      /** By path, or by number (a directory that a page before has named). */
+      path: optional(bytestr(PATH_BYTES_MAX)),
+      ino: optional(ino),
+      classId: uint(),
+      onlyFrom: optional(uint()),
+      page: optional(struct({ cookie: uint(), limit: uint(CLASS_OF_MAX) })),
+    }),
+    struct({
+      changed: uint(),
+      /** What had the class already, or is not of `onlyFrom`. */
+      left: uint(),
+      /** Of a page: the directories in it, and where the next page begins (undefined: this was the last). */
+      directories: list(ino, CLASS_OF_MAX),
+      cookie: optional(uint()),
+    }),
+    { failures: ['EINVAL', 'ENOENT', 'ENOTDIR', 'ESTALE'] },
+  ),
+  classGet: call(
+    135,
+    'The class of a file or directory.',
+    struct({ path: bytestr(PATH_BYTES_MAX) }),
+    struct({ ino, type: fileType, classId: uint(), name: text(255) }),
+    { failures: ['ENOENT', 'ENOTDIR'] },
+  ),
+  patternSet: call(
+    136,
+    'What is made from now on with such a name or owner gets a class. Number 0: a new pattern.',
+    struct({ stamp, number: uint(), pattern: classPattern }),
+    struct({ number: uint() }),
+    { failures: ['EINVAL', 'ENOENT', 'ENOSPC'] },
+  ),
+  patternDelete: call(137, 'Deletes a pattern.', struct({ stamp, number: uint() }), nothing, { failures: ['ENOENT'] }),
   changelogPage: call(
     81,
     'Commands from an index on (0 = the last `limit`), for people and tools.',

@@ -178,3 +178,38 @@ export interface CheckPage {
   /** Chunks seen on this page, for the comparison with the disks. */
   chunks: { chunk: number; state: string; length: number; disks: number[] }[]
 }
+
+export interface ClassReport {
+  classId: number
+  name: string
+  description: string
+  /** Placings in the canonical form, '' where nothing is defined. */
+  create: string
+  keep: string
+  archive: string
+  trash: string
+  defaultMode: 'loose' | 'std' | 'strict'
+  archiveAfterMs: number
+  archiveBy: string
+  minBytes: number
+  trashMinRetentionMs: number
+  priority: number
+  /** Files and directories that have it, those in the trash too. Of class 1 nobody counts them. */
+  inodes: number | null
+}
+
+export interface PatternReport {
+  number: number
+  glob: string
+  uid: number | null
+  gid: number | null
+  priority: number
+  classId: number
+}
+
+export interface ClassesReport {
+  classes: ClassReport[]
+  patterns: PatternReport[]
+  /** Copies that class 1 keeps while nothing else is said of it. */
+  copies: number
+}

@@ -14,6 +14,7 @@ import {
   FILE_BYTES_MAX,
   NAME_BYTES_MAX,
   PATH_BYTES_MAX,
+  PLACING_CHARS_MAX,
 } from '../base/limits.ts'
 import {
   bool,
@@ -299,3 +300,39 @@ export const settings = struct({
   sessionTimeoutMs: uint(),
 })
 export type Settings = Infer<typeof settings>
+
+/** A storage class as it is kept and sent: placings in the canonical form, '' where nothing is defined. */
+export const classText = struct({
+  name: text(255),
+  description: text(255),
+  create: text(PLACING_CHARS_MAX),
+  keep: text(PLACING_CHARS_MAX),
+  archive: text(PLACING_CHARS_MAX),
+  trash: text(PLACING_CHARS_MAX),
+  defaultMode: oneOf('loose', 'std', 'strict'),
+  archiveAfterMs: uint(),
+  /** Letters of C, M, A, R, F, P, as after -o. */
+  archiveBy: text(6),
+  minBytes: uint(),
+  trashMinRetentionMs: uint(),
+  priority: uint(0xffff_ffff),
+})
+
+/** Classes, and patterns, in one cluster: each is looked at for every list and report, each pattern for every new file. */
+export const CLASSES_MAX = 256
+export const PATTERNS_MAX = 256
+
+/** What is made with such a name, by such an owner, is of this class, whatever its directory's is. */
+export const classPattern = struct({
+  /** The whole name, with * ? and [sets]. */
+  glob: bytestr(NAME_BYTES_MAX),
+  uid: optional(uid),
+  gid: optional(uid),
+  /** The highest of those that match counts; of several, the one that was made first. */
+  priority: uint(0xffff_ffff),
+  classId: uint(),
+})
+export type ClassPattern = Infer<typeof classPattern>
+
+/** Inodes given a class by one command: with their chunks some 20 ms. */
+export const CLASS_OF_MAX = 1024

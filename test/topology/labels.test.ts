@@ -1,14 +1,13 @@
 import { readFileSync } from 'node:fs'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
+import { PLACING_CHARS_MAX } from '../../src/base/limits.ts'
 import {
   ANY,
   LabelError,
   type LabelExpr,
-  labelOf,
   labelsIn,
   matches,
-  PLACING_CHARS_MAX,
   type Placing,
   parseLabels,
   parsePlacing,
@@ -66,21 +65,6 @@ describe('what is added to it', () => {
     ['@4+1,A,A', '@4+1,A'],
     ['@4+1:s', '@4+1,*:STRICT'],
   ])('%s is written %s', (text, written) => expect(canonical(text)).toBe(written))
-
-  test('a label of a disk is a letter, stored upper case, or a long name', () => {
-    expect(['h', 'H', '{usb}', 'usb', 'x1', '1', 'U2', '{h}', '', 'ä'].map(labelOf)).toEqual([
-      'H',
-      'H',
-      'usb',
-      'usb',
-      'x1',
-      undefined,
-      undefined,
-      undefined,
-      undefined,
-      undefined,
-    ])
-  })
 })
 
 describe('a refusal', () => {
@@ -99,7 +83,11 @@ describe('a refusal', () => {
     ['@4+1,A,B,C', "column 9: expected ',', '/', ':' or the end but found ','"],
     ['@x', "column 2: expected a number of parts but found 'x'"],
     ['(A', "column 3: expected ')' but found the end"],
-    ['A{USB}', "column 2: '{USB}' is no label: in braces stand 2 to 32 lower-case letters, digits, '-', '_' or '.'"],
+    [
+      'A{USB}',
+      'column 2: "USB" is no label: a long name is of lower-case letters, digits, "-", "_" and ".", and begins with a letter or digit',
+    ],
+    ['{h}', 'column 1: {h}: a single letter stands without braces'],
     ['{usb', "column 1: a label opened with '{' has no '}'"],
     ['A/{aa}-{bb}', 'column 3: only single letters make a range'],
     [`${'('.repeat(40)}A`, 'column 33: more than 32 groups within one another'],

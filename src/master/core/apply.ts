@@ -21,6 +21,7 @@ import {
   copyAdded,
   copyDropped,
 } from './chunks.ts'
+import { classDelete, classOf, classRename, classSet, patternDelete, patternSet, reclassed } from './classes.ts'
 import { chunkWish, encodeBegun, encoded, partsEnded, uncoded } from './coding.ts'
 import { type Envelope, encodeChangelog } from './command-codec.ts'
 import { type Command, type CommandName, type CommandOf, commands } from './commands.ts'
@@ -98,6 +99,13 @@ const handlers: Handlers = {
   settingsSet,
   doomedFreed,
   copiesTold,
+  classSet,
+  classRename,
+  classDelete,
+  classOf,
+  reclassed,
+  patternSet,
+  patternDelete,
 }
 
 /** Replies that a session may leave unacknowledged: a link has at most 1 024 requests in flight. */

@@ -11,7 +11,9 @@ import { isRefusal } from '../../base/fault.ts'
 import type { ChunkId, DiskId, Ino, NodeId, SessionId } from '../../base/ids.ts'
 import { labelNames } from '../../topology/label-names.ts'
 import type { CheckPage, Finding } from '../../wire/reports.ts'
+import { wrongWithClasses, wrongWithClassRecord } from './check-classes.ts'
 import { bytesBeyond, type ChunkClass, chunkClass, isSparse, needsAttention } from './chunks.ts'
+import { DEFAULT_CLASS } from './class-table.ts'
 import { BUCKET_SLOTS, nameHash } from './dentries.ts'
 import { lossFindings } from './losses.ts'
 import { bucketRecord, type ChunkRecord, type Counters, type InodeRecord, type NodeRecord, unpack } from './records.ts'
@@ -27,6 +29,9 @@ interface Totals {
   lostBytes: number
   changelogBytes: number
   entries: number
+  /** Inodes by class, without the default one. */
+  readonly classed: Map<number, number>
+  reclassing: number
 }
 
 /** What belongs to one record (names of a directory, extents of a file, extents in a chunk) and is walked within a page. */
@@ -218,6 +223,17 @@ const visitors: { readonly [T in TableName]?: (c: Checker, at: string, value: Ui
     c.expect(c.state.inode(numAt(at, 1) as Ino)?.doomed === true, `inode ${numAt(at, 1)} is not doomed`)
     if (c.totals !== undefined) c.totals.counted.doomed += 1
   },
+  class: (c, at) => {
+    for (const what of wrongWithClassRecord(c.state, numAt(at, 1))) c.expect(false, what)
+  },
+  reclass: (c, at) => {
+    const ino = numAt(at, 1) as Ino
+    c.expect(
+      c.state.inode(ino) !== undefined,
+      `the chunks of inode ${ino} are told of its class, but it does not exist`,
+    )
+    if (c.totals !== undefined) c.totals.reclassing += 1
+  },
   changelog: (c, _at, value) => {
     if (c.totals === undefined) return
     c.totals.changelogBytes += value.length
@@ -239,6 +255,12 @@ function checkInode(c: Checker, ino: Ino, record: InodeRecord): void {
   if (record.trashedUntil !== undefined)
     c.expect(c.has(key.trash(record.trashedUntil, ino)), `${who}: not found in the trash`)
   c.expect(!record.doomed || c.has(key.doomed(ino)), `${who}: doomed, but nobody frees it`)
+  const { classId } = attr
+  if (classId !== undefined) {
+    c.expect(state.classes.record(classId) !== undefined, `${who}: storage class ${classId} does not exist`)
+    c.expect(classId > DEFAULT_CLASS, `${who}: says that it has the default class`)
+    totals?.classed.set(classId, (totals.classed.get(classId) ?? 0) + 1)
+  }
   const names = state.xattrs(ino)
   const bytes = names.reduce((sum, name) => sum + name.length + 1, 0)
   c.expect(bytes === record.xattrBytes, `${who}: ${bytes} bytes of attribute names, not ${record.xattrBytes}`)
@@ -377,6 +399,8 @@ export function check(state: State): Finding[] {
     lostBytes: 0,
     changelogBytes: 0,
     entries: 0,
+    classed: new Map(),
+    reclassing: 0,
   }
   const c = new Checker(state, totals)
   let cursor: string | undefined = ''
@@ -391,6 +415,8 @@ export function check(state: State): Finding[] {
   c.expect((counters.lostBytes ?? 0) === totals.lostBytes, `counter lostBytes: ${totals.lostBytes} found`)
   c.expect(counters.changelogBytes === totals.changelogBytes, `counter changelogBytes: ${totals.changelogBytes} found`)
   c.expect(counters.index - counters.firstIndex + 1 === totals.entries, `changelog: ${totals.entries} entries`)
+  c.expect((counters.reclassing ?? 0) === totals.reclassing, `counter reclassing: ${totals.reclassing} found`)
+  for (const what of wrongWithClasses(state, totals.classed)) c.expect(false, what)
   for (const [ino, links] of totals.links) {
     const record = state.inode(ino)
     if (record !== undefined && record.attr.type !== 'dir')

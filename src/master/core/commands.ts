@@ -20,8 +20,11 @@ import { bool, bytes, bytestr, list, oneOf, optional, type Schema, struct, text,
 import type { CallName } from '../../wire/protocol.ts'
 import {
   attrChange,
+  CLASS_OF_MAX,
   chunk,
   chunkOffset,
+  classPattern,
+  classText,
   declaredPlace,
   disk,
   fileCommit,
@@ -456,6 +459,43 @@ export const commands = {
       sessionTimeoutMs: optional(uint()),
     }),
   ),
+  // ---- storage classes
+  classSet: command(
+    70,
+    'classSet',
+    'A storage class is made, or becomes what is said here.',
+    struct({ classId: uint(), text: classText }),
+  ),
+  classRename: command(71, 'classRename', 'A class is called otherwise.', struct({ classId: uint(), name: text(255) })),
+  /** Refused while an inode or a pattern has it. */
+  classDelete: command(72, 'classDelete', 'A class goes.', struct({ classId: uint() })),
+  classOf: command(
+    73,
+    'classOf',
+    'Files and directories get a class.',
+    struct({
+      classId: uint(),
+      onlyFrom: optional(uint()),
+      inos: list(ino, CLASS_OF_MAX),
+      /** They are a page of a directory: the directories among them are answered, and this cookie. */
+      paged: bool,
+      cookie: optional(uint()),
+    }),
+  ),
+  /** While counters().reclassing > 0. */
+  reclassed: command(
+    74,
+    undefined,
+    'A step of telling the chunks of long files that these have another class.',
+    struct({ limit: uint(65536) }),
+  ),
+  patternSet: command(
+    75,
+    'patternSet',
+    'What is made with such a name or owner gets a class.',
+    struct({ number: uint(), pattern: classPattern }),
+  ),
+  patternDelete: command(76, 'patternDelete', 'A pattern goes.', struct({ number: uint() })),
 } as const
 
 export type Commands = typeof commands

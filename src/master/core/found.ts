@@ -49,6 +49,8 @@ export function found(state: State, { now, salt, settings, uid, gid }: Founding)
     sec: now.sec,
     nsec: now.nsec,
     lostBytes: undefined,
+    nextClass: undefined,
+    reclassing: undefined,
   })
   state.kv.put(key.meta('salt'), pack([salt[0] | 0, salt[1] | 0]))
   state.setSettings(settings)

@@ -8,6 +8,7 @@ import { ok, type Result, refuse } from '../../base/fault.ts'
 import type { Ino, SessionId } from '../../base/ids.ts'
 import { PATH_BYTES_MAX } from '../../base/limits.ts'
 import { dropXattrs } from './attributes.ts'
+import { forgetInode } from './classes.ts'
 import type { CommandOf } from './commands.ts'
 import { BUCKET_SLOTS } from './dentries.ts'
 import { freeAll } from './extents.ts'
@@ -60,7 +61,7 @@ export function destroy(work: Work, record: InodeRecord): void {
   dropAllLocks(work, ino)
   work.touchInode(ino, true)
   if (freeAll(work, ino, record.attr.used)) {
-    state.setInode(ino, undefined)
+    forgetInode(work, record)
     return
   }
   const rest = state.inode(ino) ?? record
@@ -82,7 +83,7 @@ export function doomedFreed(work: Work, _command: CommandOf<'doomedFreed'>): Res
   for (const ino of state.trash.doomed(0, 1024)) {
     const record = state.inode(ino)
     if (record !== undefined && !freeAll(work, ino, record.attr.used)) return ok({})
-    state.setInode(ino, undefined)
+    if (record !== undefined) forgetInode(work, record)
     state.kv.delete(key.doomed(ino))
     state.setCounters({ doomed: state.counters().doomed - 1 })
   }

@@ -9,6 +9,7 @@ import { type Ino, ROOT_INO, type SessionId } from '../../base/ids.ts'
 import { LINK_MAX } from '../../base/limits.ts'
 import { ACL_ACCESS, ACL_DEFAULT, inheritAcl, serializeAcl } from './acl.ts'
 import { changeAttributes, dropXattrs, putXattr, storedAcl } from './attributes.ts'
+import { classedAttr, countClass, forgetInode } from './classes.ts'
 import type { CommandOf } from './commands.ts'
 import { BUCKET_SLOTS } from './dentries.ts'
 import { lastNameGone } from './lifetime.ts'
@@ -21,14 +22,14 @@ interface New extends NewInode {
 }
 
 /** A new inode in a directory: group and set-gid from a set-gid directory, mode and ACL from its default ACL. */
-function makeInode(work: Work, dir: InodeRecord, wanted: New): InodeRecord {
+function makeInode(work: Work, dir: InodeRecord, name: string, wanted: New): InodeRecord {
   const { state, now } = work
   const { ino, type } = wanted
   const defaultAcl = type === 'symlink' ? undefined : storedAcl(work, dir.attr.ino, dir, ACL_DEFAULT)
   const inherited = defaultAcl === undefined ? undefined : inheritAcl(defaultAcl, wanted.mode)
   const mode = inherited?.mode ?? wanted.mode & ~(wanted.umask & 0o777)
   let record: InodeRecord = {
-    attr: newAttr(dir.attr, { ...wanted, mode }, now),
+    attr: classedAttr(work, name, newAttr(dir.attr, { ...wanted, mode }, now)),
     parent: dir.attr.ino,
     name: '',
     entries: 0,
@@ -42,6 +43,7 @@ function makeInode(work: Work, dir: InodeRecord, wanted: New): InodeRecord {
   if (inherited?.acl !== undefined) record = putXattr(work, record, ACL_ACCESS, serializeAcl(inherited.acl))
   if (defaultAcl !== undefined && type === 'dir') record = putXattr(work, record, ACL_DEFAULT, serializeAcl(defaultAcl))
   state.setInode(ino, record)
+  countClass(work, record.attr.classId, 1)
   const counters = state.counters()
   state.setCounters({
     nextIno: Math.max(counters.nextIno, ino + 1),
@@ -65,7 +67,7 @@ export function makeNamed(work: Work, dir: InodeRecord, name: string, wanted: Ne
     return refuse('EIO', `inode number ${wanted.ino} is taken`)
   const full = noRoom(work, parent, name)
   if (full !== undefined) return full
-  const record = makeInode(work, dir, wanted)
+  const record = makeInode(work, dir, name, wanted)
   addName(work, parent, name, record)
   return ok(work.state.inode(wanted.ino) ?? record)
 }
@@ -115,7 +117,7 @@ function unlinked(work: Work, ino: Ino, was: { parent: Ino; name: string }, open
 function removed(work: Work, record: InodeRecord): void {
   const { ino } = record.attr
   dropXattrs(work, record)
-  work.state.setInode(ino, undefined)
+  forgetInode(work, record)
   work.touchInode(ino, true)
   work.state.setCounters({ directories: work.state.counters().directories - 1 })
 }

@@ -21,7 +21,19 @@ import {
   uint,
   wrong,
 } from '../../base/schema.ts'
-import { chunk, disk, ino, labels, lock, node, session, settings } from '../../wire/shapes.ts'
+import {
+  chunk,
+  classPattern,
+  classText,
+  disk,
+  ino,
+  labels,
+  lock,
+  node,
+  PATTERNS_MAX,
+  session,
+  settings,
+} from '../../wire/shapes.ts'
 
 /** Plain msgpack: no records, no shared structures, so bytes depend on the value alone and any language reads them. */
 const packr = new Packr({ useRecords: false, encodeUndefinedAsNil: true })
@@ -309,6 +321,22 @@ export type TrashRecord = Infer<typeof trashRecord>
 
 export const settingsRecord = settings
 
+// ---- storage classes
+
+export const classRecord = struct({
+  version: uint(),
+  /** Of class 1 the keep may be empty: as many copies as the setting says, anywhere. */
+  text: classText,
+  /** How many inodes have it, with a name or without; of class 1, which needs no record, they are not counted. */
+  inodes: uint(),
+})
+export type ClassRecord = Infer<typeof classRecord>
+
+const numberedPattern = struct({ number: uint(), pattern: classPattern })
+export type NumberedPattern = Infer<typeof numberedPattern>
+/** One record: every new inode looks at all of them. */
+export const patternsRecord: Schema<NumberedPattern[]> = list(numberedPattern, PATTERNS_MAX)
+
 /** Counted with every command so that no report and no restart walks the tables. */
 export const countersRecord = struct({
   version: uint(),
@@ -346,6 +374,10 @@ export const countersRecord = struct({
   nsec: uint(),
   /** Bytes of files that no copy holds any more (see ChunkRecord.lost). */
   lostBytes: optional(uint()),
+  /** Undefined: no class and no pattern was ever made. They count together. */
+  nextClass: optional(uint()),
+  /** Files whose chunks have not all been told of a changed class (table reclass). */
+  reclassing: optional(uint()),
 })
 export type Counters = Infer<typeof countersRecord>
 

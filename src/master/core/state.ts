@@ -16,6 +16,7 @@ import { assert, type Result } from '../../base/fault.ts'
 import type { ChunkId, DiskId, Ino, NodeId, SessionId } from '../../base/ids.ts'
 import type { ChunkPlaces, EcParts, Place, Settings } from '../../wire/shapes.ts'
 import { ChunkIndex } from './chunk-index.ts'
+import { ClassTable } from './class-table.ts'
 import { type ChangelogEntry, decodeChangelog, decodeReply, encodeReply } from './command-codec.ts'
 import type { CommandName } from './commands.ts'
 import { cookieOf, type Found, nameHash } from './dentries.ts'
@@ -73,6 +74,7 @@ export class State {
   readonly extents: ExtentTable
   readonly chunkIndex: ChunkIndex
   readonly trash: TrashTable
+  readonly classes: ClassTable
   readonly keeps: ChangelogBounds
   readonly #inodes = new Held<Ino, InodeRecord>(HELD_INODES_MAX)
   readonly #chunks = new Held<ChunkId, ChunkRecord>(HELD_CHUNKS_MAX)
@@ -90,6 +92,7 @@ export class State {
     this.extents = new ExtentTable(kv)
     this.chunkIndex = new ChunkIndex(kv)
     this.trash = new TrashTable(kv)
+    this.classes = new ClassTable(kv, () => this.settings().copies)
   }
 
   // ---- write-back
@@ -104,6 +107,7 @@ export class State {
     this.#chunks.flush((chunk, record) => this.#write(key.chunk(chunk), chunkRecord, record))
     this.#sessions.flush((session, record) => this.#write(key.session(session), sessionRecord, record))
     this.#disks.flush((disk, record) => this.#write(key.disk(disk), diskRecord, record))
+    this.classes.flush()
     if (this.#countersChanged) {
       this.kv.put(key.meta('counters'), encodeRecord(countersRecord, this.counters()))
       this.#countersChanged = false
@@ -114,6 +118,7 @@ export class State {
   get clean(): boolean {
     return (
       !this.#countersChanged &&
+      this.classes.clean &&
       this.#inodes.changed + this.#chunks.changed + this.#sessions.changed + this.#disks.changed === 0
     )
   }
@@ -124,6 +129,7 @@ export class State {
     this.#chunks.forget()
     this.#sessions.forget()
     this.#disks.forget()
+    this.classes.forget()
     this.#nodes.clear()
     this.#counters = undefined
     this.#countersChanged = false

@@ -51,6 +51,18 @@ export const tables = {
   xattr: { prefix: 'x', key: 'ino, name', value: 'the bytes', says: 'Extended attributes.' },
   trash: { prefix: 't', key: 'second of expiry, ino', value: 'trash', says: 'Deleted files that are kept.' },
   doomed: { prefix: 'z', key: 'ino', value: 'empty', says: 'Inodes whose extents are still being freed, in steps.' },
+  class: {
+    prefix: 'P',
+    key: 'number',
+    value: 'class',
+    says: 'Storage classes; without a record, number 1 is the default.',
+  },
+  reclass: {
+    prefix: 'p',
+    key: 'ino',
+    value: 'offset',
+    says: 'Files given another class whose chunks from this offset on have not been told.',
+  },
   changelog: { prefix: 'g', key: 'index', value: 'changelog entry', says: 'The last commands.' },
 } as const satisfies Record<string, Table>
 
@@ -148,5 +160,7 @@ export const key = {
   xattr: (ino: Ino, name: string): string => `x${num(ino)}${name}`,
   trash: (expirySec: number, ino: Ino): string => `t${num(expirySec)}${num(ino)}`,
   doomed: (ino: Ino): string => `z${num(ino)}`,
+  class: (classId: number): string => `P${num(classId)}`,
+  reclass: (ino: Ino): string => `p${num(ino)}`,
   changelog: (index: number): string => `g${num(index)}`,
 } as const

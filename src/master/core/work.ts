@@ -13,6 +13,8 @@ import type { State } from './state.ts'
 
 /** Extents that one command frees at most: about 20 ms of work. What is left is freed by `doomedFreed` in steps. */
 const FREE_EXTENTS_MAX = 4096
+/** Extents whose chunks one command tells of a changed class at most; looking is cheaper than freeing. */
+const RECLASS_EXTENTS_MAX = 8192
 
 export class Work {
   readonly state: State
@@ -21,6 +23,7 @@ export class Work {
   readonly session: SessionId
   readonly touched: Touched = { inodes: [], entries: [], chunks: [], unlocked: [], unwanted: [] }
   freeBudget: number = FREE_EXTENTS_MAX
+  reclassBudget: number = RECLASS_EXTENTS_MAX
 
   constructor(state: State, now: Time, session: SessionId) {
     this.state = state

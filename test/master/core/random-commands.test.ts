@@ -30,6 +30,11 @@ class Model {
   readonly root: Node = { ino: 1, type: 'dir', nlink: 2, children: new Map(), bytes: [] }
   /** Everything with a name. */
   readonly nodes = new Map<number, Node>([[1, this.root]])
+  /** Storage class of everything that ever had a name. */
+  readonly classOf = new Map<number, number>([[1, 0]])
+  /** Storage classes, and what gives them by name: best first. */
+  readonly classes = new Set<number>()
+  patterns: { number: number; glob: string; classId: number }[] = []
   parentOf(dir: Node): Node | undefined {
     for (const node of this.nodes.values())
       if (node.type === 'dir') for (const child of node.children.values()) if (child === dir) return node
@@ -48,6 +53,9 @@ class Model {
     if (typeof dir === 'string') return dir
     if (dir.children.has(name)) return 'EEXIST'
     const node: Node = { ino, type, nlink: type === 'dir' ? 2 : 1, children: new Map(), bytes: [] }
+    const pattern = this.patterns.find(({ glob }) => type !== 'symlink' && (glob === '*' || glob === name))
+    // What comes back from the trash is what it was.
+    if (!this.classOf.has(ino)) this.classOf.set(ino, pattern?.classId ?? this.classOf.get(parent)!)
     dir.children.set(name, node)
     if (type === 'dir') dir.nlink += 1
     this.nodes.set(ino, node)
@@ -180,7 +188,7 @@ class Trial {
     const name = this.pick(NAMES)
     const parent = this.parent()
     const next = this.bench.next()
-    switch (below(17)) {
+    switch (below(19)) {
       case 0:
         return this.do(make(next, parent, name, 'dir'), model.add(next, parent, name, 'dir'))
       case 1:
@@ -229,8 +237,67 @@ class Trial {
         return this.collect()
       case 14:
         return this.label()
+      case 15:
+        return this.classify()
       default:
         return this.write()
+    }
+  }
+
+  /** Classes and patterns come and go, and things are given other classes. */
+  classify(): unknown {
+    const { model, below } = this
+    const { state } = this.bench
+    const classes = [...model.classes]
+    const some = below(8) === 0 || classes.length === 0 ? 77_777 : this.pick(classes)
+    const known = model.classes.has(some)
+    switch (below(6)) {
+      case 0: {
+        const classId = state.counters().nextClass ?? 2
+        const make = below(2) === 0 || classes.length < 2
+        const number = make ? classId : this.pick(classes)
+        if (make) model.classes.add(number)
+        const text = { ...state.classes.record(1)!.text, name: `class-${number}`, keep: `${1 + below(9)}A` }
+        return this.do({ kind: 'classSet', classId: number, text }, undefined)
+      }
+      case 1: {
+        const named = [...model.nodes.keys()].some((ino) => model.classOf.get(ino) === some)
+        const given = model.patterns.some(({ classId }) => classId === some)
+        const inTrash = state.trash.page(undefined, 1).length > 0
+        if (known && !named && !given && inTrash) return undefined
+        if (known && !named && !given) model.classes.delete(some)
+        return this.do(
+          { kind: 'classDelete', classId: some },
+          known ? (named || given ? 'EBUSY' : undefined) : 'ENOENT',
+        )
+      }
+      case 2: {
+        const number = state.counters().nextClass ?? 2
+        const glob = this.pick(['*', ...NAMES])
+        if (known) model.patterns.push({ number, glob, classId: some })
+        const pattern = { glob, uid: undefined, gid: undefined, priority: 3, classId: some }
+        return this.do({ kind: 'patternSet', number, pattern }, known ? undefined : 'ENOENT')
+      }
+      case 3: {
+        const number = model.patterns[0]?.number
+        model.patterns = model.patterns.slice(1)
+        const wanted = { kind: 'patternDelete', number: number ?? 88_888 } as const
+        return this.do(wanted, number === undefined ? 'ENOENT' : undefined)
+      }
+      default: {
+        const inos = Array.from({ length: 1 + below(4) }, () => this.ino() as Ino)
+        const classId = below(4) === 0 ? 1 : some
+        const onlyFrom = below(3) === 0 ? some : undefined
+        const there = classId === 1 || known
+        for (const ino of there ? inos : []) {
+          const node = model.nodes.get(ino)
+          if (node === undefined || node.type === 'symlink') continue
+          if (onlyFrom === undefined || onlyFrom === model.classOf.get(ino))
+            model.classOf.set(ino, classId === 1 ? 0 : classId)
+        }
+        const wanted = { kind: 'classOf', classId, onlyFrom, inos, paged: false, cookie: undefined } as const
+        return this.do(wanted, there ? undefined : 'ENOENT')
+      }
     }
   }
 
@@ -423,6 +490,7 @@ class Trial {
         const attr = state.attr(node.ino as Ino)!
         expect(attr.nlink).toBe(node.nlink)
         expect(attr.type).toBe(node.type)
+        expect(attr.classId ?? 0).toBe(this.model.classOf.get(node.ino))
         if (node.type === 'file') {
           expect(attr.size).toBe(node.bytes.length)
           const bytes = bytesOf(state, node.ino as Ino, attr.size)

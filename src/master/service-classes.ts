@@ -1,0 +1,114 @@
+/*
+ * Storage classes as the command line asks for them: lists, changes, and the class of files. A tree is changed page by page:
+ * each call takes one page of one directory and names the directories in it, so that no command is long and whoever asks
+ * can show how far it is, or stop.
+ */
+
+import { FsError, refuse } from '../base/fault.ts'
+import type { Ino } from '../base/ids.ts'
+import type { Handlers } from '../wire/peer.ts'
+import type { ClassesReport } from '../wire/reports.ts'
+import { DEFAULT_CLASS } from './core/class-table.ts'
+import type { State } from './core/state.ts'
+import { change, type Parts } from './parts.ts'
+import { resolvePath } from './reports.ts'
+import { allow } from './service-admin.ts'
+
+type ClassCalls =
+  | 'classList'
+  | 'classSet'
+  | 'classRename'
+  | 'classDelete'
+  | 'classOf'
+  | 'classGet'
+  | 'patternSet'
+  | 'patternDelete'
+
+export function classHandlers(parts: Parts): Handlers<ClassCalls> {
+  const { state, holdings } = parts
+  return {
+    classList: () => ({ reply: classesReport(state) }),
+
+    classSet: ({ stamp, classId, text }, _bulk, context) => {
+      allow(stamp, context)
+      return change<'classSet'>(parts, stamp, () => ({
+        kind: 'classSet',
+        classId: classId === 0 ? nextClass(state) : classId,
+        text,
+      }))
+    },
+
+    classRename: ({ stamp, classId, name }, _bulk, context) => {
+      allow(stamp, context)
+      return change<'classRename'>(parts, stamp, () => ({ kind: 'classRename', classId, name }))
+    },
+
+    classDelete: ({ stamp, classId }, _bulk, context) => {
+      allow(stamp, context)
+      return change<'classDelete'>(parts, stamp, () => ({ kind: 'classDelete', classId }))
+    },
+
+    classOf: async ({ stamp, path, ino, classId, onlyFrom, page }, _bulk, context) => {
+      allow(stamp, context)
+      await holdings.settleAll()
+      return change<'classOf'>(parts, stamp, () => {
+        if ((path === undefined) === (ino === undefined)) return refuse('EINVAL', 'name a path or an inode')
+        const at = ino ?? resolvePath(state, path ?? '')
+        const wanted = { kind: 'classOf', classId, onlyFrom } as const
+        if (page === undefined) return { ...wanted, inos: [at], paged: false, cookie: undefined }
+        const directory = state.inode(at)
+        if (directory === undefined || directory.doomed) return refuse('ESTALE', `inode ${at}`)
+        if (directory.attr.type !== 'dir') return refuse('ENOTDIR')
+        const { entries, end } = state.readdirPage(at, page.cookie, Math.max(1, page.limit))
+        const cookie = end ? undefined : entries.at(-1)?.cookie
+        return { ...wanted, inos: entries.map((entry) => entry.ino), paged: true, cookie }
+      })
+    },
+
+    classGet: async ({ path }) => {
+      await holdings.settleAll()
+      const ino: Ino = resolvePath(state, path)
+      const record = state.inode(ino)
+      if (record === undefined) throw new FsError('ENOENT', path)
+      const classId = record.attr.classId ?? DEFAULT_CLASS
+      const { name } = state.classes.meaning(classId)
+      return { reply: { ino, type: record.attr.type, classId, name } }
+    },
+
+    patternSet: async ({ stamp, number, pattern }, _bulk, context) => {
+      allow(stamp, context)
+      const reply = await change<'patternSet'>(parts, stamp, () => ({
+        kind: 'patternSet',
+        number: number === 0 ? nextClass(state) : number,
+        pattern,
+      }))
+      // While there are patterns nobody holds a directory: what a mount makes there first would have its directory's class.
+      await holdings.settleAll()
+      return reply
+    },
+
+    patternDelete: ({ stamp, number }, _bulk, context) => {
+      allow(stamp, context)
+      return change<'patternDelete'>(parts, stamp, () => ({ kind: 'patternDelete', number }))
+    },
+  }
+}
+
+const nextClass = (state: State): number => state.counters().nextClass ?? DEFAULT_CLASS + 1
+
+function classesReport(state: State): ClassesReport {
+  return {
+    classes: state.classes.numbers().flatMap((classId) => {
+      const record = state.classes.record(classId)
+      if (record === undefined) return []
+      return [{ classId, ...record.text, inodes: classId === DEFAULT_CLASS ? null : record.inodes }]
+    }),
+    patterns: state.classes.patterns().map(({ number, pattern }) => ({
+      ...pattern,
+      number,
+      uid: pattern.uid ?? null,
+      gid: pattern.gid ?? null,
+    })),
+    copies: state.settings().copies,
+  }
+}

@@ -1,0 +1,137 @@
+/* Storage classes as the command line orders them: through the calls of a running master. */
+
+import { describe, expect, it } from 'vitest'
+import type { Ino, SessionId } from '../../src/base/ids.ts'
+import { transact } from '../../src/master/core/state.ts'
+import { masterOfEachTest, settle, TestChunkserver, TestMaster, TestMount, TestPeer, writeFile } from './harness.ts'
+
+const ADMIN = { session: 0 as SessionId, seq: 0, acked: 0 }
+const watched = masterOfEachTest()
+const admin = new TestPeer('admin', 'cli')
+
+async function classMade(master: TestMaster, name: string, rest: object = {}): Promise<number> {
+  const text = { ...master.state.classes.record(1)!.text, name, keep: '2*', ...rest }
+  return (await master.call(admin, 'classSet', { stamp: ADMIN, classId: 0, text })).classId
+}
+const patternOf = (classId: number, glob: string) => ({
+  glob,
+  uid: undefined,
+  gid: undefined,
+  priority: 0,
+  classId,
+})
+
+/** Gives a whole tree a class as the command line does: directories as they are found. */
+async function giveTree(master: TestMaster, path: string, classId: number, limit: number) {
+  const wish = { stamp: ADMIN, classId, onlyFrom: undefined }
+  let { changed } = await master.call(admin, 'classOf', { ...wish, path, ino: undefined, page: undefined })
+  const queue: { path?: string; ino?: Ino }[] = [{ path }]
+  for (let next = queue.pop(); next !== undefined; next = queue.pop()) {
+    let cookie: number | undefined = 0
+    while (cookie !== undefined) {
+      const page: { changed: number; directories: Ino[]; cookie?: number | undefined } = await master.call(
+        admin,
+        'classOf',
+        { ...wish, path: next.path, ino: next.ino, page: { cookie, limit } },
+      )
+      changed += page.changed
+      queue.push(...page.directories.map((ino) => ({ ino })))
+      cookie = page.cookie
+    }
+  }
+  return changed
+}
+
+describe('classes through the calls', () => {
+  it('are listed, changed, renamed and deleted', async () => {
+    const master = watched(new TestMaster())
+    const one = await classMade(master, 'one', { archive: '@4+1' })
+    const text = { ...master.state.classes.record(one)!.text, description: 'the first' }
+    await master.call(admin, 'classSet', { stamp: ADMIN, classId: one, text })
+    await master.call(admin, 'classRename', { stamp: ADMIN, classId: one, name: 'eins' })
+    const { classes, patterns, copies } = await master.call(admin, 'classList', {})
+    expect(classes.map(({ classId, name, inodes, description }) => ({ classId, name, inodes, description }))).toEqual([
+      { classId: 1, name: 'default', inodes: null, description: '' },
+      { classId: one, name: 'eins', inodes: 0, description: 'the first' },
+    ])
+    expect({ patterns, copies }).toEqual({ patterns: [], copies: 2 })
+    await master.call(admin, 'classDelete', { stamp: ADMIN, classId: one })
+    await expect(master.call(admin, 'classDelete', { stamp: ADMIN, classId: one })).rejects.toThrow('no storage class')
+    await expect(classMade(master, 'two', { keep: 'A!B' })).rejects.toThrow("-K 'A!B': column 2")
+    const mount = await TestMount.open(master, 'm')
+    await expect(master.call(mount.peer, 'classDelete', { stamp: ADMIN, classId: 5 })).rejects.toThrow('admin')
+  })
+
+  it('are given to a tree page by page, and mounts that know of the files are told', async () => {
+    const master = watched(new TestMaster())
+    const mount = await TestMount.open(master, 'm')
+    const one = await classMade(master, 'one')
+    const top = (await mount.make('top', 1 as Ino)).attr.ino
+    const inner = (await mount.make('inner', top)).attr.ino
+    const files: Ino[] = []
+    for (let i = 0; i < 7; i++) files.push((await mount.create(`f${i}`, i < 4 ? top : inner)).attr.ino)
+    await mount.lookup('f0', top)
+    mount.peer.told.length = 0
+    expect(await giveTree(master, '/top', one, 3)).toBe(9)
+    expect([top, inner, ...files].map((ino) => master.state.inode(ino)?.attr.classId)).toEqual(Array(9).fill(one))
+    expect(mount.invalidations().flatMap(({ inodes }) => inodes.map(({ ino }) => ino))).toContain(files[0])
+    expect(await master.call(admin, 'classGet', { path: '/top/inner/f5' })).toMatchObject({ classId: one, name: 'one' })
+    expect(await master.call(admin, 'classGet', { path: '/' })).toMatchObject({ classId: 1, name: 'default' })
+    expect((await mount.create('new', inner)).attr.classId).toBe(one)
+    const wish = { stamp: ADMIN, classId: one, onlyFrom: undefined, page: undefined }
+    await expect(
+      master.call(admin, 'classOf', { ...wish, path: '/no', ino: undefined, page: undefined }),
+    ).rejects.toThrow('no such file')
+    await expect(master.call(admin, 'classOf', { ...wish, path: undefined, ino: undefined })).rejects.toThrow('a path')
+    const page = { cookie: 0, limit: 5 }
+    await expect(master.call(admin, 'classOf', { ...wish, path: '/top/f0', ino: undefined, page })).rejects.toThrow(
+      'not a directory',
+    )
+  })
+
+  it('by patterns hold for what mounts make: nobody holds a directory while there are any', async () => {
+    const master = watched(new TestMaster())
+    const mount = await TestMount.open(master, 'm')
+    const one = await classMade(master, 'one')
+    const held = await mount.make('d', 1 as Ino)
+    expect((await mount.create('before', held.attr.ino)).held).toBe(true)
+    const { number } = await master.call(admin, 'patternSet', {
+      stamp: ADMIN,
+      number: 0,
+      pattern: patternOf(one, '*.mp4'),
+    })
+    expect(mount.peer.asked.map(({ name }) => name)).toContain('recall')
+    const film = await mount.create('a.mp4', held.attr.ino)
+    expect([film.attr.classId, film.held]).toEqual([one, false])
+    expect((await mount.create('a.txt', held.attr.ino)).attr.classId).toBeUndefined()
+    await master.call(admin, 'patternDelete', { stamp: ADMIN, number })
+    const after = await mount.create('b.mp4', held.attr.ino)
+    expect([after.attr.classId, after.held]).toEqual([undefined, true])
+  })
+
+  it('of long files are told to all their chunks by themselves', async () => {
+    const master = watched(new TestMaster())
+    const servers = ['a', 'b'].map((name) => new TestChunkserver(name))
+    for (const server of servers) await server.join(master)
+    const mount = await TestMount.open(master, 'm')
+    const one = await classMade(master, 'one')
+    const { ino } = await writeFile(master, mount, servers, 'f', 1000)
+    // As if the command that gave the class had been at the end of its budget.
+    await master.call(admin, 'classOf', {
+      stamp: ADMIN,
+      path: '/f',
+      ino: undefined,
+      classId: one,
+      onlyFrom: undefined,
+      page: undefined,
+    })
+    transact(master.store, master.state, () => {
+      master.state.classes.setReclass(ino, 0)
+      master.state.setCounters({ reclassing: 1 })
+    })
+    master.work()
+    await master.clock.pass(30_000)
+    await settle()
+    expect(master.state.counters().reclassing).toBeUndefined()
+  })
+})
