@@ -16,10 +16,12 @@ import { Mount, Umount } from './commands/mount.ts'
 import { NodeLabel, NodeList, NodeShow, TopologyReload } from './commands/node.ts'
 import { Run } from './commands/run.ts'
 import { SettingsSet, SettingsShow } from './commands/settings.ts'
+import { Append, SnapshotCancel, SnapshotCreate, SnapshotDelete, SnapshotList } from './commands/snapshot.ts'
 import { Status } from './commands/status.ts'
 import { TrashList, TrashPurge, TrashRestore, TrashRetention } from './commands/trash.ts'
 
 export const COMMANDS: Readonly<Record<string, Command.Class>> = {
+  append: Append,
   bench: Bench,
   'changelog:tail': ChangelogTail,
   check: Check,
@@ -41,6 +43,10 @@ export const COMMANDS: Readonly<Record<string, Command.Class>> = {
   run: Run,
   'settings:set': SettingsSet,
   'settings:show': SettingsShow,
+  'snapshot:cancel': SnapshotCancel,
+  'snapshot:create': SnapshotCreate,
+  'snapshot:delete': SnapshotDelete,
+  'snapshot:list': SnapshotList,
   status: Status,
   'topology:reload': TopologyReload,
   'trash:list': TrashList,

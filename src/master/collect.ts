@@ -202,7 +202,9 @@ export class Garbage implements Work {
       await this.#loop.command(() => ({ ok: { kind: 'trashExpired', limit: EXPIRE_AT_ONCE } }))
       busy ||= this.#state.counters().trashed < before
     }
-    const dead = this.#state.chunkIndex.deadBefore(now.sec - this.#deadGraceSec, FORGET_AT_ONCE)
+    // While a snapshot is made nothing is forgotten: it may contain what has been deleted since it began.
+    const limit = this.#state.imaging() === undefined ? FORGET_AT_ONCE : 0
+    const dead = this.#state.chunkIndex.deadBefore(now.sec - this.#deadGraceSec, limit)
     if (dead.length > 0) {
       await this.#loop.command(() => ({ ok: { kind: 'chunksForgotten', chunks: dead } }))
       this.#forgotten += dead.length

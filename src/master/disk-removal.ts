@@ -9,6 +9,7 @@
 import { FsError } from '../base/fault.ts'
 import type { ChunkId, DiskId } from '../base/ids.ts'
 import type { Work, WorkStep } from '../base/worker.ts'
+import { isDispensable } from './core/chunks.ts'
 import { REMOVED_AT_ONCE } from './core/disks.ts'
 import { isAbsence } from './orders.ts'
 import type { WorkParts } from './parts.ts'
@@ -89,7 +90,7 @@ export class DiskRemoval implements Work {
       const page: ChunkId[] = this.#master.state.chunkIndex.ofDisk(disk, after, SLICE)
       for (const chunk of page) {
         const record = this.#master.state.chunk(chunk)
-        if (record === undefined || (record.state === 'sealed' && record.live === 0)) continue
+        if (record === undefined || isDispensable(this.#master.state, record)) continue
         if (!this.#spare.hasOther(chunk, disk))
           throw new FsError('EBUSY', 'it holds the only copy of something that can be read; drain it first')
       }

@@ -192,14 +192,20 @@ export class Holdings {
     )
   }
 
-  /** Everything that anybody holds back, for those who look at paths and not at inodes (the command line). */
-  async settleAll(): Promise<void> {
+  /**
+   * Everything that anybody holds back, for those who look at paths and not at inodes (the command line). `everybody`: also
+   * what is written to files that are still open and not committed, of which the master knows nothing.
+   */
+  async settleAll(of: 'keepers' | 'everybody' = 'keepers'): Promise<void> {
     await this.#grace(0)
     const recalled = [...this.#recalled.values()].map(({ over }) => over)
-    const keepers = [...this.#kept].filter(([, { made, held }]) => made.size > 0 || held.size > 0)
+    const asked = [...this.#sessions.all()].filter((session) => {
+      const kept = this.#kept.get(session)
+      return of === 'everybody' || (kept !== undefined && (kept.made.size > 0 || kept.held.size > 0))
+    })
     await Promise.all([
       ...recalled,
-      ...keepers.map(([session, { held }]) => this.#recall(session, [], [...held], true)),
+      ...asked.map((session) => this.#recall(session, [], [...(this.#kept.get(session)?.held ?? [])], true)),
     ])
   }
 

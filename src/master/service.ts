@@ -23,6 +23,7 @@ import { Damage } from './damage.ts'
 import { DiskRemoval } from './disk-removal.ts'
 import { Expiry } from './expiry.ts'
 import { Holdings } from './holdings.ts'
+import { Jobs } from './jobs.ts'
 import { cutInSteps } from './long-files.ts'
 import { type Change, Loop, type Soon } from './loop.ts'
 import { Nodes } from './nodes.ts'
@@ -34,6 +35,7 @@ import { Sealing } from './sealing.ts'
 import { adminHandlers } from './service-admin.ts'
 import { classHandlers } from './service-classes.ts'
 import { dataHandlers } from './service-data.ts'
+import { jobHandlers } from './service-jobs.ts'
 import { lockHandlers } from './service-locks.ts'
 import { namespaceHandlers } from './service-namespace.ts'
 import { nodeHandlers } from './service-nodes.ts'
@@ -72,6 +74,7 @@ function handlersOf(parts: ReportParts, rest: HandlerParts) {
     ...adminHandlers(parts, rest.removal),
     ...placeHandlers(parts, rest.options.topologyFile),
     ...classHandlers(parts),
+    ...jobHandlers(parts, rest.onJob),
     ...nodeHandlers(parts, rest.deletions, rest.damage, rest.spare, rest.options),
   }
 }
@@ -79,6 +82,7 @@ function handlersOf(parts: ReportParts, rest: HandlerParts) {
 interface HandlerParts {
   readonly locks: WaitingLocks
   readonly removal: DiskRemoval
+  readonly onJob: () => void
   readonly deletions: Deletions
   readonly damage: Damage
   readonly spare: Spare
@@ -149,6 +153,7 @@ export class Master {
     const deleting = worker('delete', deletions)
     const mending = worker('mend damaged copies', damage)
     const removing = worker('forget disks', removal)
+    const working = worker('snapshots', new Jobs(parts))
     const workers = [
       watching,
       repairing,
@@ -156,6 +161,7 @@ export class Master {
       deleting,
       mending,
       removing,
+      working,
       worker('collect', new Garbage(state, loop, clock, options)),
       worker('compact', compaction),
       worker('session expiry', new Expiry(parts)),
@@ -205,7 +211,15 @@ export class Master {
       version: options.version,
       startedMs: clock.monotonicMs(),
     }
-    this.handlers = handlersOf(reports, { locks, removal, deletions, damage, spare, options })
+    this.handlers = handlersOf(reports, {
+      locks,
+      removal,
+      onJob: () => working.poke(),
+      deletions,
+      damage,
+      spare,
+      options,
+    })
     this.loop = loop
     this.sessions = sessions
     this.holdings = holdings

@@ -5,7 +5,7 @@
  */
 
 import type { ChunkId, DiskId } from '../base/ids.ts'
-import { confirmed } from './core/chunks.ts'
+import { confirmed, isDispensable } from './core/chunks.ts'
 import type { State } from './core/state.ts'
 import type { Nodes } from './nodes.ts'
 
@@ -43,6 +43,6 @@ export class Spare {
     const record = this.#state.chunk(chunk)
     if (record === undefined) return true
     if (record.disks.includes(disk) || record.lost !== undefined) return false
-    return (record.state === 'sealed' && record.live === 0) || this.hasOther(chunk, disk)
+    return isDispensable(this.#state, record) || this.hasOther(chunk, disk)
   }
 }

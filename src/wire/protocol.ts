@@ -44,6 +44,7 @@ import type {
   ClassesReport,
   DiskReport,
   FileReport,
+  JobReport,
   NodeReport,
   StatusReport,
   TrashPage,
@@ -655,6 +656,38 @@ export const calls = {
     nothing,
     struct({ rules: uint() }),
     { failures: ['EINVAL', 'EACCES', 'EIO', 'EISDIR', 'ENOENT'] },
+  ),
+
+  // ---- snapshots and whole trees, asked for by the command line
+  snapshotCreate: call(
+    150,
+    'Begins a snapshot: the target appears when it is complete, with what the source was at this moment.',
+    struct({ stamp, source: bytestr(PATH_BYTES_MAX), target: bytestr(PATH_BYTES_MAX) }),
+    struct({ job: uint() }),
+    { failures: ['ENOENT', 'ENOTDIR', 'EEXIST', 'EINVAL', 'EBUSY', 'ENAMETOOLONG', 'ENOSPC'], idempotent: false },
+  ),
+  snapshotList: call(
+    151,
+    'Snapshots being made and trees being deleted, and the last that were.',
+    nothing,
+    report<JobReport[]>('JobReport[]'),
+  ),
+  snapshotCancel: call(152, 'Gives up a snapshot that is not complete.', struct({ stamp, job: uint() }), nothing, {
+    failures: ['ENOENT', 'EINVAL'],
+  }),
+  treeDelete: call(
+    153,
+    'Deletes a directory with all that is in it (or a file), not by way of the trash.',
+    struct({ stamp, path: bytestr(PATH_BYTES_MAX) }),
+    struct({ job: uint() }),
+    { failures: ['ENOENT', 'ENOTDIR', 'EINVAL', 'EBUSY'] },
+  ),
+  fileAppend: call(
+    154,
+    'Appends the bytes of a file to another by sharing them. `offset`: how long the other is now, so that nothing is appended twice.',
+    struct({ stamp, source: bytestr(PATH_BYTES_MAX), target: bytestr(PATH_BYTES_MAX), offset: fileOffset }),
+    struct({ size: fileOffset }),
+    { failures: ['ENOENT', 'ENOTDIR', 'EISDIR', 'EINVAL', 'ESTALE', 'EFBIG', 'EAGAIN', 'EBUSY'], idempotent: false },
   ),
 
   // ---- what a master answers to a chunkserver

@@ -213,3 +213,22 @@ export interface ClassesReport {
   /** Copies that class 1 keeps while nothing else is said of it. */
   copies: number
 }
+
+/** A snapshot that is being made, a tree that is being deleted; or one of the last that were. */
+export interface JobReport {
+  job: number
+  kind: 'snapshot' | 'delete'
+  /** `clearing` of a snapshot: it is in its place, or given up, and what was needed to make it is thrown away. */
+  phase: 'copying' | 'clearing' | 'over'
+  source: string
+  target: string
+  /** Copied, or deleted, until now. */
+  inodes: number
+  bytes: number
+  /** Seconds since 1970; 0: not over. */
+  begunAt: number
+  overAt: number
+  /** Why it was given up; empty: it was not. */
+  errno: string
+  detail: string
+}

@@ -43,8 +43,10 @@ import { create, link, make, rename, rmdir, unlink } from './namespace.ts'
 import type { Outcome } from './outcome.ts'
 import type { SessionRecord } from './records.ts'
 import { releaseLocks, sessionCleared, sessionEnd, sessionOpen, setLock } from './sessions.ts'
+import { jobCancelled, snapshotBegin, snapshotCopied, snapshotShown } from './snapshot.ts'
 import type { State } from './state.ts'
 import { key } from './tables.ts'
+import { jobCleared, treeDetached } from './trees.ts'
 import { Work } from './work.ts'
 
 type Handlers = { readonly [N in CommandName]: (work: Work, command: CommandOf<N>) => Result<unknown> }
@@ -106,6 +108,12 @@ const handlers: Handlers = {
   reclassed,
   patternSet,
   patternDelete,
+  snapshotBegin,
+  snapshotCopied,
+  snapshotShown,
+  jobCancelled,
+  treeDetached,
+  jobCleared,
 }
 
 /** Replies that a session may leave unacknowledged: a link has at most 1 024 requests in flight. */

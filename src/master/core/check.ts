@@ -16,7 +16,15 @@ import { bytesBeyond, type ChunkClass, chunkClass, isSparse, needsAttention } fr
 import { DEFAULT_CLASS } from './class-table.ts'
 import { BUCKET_SLOTS, nameHash } from './dentries.ts'
 import { lossFindings } from './losses.ts'
-import { bucketRecord, type ChunkRecord, type Counters, type InodeRecord, type NodeRecord, unpack } from './records.ts'
+import {
+  bucketRecord,
+  type ChunkRecord,
+  type Counters,
+  type InodeRecord,
+  type JobRecord,
+  type NodeRecord,
+  unpack,
+} from './records.ts'
 import type { State } from './state.ts'
 import { after, afterNum, key, num48At, numAt, type TableName, tables } from './tables.ts'
 
@@ -39,6 +47,9 @@ const NESTED_MAX = 65_536
 const ORDER: readonly TableName[] = (Object.keys(tables) as TableName[]).sort((a, b) =>
   tables[a].prefix < tables[b].prefix ? -1 : 1,
 )
+
+/** Not walked in pages: one is trimmed meanwhile, the other has keys too long for a cursor. */
+const UNPAGED: ReadonlySet<TableName> = new Set(['changelog', 'image'])
 
 class Checker {
   readonly state: State
@@ -234,11 +245,49 @@ const visitors: { readonly [T in TableName]?: (c: Checker, at: string, value: Ui
     )
     if (c.totals !== undefined) c.totals.reclassing += 1
   },
+  job: (c, at) => {
+    const job = numAt(at, 1)
+    const record = c.state.jobs.get(job)
+    if (record === undefined) return
+    const copying = record.kind === 'snapshot' && record.phase === 'copying'
+    c.expect(copying === (c.state.imaging()?.job === job), `job ${job}: what changes leaves images for it, or not?`)
+    if (!copying) return
+    c.expect(c.state.inode(record.root as Ino) !== undefined, `job ${job}: its copy ${record.root} does not exist`)
+    // It will get its name when it is complete.
+    c.totals?.links.set(record.root as Ino, 1)
+  },
+  image: (c, at) => checkOfJob(c, at, 'an image', ['copying', 'clearing']),
+  copied: (c, at, value) => {
+    checkOfJob(c, at, 'a copied file', ['copying', 'clearing'])
+    const copy = unpack(value) as Ino
+    const copying = c.state.jobs.get(numAt(at, 2))?.phase === 'copying'
+    c.expect(!copying || c.state.inode(copy) !== undefined, `the copy ${copy} of several names does not exist`)
+  },
+  unfinished: (c, at) => {
+    checkOfJob(c, at, 'a copy that is not complete', ['copying', 'clearing'])
+    const copy = numAt(at, afterNum(at, 2)) as Ino
+    const copying = c.state.jobs.get(numAt(at, 2))?.phase === 'copying'
+    c.expect(!copying || c.state.inode(copy) !== undefined, `the copy ${copy}, which is not complete, does not exist`)
+  },
+  detached: (c, at) => {
+    checkOfJob(c, at, 'a tree to be freed', ['clearing'])
+    const ino = numAt(at, afterNum(at, 2)) as Ino
+    const record = c.state.inode(ino)
+    c.expect(record !== undefined, `tree ${ino}, which is to be freed, does not exist`)
+    c.expect(record?.attr.type !== 'dir' || record.parent === ino, `tree ${ino}, which is to be freed, has a place`)
+    c.totals?.links.set(ino, 1)
+  },
   changelog: (c, _at, value) => {
     if (c.totals === undefined) return
     c.totals.changelogBytes += value.length
     c.totals.entries += 1
   },
+}
+
+function checkOfJob(c: Checker, at: string, what: string, phases: readonly JobRecord['phase'][]): void {
+  const job = numAt(at, 2)
+  const phase = c.state.jobs.get(job)?.phase
+  c.expect(phase !== undefined && phases.includes(phase), `${what} of job ${job}, which is ${phase ?? 'unknown'}`)
 }
 
 function checkInode(c: Checker, ino: Ino, record: InodeRecord): void {
@@ -271,7 +320,8 @@ function checkInode(c: Checker, ino: Ino, record: InodeRecord): void {
 function checkDirectory(c: Checker, ino: Ino, record: InodeRecord): void {
   const { state } = c
   const who = `directory ${ino}`
-  if (ino !== 1) {
+  if (record.parent === ino) c.expect(ino === 1 || state.jobs.isDetached(ino), `${who}: it has no place`)
+  else if (ino !== 1) {
     const entry = state.lookup(record.parent, record.name)
     c.expect(entry?.ino === ino, `${who}: not found in its parent ${record.parent}`)
   }
@@ -443,14 +493,15 @@ function step(c: Checker, from: string, limit: number): { next: string | undefin
     const visit = visitors[table]
     const { prefix } = tables[table]
     const end = after(prefix)
-    if (visit === undefined || from >= end || (table === 'changelog' && c.totals === undefined)) continue
+    if (visit === undefined || from >= end || (UNPAGED.has(table) && c.totals === undefined)) continue
+    const isRead = table === 'dentry' || table === 'changelog' || table === 'copied'
     const seen: { at: string; value: Uint8Array }[] = []
     c.state.kv.scan({ from: from > prefix ? from : prefix, to: end }, (at, value) => {
       if (records + seen.length >= limit) {
         seen.push({ at, value })
         return false
       }
-      seen.push({ at, value: table === 'dentry' || table === 'changelog' ? value.slice() : value })
+      seen.push({ at, value: isRead ? value.slice() : value })
       return true
     })
     const more = records + seen.length > limit ? seen.pop() : undefined

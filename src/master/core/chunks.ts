@@ -10,6 +10,7 @@ import type { Extent, InventoryEntry } from '../../wire/shapes.ts'
 import type { CommandOf } from './commands.ts'
 import type { ChunkRecord, Counters } from './records.ts'
 import { EMPTY } from './records.ts'
+import type { State } from './state.ts'
 import { key } from './tables.ts'
 import type { Work } from './work.ts'
 
@@ -44,6 +45,13 @@ function isAsWanted({ ec, code, disks, copies }: ChunkRecord): boolean {
   const coded = code !== undefined && code.data === ec.data && code.parity === ec.parity
   return coded && disks.length === 0 && ec.present === ec.parts.length
 }
+
+/**
+ * Nobody needs it: it has no live byte, and no snapshot is being made, which could give it some (what was deleted or
+ * overwritten meanwhile is part of it).
+ */
+export const isDispensable = (state: State, record: ChunkRecord): boolean =>
+  record.state === 'sealed' && record.live === 0 && state.imaging() === undefined
 
 /** Less than half live: compaction wins more than it writes. */
 export const isSparse = (record: ChunkRecord): boolean =>
@@ -149,8 +157,12 @@ export function addLive(work: Work, range: ChunkRange, sign: 1 | -1): void {
   const record = work.state.chunk(range.chunk)
   if (record === undefined || range.length === 0) return
   const live = record.live + sign * range.length
-  const lost = record.lost === undefined ? 0 : record.lost + sign * bytesBeyond(range, record.length)
-  if (lost > 0) putChunk(work, range.chunk, { ...record, live, lost })
+  const beyond = record.state === 'open' ? 0 : bytesBeyond(range, record.length)
+  // A snapshot can bring back what nothing referred to when the chunk turned out to have lost it.
+  const returns = record.lost === undefined && sign > 0 && beyond > 0
+  const lost = record.lost === undefined && !returns ? 0 : (record.lost ?? 0) + sign * beyond
+  const committed = Math.max(record.committed ?? 0, range.chunkOffset + range.length)
+  if (lost > 0) putChunk(work, range.chunk, { ...record, live, lost, committed })
   // When nothing refers to what is gone, it is not missed: the chunk is one like others.
   else putChunk(work, range.chunk, record.lost === undefined ? { ...record, live } : { ...record, live, ...WHOLE })
 }
@@ -354,7 +366,7 @@ export const needsMending = (record: ChunkRecord, entry: InventoryEntry, disk: D
 export function copyDropped(work: Work, command: CommandOf<'copyDropped'>): Result<unknown> {
   const record = work.state.chunk(command.chunk)
   if (record === undefined || !record.disks.includes(command.disk)) return refuse('ENOENT')
-  if (!hasOther(record, command.disk) && (record.live > 0 || record.state !== 'sealed'))
+  if (!hasOther(record, command.disk) && !isDispensable(work.state, record))
     return refuse('EBUSY', 'it is the last copy')
   without(work, command.chunk, record, command.disk)
   work.unwanted(command.disk, command.chunk)
@@ -370,7 +382,7 @@ export function chunksForgotten(work: Work, command: CommandOf<'chunksForgotten'
   for (const chunk of command.chunks) {
     const record = work.state.chunk(chunk)
     // Something may have come to refer to it since the shell looked.
-    if (record === undefined || record.state !== 'sealed' || record.live !== 0) continue
+    if (record === undefined || !isDispensable(work.state, record)) continue
     for (const disk of record.disks) work.unwanted(disk, chunk)
     putChunk(work, chunk, undefined)
   }

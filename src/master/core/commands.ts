@@ -448,6 +448,52 @@ export const commands = {
     'The next chunks learn a changed number of copies.',
     struct({ limit: uint(65536) }),
   ),
+  // ---- snapshots and whole trees
+  /** The moment that the snapshot shows. Paths are for people. */
+  snapshotBegin: command(
+    85,
+    'snapshotCreate',
+    'A snapshot begins: what changes from now on leaves images.',
+    struct({
+      source: ino,
+      sourcePath: bytestr(PATH_BYTES_MAX),
+      parent: ino,
+      name,
+      targetPath: bytestr(PATH_BYTES_MAX),
+    }),
+  ),
+  snapshotCopied: command(
+    86,
+    undefined,
+    'A step of making a snapshot.',
+    struct({
+      job: uint(),
+      inodes: uint(65536),
+      /** Extents and attributes. */
+      rows: uint(65536),
+    }),
+  ),
+  /** When no copy is incomplete. */
+  snapshotShown: command(87, undefined, 'A complete snapshot gets its name.', struct({ job: uint() })),
+  jobCancelled: command(
+    88,
+    'snapshotCancel',
+    'A snapshot is given up: by hand, or because it cannot be made (then with an errno).',
+    struct({ job: uint(), errno: optional(uint(4095)), detail: optional(text()) }),
+  ),
+  treeDetached: command(
+    89,
+    'treeDelete',
+    'A tree goes out of sight, to be freed in steps.',
+    struct({ parent: ino, name, path: bytestr(PATH_BYTES_MAX), openIn }),
+  ),
+  /** While a job is clearing. */
+  jobCleared: command(
+    90,
+    undefined,
+    'A step of freeing a tree that is out of sight, and what a snapshot needed while it was made.',
+    struct({ job: uint(), limit: uint(65536), openIn: list(struct({ ino, sessions: openIn }), 65536) }),
+  ),
   settingsSet: command(
     64,
     'settingsSet',

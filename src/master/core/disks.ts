@@ -6,7 +6,7 @@ import { isRefusal, ok, type Result, refuse } from '../../base/fault.ts'
 import type { ChunkId, DiskId } from '../../base/ids.ts'
 import { labelNames } from '../../topology/label-names.ts'
 import type { InventoryEntry } from '../../wire/shapes.ts'
-import { addCopy, copyGone, hasOther, putChunk } from './chunks.ts'
+import { addCopy, copyGone, hasOther, isDispensable, putChunk } from './chunks.ts'
 import type { CommandOf } from './commands.ts'
 import type { ChunkRecord, DiskRecord } from './records.ts'
 import type { Work } from './work.ts'
@@ -189,8 +189,7 @@ export const REMOVED_AT_ONCE = 1_024
 /** Whether the disk may forget this chunk: force, or another copy, or nobody needs it. */
 const mayForget = (work: Work, disk: DiskId, chunk: ChunkId, force: boolean): boolean => {
   const known = work.state.chunk(chunk)
-  const dead = known === undefined || (known.state === 'sealed' && known.live === 0)
-  return force || dead || hasOther(known, disk)
+  return force || known === undefined || isDispensable(work.state, known) || hasOther(known, disk)
 }
 
 export function diskRemove(work: Work, command: CommandOf<'diskRemove'>): Result<unknown> {

@@ -93,7 +93,7 @@ export class ExtentTable {
   }
 }
 
-function decodeExtent(offset: number, value: Uint8Array): Extent {
+export function decodeExtent(offset: number, value: Uint8Array): Extent {
   const [length, chunk, chunkOffset] = unpack(value) as [number, ChunkId, number]
   return { offset, length, chunk, chunkOffset }
 }

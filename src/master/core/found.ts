@@ -51,6 +51,7 @@ export function found(state: State, { now, salt, settings, uid, gid }: Founding)
     lostBytes: undefined,
     nextClass: undefined,
     reclassing: undefined,
+    imaging: undefined,
   })
   state.kv.put(key.meta('salt'), pack([salt[0] | 0, salt[1] | 0]))
   state.setSettings(settings)

@@ -27,6 +27,7 @@ export function lastNameGone(
   record: InodeRecord,
   was: { parent: Ino; name: string },
   openIn: readonly SessionId[],
+  then: 'trash' | 'free',
 ): void {
   const { state } = work
   const { ino, type } = record.attr
@@ -40,7 +41,7 @@ export function lastNameGone(
   const counters = state.counters()
   state.setCounters({ files: counters.files - 1, sustained: counters.sustained + (held ? 1 : 0) })
   const retentionMs = retentionOf(work, record)
-  if (type === 'file' && retentionMs > 0) {
+  if (then === 'trash' && type === 'file' && retentionMs > 0) {
     const trashedUntil = Math.max(0, Math.ceil(work.now.sec + work.now.nsec / 1e9 + retentionMs / 1000))
     const dir = dirPath(state, was.parent) ?? '...'
     const path = dir === '/' ? `/${was.name}` : `${dir}/${was.name}`
@@ -157,7 +158,8 @@ export function trashRestore(work: Work, command: CommandOf<'trashRestore'>): Re
   const trashed = state.trash.of(record)
   if (record === undefined || trashed === undefined) return refuse('ENOENT', 'not in the trash')
   const old = state.inode(trashed.parent)
-  const stillThere = old?.attr.type === 'dir' && old.attr.nlink > 0
+  // A directory that is being deleted with all that is in it has no path.
+  const stillThere = old?.attr.type === 'dir' && old.attr.nlink > 0 && dirPath(state, trashed.parent) !== undefined
   const target =
     command.path === undefined && stillThere
       ? ok({ parent: trashed.parent, name: trashed.name, missing: [] as string[] })

@@ -55,7 +55,7 @@ function makeInode(work: Work, dir: InodeRecord, name: string, wanted: New): Ino
 export const attrOf = (work: Work, ino: Ino): Attr | undefined => work.state.inode(ino)?.attr
 
 /** Why no new name can be made there. */
-function noRoom(work: Work, parent: Ino, name: string): ReturnType<typeof refuse> | undefined {
+export function noRoom(work: Work, parent: Ino, name: string): ReturnType<typeof refuse> | undefined {
   const { bucket } = work.state.find(parent, name)
   return bucket.length < BUCKET_SLOTS ? undefined : refuse('ENOSPC', 'too many names with one hash')
 }
@@ -104,17 +104,23 @@ export function create(work: Work, command: CommandOf<'create'>): Result<unknown
 }
 
 /** One link of an inode goes; its name has been removed or replaced. */
-function unlinked(work: Work, ino: Ino, was: { parent: Ino; name: string }, openIn: readonly SessionId[]): number {
+export function unlinked(
+  work: Work,
+  ino: Ino,
+  was: { parent: Ino; name: string },
+  openIn: readonly SessionId[],
+  then: 'trash' | 'free' = 'trash',
+): number {
   const record = work.state.inode(ino)
   if (record === undefined) return 0
   const next = work.put(record, { nlink: record.attr.nlink - 1, ctime: work.now })
   work.touchInode(ino, false)
-  if (next.attr.nlink === 0) lastNameGone(work, next, was, openIn)
+  if (next.attr.nlink === 0) lastNameGone(work, next, was, openIn, then)
   return next.attr.nlink
 }
 
 /** An empty directory that has lost its name goes. */
-function removed(work: Work, record: InodeRecord): void {
+export function removed(work: Work, record: InodeRecord): void {
   const { ino } = record.attr
   dropXattrs(work, record)
   forgetInode(work, record)
@@ -172,7 +178,7 @@ export function link(work: Work, command: CommandOf<'link'>): Result<unknown> {
 // ---- rename
 
 /** Whether `ino` is `ancestor` or lies below it. */
-function isWithin(work: Work, ino: Ino, ancestor: Ino): boolean {
+export function isWithin(work: Work, ino: Ino, ancestor: Ino): boolean {
   let at = ino
   for (;;) {
     if (at === ancestor) return true

@@ -35,6 +35,8 @@ export function dirPath(state: State, ino: Ino): string | undefined {
   while (at !== ROOT_INO) {
     const record = state.inode(at)
     if (record === undefined || record.attr.nlink === 0) return undefined
+    // Out of sight: a snapshot that is being made, a tree that is being deleted.
+    if (record.parent === at) return undefined
     path = `/${record.name}${path}`
     if (path.length > 4095) return `...${path}`
     at = record.parent

@@ -7,7 +7,7 @@
 import { Packr } from 'msgpackr'
 import { type Attr, FILE_TYPE_NAMES, type FileType, type Time } from '../../base/attr.ts'
 import type { ChunkId, DiskId, Ino, NodeId, SessionId } from '../../base/ids.ts'
-import { EC_DATA_MAX, EC_PARITY_MAX, EC_PARTS_MAX } from '../../base/limits.ts'
+import { EC_DATA_MAX, EC_PARITY_MAX, EC_PARTS_MAX, PATH_BYTES_MAX } from '../../base/limits.ts'
 import {
   bool,
   bytestr,
@@ -319,6 +319,34 @@ export const trashRecord = struct({
 })
 export type TrashRecord = Infer<typeof trashRecord>
 
+/** A snapshot being made, a tree being deleted: long work in steps (snapshot.ts, trees.ts). */
+export const jobRecord = struct({
+  version: uint(),
+  kind: oneOf('snapshot', 'delete'),
+  /** Copying until the copy is in its place, or given up; clearing until nothing is left of the work; over. */
+  phase: oneOf('copying', 'clearing', 'over'),
+  source: bytestr(PATH_BYTES_MAX),
+  /** Of a snapshot. */
+  target: bytestr(PATH_BYTES_MAX),
+  parent: uint(),
+  name: bytestr(255),
+  /** The copy, out of sight while it is copied. */
+  root: uint(),
+  /** What has been copied, or deleted. */
+  inodes: uint(),
+  bytes: uint(),
+  begunSec: uint(),
+  overSec: optional(uint()),
+  /** Why it was given up: an errno's number and words. */
+  errno: optional(uint()),
+  detail: optional(text()),
+})
+export type JobRecord = Infer<typeof jobRecord>
+
+/** A copy that is not complete: what it is a copy of, and after which key of that the work goes on. */
+export const unfinishedRecord = struct({ source: ino, after: bytestr(512) })
+export type Unfinished = Infer<typeof unfinishedRecord>
+
 export const settingsRecord = settings
 
 // ---- storage classes
@@ -378,6 +406,8 @@ export const countersRecord = struct({
   nextClass: optional(uint()),
   /** Files whose chunks have not all been told of a changed class (table reclass). */
   reclassing: optional(uint()),
+  /** While a snapshot is made: what is changed of inodes below `before` leaves an image (imaging-kv.ts). */
+  imaging: optional(struct({ job: uint(), before: uint() })),
 })
 export type Counters = Infer<typeof countersRecord>
 

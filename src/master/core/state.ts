@@ -1,6 +1,6 @@
 /*
  * The master's state as values: every read that the shell, `apply` and `check` need, over any Kv. It knows the tables and
- * nothing about rules. Tables that are only read by range are parts of their own: extents, chunkIndex, trash.
+ * nothing about rules. Tables that are only read by range are parts of their own: extents, chunkIndex, trash, jobs.
  *
  * Hot records (inodes, chunks, sessions, disks, the counters) are held decoded and written back once per transaction:
  * a thousand creates in one directory write the directory once. So changes reach the store when `flush()` runs, inside
@@ -22,6 +22,8 @@ import type { CommandName } from './commands.ts'
 import { cookieOf, type Found, nameHash } from './dentries.ts'
 import { ExtentTable } from './extent-table.ts'
 import { Held } from './held.ts'
+import { type Imaging, ImagingKv } from './imaging-kv.ts'
+import { JobTable } from './job-table.ts'
 import type { Kv, StateStore } from './kv.ts'
 import {
   bucketRecord,
@@ -75,6 +77,7 @@ export class State {
   readonly chunkIndex: ChunkIndex
   readonly trash: TrashTable
   readonly classes: ClassTable
+  readonly jobs: JobTable
   readonly keeps: ChangelogBounds
   readonly #inodes = new Held<Ino, InodeRecord>(HELD_INODES_MAX)
   readonly #chunks = new Held<ChunkId, ChunkRecord>(HELD_CHUNKS_MAX)
@@ -87,12 +90,13 @@ export class State {
   #salt: readonly [number, number] | undefined
 
   constructor(kv: Kv, keeps: ChangelogBounds = CHANGELOG_BOUNDS) {
-    this.kv = kv
+    this.kv = new ImagingKv(kv, () => this.imaging())
     this.keeps = keeps
-    this.extents = new ExtentTable(kv)
-    this.chunkIndex = new ChunkIndex(kv)
-    this.trash = new TrashTable(kv)
-    this.classes = new ClassTable(kv, () => this.settings().copies)
+    this.extents = new ExtentTable(this.kv)
+    this.chunkIndex = new ChunkIndex(this.kv)
+    this.trash = new TrashTable(this.kv)
+    this.jobs = new JobTable(this.kv)
+    this.classes = new ClassTable(this.kv, () => this.settings().copies)
   }
 
   // ---- write-back
@@ -166,6 +170,10 @@ export class State {
     // In place: every command changes several, and nobody keeps the object.
     Object.assign(this.counters(), change)
     this.#countersChanged = true
+  }
+  /** The snapshot that is being made, if there is one. */
+  imaging(): Imaging | undefined {
+    return this.exists() ? this.counters().imaging : undefined
   }
   settings(): Settings {
     if (this.#settings === undefined) {

@@ -63,6 +63,26 @@ export const tables = {
     value: 'offset',
     says: 'Files given another class whose chunks from this offset on have not been told.',
   },
+  job: {
+    prefix: 'J',
+    key: 'job',
+    value: 'job',
+    says: 'Snapshots being made, trees being deleted, and the last that were.',
+  },
+  image: {
+    prefix: 'ji',
+    key: 'job, key of another table',
+    value: 'what stood there',
+    says: 'What changed since a running snapshot began, as it was then.',
+  },
+  copied: { prefix: 'jl', key: 'job, ino', value: 'ino', says: 'Files of several names that a snapshot has copied.' },
+  unfinished: {
+    prefix: 'jq',
+    key: 'job, ino of the copy',
+    value: 'unfinished',
+    says: 'Copies of a running snapshot that are not complete.',
+  },
+  detached: { prefix: 'jt', key: 'job, ino', value: 'empty', says: 'Trees that are out of sight and being freed.' },
   changelog: { prefix: 'g', key: 'index', value: 'changelog entry', says: 'The last commands.' },
 } as const satisfies Record<string, Table>
 
@@ -162,5 +182,14 @@ export const key = {
   doomed: (ino: Ino): string => `z${num(ino)}`,
   class: (classId: number): string => `P${num(classId)}`,
   reclass: (ino: Ino): string => `p${num(ino)}`,
+  job: (job: number): string => `J${num(job)}`,
+  imagesOf: (job: number): string => `ji${num(job)}`,
+  image: (job: number, at: string): string => `ji${num(job)}${at}`,
+  copiedOf: (job: number): string => `jl${num(job)}`,
+  copied: (job: number, ino: Ino): string => `jl${num(job)}${num(ino)}`,
+  unfinishedOf: (job: number): string => `jq${num(job)}`,
+  unfinished: (job: number, copy: Ino): string => `jq${num(job)}${num(copy)}`,
+  detachedOf: (job: number): string => `jt${num(job)}`,
+  detached: (job: number, ino: Ino): string => `jt${num(job)}${num(ino)}`,
   changelog: (index: number): string => `g${num(index)}`,
 } as const

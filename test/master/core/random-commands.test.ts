@@ -141,6 +141,22 @@ class Model {
   }
 }
 
+/** What a snapshot has to show: a part of the model as it was, with what only the state knows of it. */
+interface Frozen {
+  type: string
+  links: number
+  children: Map<string, Frozen>
+  bytes: (string | undefined)[]
+  kept: unknown
+}
+
+const keptOf = (state: State, ino: Ino): unknown => {
+  const record = state.inode(ino)!
+  const { mode, uid, gid, rdev, atime, mtime, ctime } = record.attr
+  const attributes = state.xattrs(ino).map((name) => [name, state.xattr(ino, name)!.toString('hex')])
+  return { mode, uid, gid, rdev, atime, mtime, ctime, target: record.target, attributes }
+}
+
 const NAMES = ['a', 'b', 'c', 'd', 'caf\xe9']
 
 /** One bench per store gets the same commands; the model says what has to come of them. */
@@ -155,6 +171,11 @@ class Trial {
     { node: string[]; disk: string[]; nodeSet: string[] | undefined; diskSet: string[] | undefined }
   >([1, 2, 3].map((n) => [n, { node: [], disk: [], nodeSet: undefined, diskSet: undefined }]))
   session = 0
+  /** The snapshot that is being made. */
+  snapshot: { job: number; parent: number; name: string; frozen: Frozen } | undefined
+  shown = 0
+  /** Where the bytes of rewritten chunks came from. */
+  readonly origins = new Map<string, string>()
   constructor(benches: Bench[], seed: number) {
     this.benches = benches
     this.below = chance(seed)
@@ -188,7 +209,7 @@ class Trial {
     const name = this.pick(NAMES)
     const parent = this.parent()
     const next = this.bench.next()
-    switch (below(19)) {
+    switch (below(23)) {
       case 0:
         return this.do(make(next, parent, name, 'dir'), model.add(next, parent, name, 'dir'))
       case 1:
@@ -238,6 +259,15 @@ class Trial {
       case 14:
         return this.label()
       case 15:
+        return this.beginSnapshot(parent, name)
+      case 16:
+      case 17:
+        return this.goOnWithSnapshot()
+      case 18:
+        return below(3) === 0 ? this.deleteTree(parent, name) : this.clear()
+      case 19:
+        return this.attribute()
+      case 20:
         return this.classify()
       default:
         return this.write()
@@ -263,8 +293,9 @@ class Trial {
       case 1: {
         const named = [...model.nodes.keys()].some((ino) => model.classOf.get(ino) === some)
         const given = model.patterns.some(({ classId }) => classId === some)
-        const inTrash = state.trash.page(undefined, 1).length > 0
-        if (known && !named && !given && inTrash) return undefined
+        // In the trash, in a snapshot being made, in a tree being freed.
+        const outOfSight = (state.classes.record(some)?.inodes ?? 0) > 0
+        if (known && !named && !given && outOfSight) return undefined
         if (known && !named && !given) model.classes.delete(some)
         return this.do(
           { kind: 'classDelete', classId: some },
@@ -452,6 +483,152 @@ class Trial {
     }
     this.session = session
   }
+  attribute(): void {
+    const ino = this.ino() as Ino
+    const type = this.model.nodes.get(ino)?.type
+    const command = {
+      kind: 'setxattr',
+      ino,
+      name: `user.${this.pick(NAMES)}`,
+      value: Buffer.alloc(1 + this.below(600)),
+    }
+    const expected = type === undefined ? 'ESTALE' : type === 'file' || type === 'dir' ? undefined : 'EPERM'
+    this.do({ ...command, create: false, replace: false, killSgid: false } as Command, expected)
+  }
+
+  // ---- snapshots and trees
+
+  asMaster(command: object, expected: string | undefined | 'any'): void {
+    const session = this.session
+    this.session = 0
+    this.do(command as Command, expected)
+    this.session = session
+  }
+  origin(byte: string | undefined): string | undefined {
+    return byte === undefined ? undefined : (this.origins.get(byte) ?? byte)
+  }
+  freeze(node: Node, seen: Map<Node, Frozen> = new Map()): Frozen {
+    const known = seen.get(node)
+    if (known !== undefined) {
+      known.links += 1
+      return known
+    }
+    const { state } = this.bench
+    const bytes = Array.from({ length: node.bytes.length }, (_, i) => this.origin(node.bytes[i]))
+    const kept = keptOf(state, node.ino as Ino)
+    const frozen: Frozen = { type: node.type, links: 1, children: new Map(), bytes, kept }
+    seen.set(node, frozen)
+    for (const [name, child] of node.children) frozen.children.set(name, this.freeze(child, seen))
+    return frozen
+  }
+  beginSnapshot(parent: Ino, name: string): void {
+    const { model } = this
+    const source = this.ino() as Ino
+    const node = model.nodes.get(source)
+    const dir = model.dir(parent)
+    const expected =
+      node === undefined
+        ? 'ESTALE'
+        : node === model.root
+          ? 'EINVAL'
+          : typeof dir === 'string'
+            ? dir
+            : dir.children.has(name)
+              ? 'EEXIST'
+              : model.within(dir, node)
+                ? 'EINVAL'
+                : this.snapshot !== undefined
+                  ? 'EBUSY'
+                  : undefined
+    const frozen = node === undefined || expected !== undefined ? undefined : this.freeze(node)
+    this.asMaster({ kind: 'snapshotBegin', source, sourcePath: '/s', parent, name, targetPath: '/t' }, expected)
+    const { state } = this.bench
+    if (frozen !== undefined) this.snapshot = { job: state.imaging()!.job, parent, name, frozen }
+  }
+  goOnWithSnapshot(): void {
+    const { snapshot, model } = this
+    if (snapshot === undefined) return
+    const { job, parent, name, frozen } = snapshot
+    const { state } = this.bench
+    if (this.below(40) === 0) {
+      this.asMaster({ kind: 'jobCancelled', job }, undefined)
+      this.snapshot = undefined
+      return
+    }
+    if (state.jobs.lastUnfinished(job) !== undefined) {
+      this.asMaster({ kind: 'snapshotCopied', job, inodes: 1 + this.below(3), rows: 1 + this.below(3) }, undefined)
+      return
+    }
+    const dir = model.dir(parent)
+    const expected = typeof dir === 'string' ? 'ENOENT' : dir.children.has(name) ? 'EEXIST' : undefined
+    this.asMaster({ kind: 'snapshotShown', job }, expected)
+    this.snapshot = undefined
+    if (expected !== undefined || typeof dir === 'string') this.asMaster({ kind: 'jobCancelled', job }, undefined)
+    else {
+      this.shown += 1
+      const copy = this.thawed(state.lookup(parent as Ino, name)!.ino, frozen, new Map())
+      dir.children.set(name, copy)
+      if (copy.type === 'dir') dir.nlink += 1
+    }
+  }
+  /** The copy as a part of the model, after everything in it has been compared with what was frozen. */
+  thawed(ino: Ino, frozen: Frozen, seen: Map<number, { node: Node; frozen: Frozen }>): Node {
+    const known = seen.get(ino)
+    // One inode for several names exactly where it was one.
+    expect(known?.frozen ?? frozen).toBe(frozen)
+    expect([...seen.values()].filter((other) => other.frozen === frozen).length).toBe(known === undefined ? 0 : 1)
+    if (known !== undefined) return known.node
+    const { state } = this.bench
+    const { attr } = state.inode(ino)!
+    expect(attr.type).toBe(frozen.type)
+    expect(keptOf(state, ino)).toEqual(frozen.kept)
+    if (attr.type === 'file') expect(attr.size).toBe(frozen.bytes.length)
+    const bytes = attr.type === 'file' ? bytesOf(state, ino, attr.size) : []
+    expect(bytes.map((byte) => this.origin(byte))).toEqual(frozen.bytes)
+    const node: Node = { ino, type: attr.type, nlink: attr.nlink, children: new Map(), bytes }
+    if (attr.type !== 'dir') expect(attr.nlink).toBe(frozen.links)
+    seen.set(ino, { node, frozen })
+    this.model.nodes.set(ino, node)
+    this.model.classOf.set(ino, attr.classId ?? 0)
+    const { entries } = attr.type === 'dir' ? state.readdirPage(ino, 0, 1000) : { entries: [] }
+    expect(entries.map(({ name }) => name).sort()).toEqual([...frozen.children.keys()].sort())
+    for (const entry of entries)
+      node.children.set(entry.name, this.thawed(entry.ino, frozen.children.get(entry.name)!, seen))
+    return node
+  }
+  deleteTree(parent: Ino, name: string): void {
+    const dir = this.model.dir(parent)
+    const node = typeof dir === 'string' ? undefined : dir.children.get(name)
+    const expected = typeof dir === 'string' ? dir : node === undefined ? 'ENOENT' : undefined
+    this.asMaster({ kind: 'treeDetached', parent, name, path: '/t', openIn: [] }, expected)
+    if (typeof dir === 'string' || node === undefined) return
+    const lost = (tree: Node): void => {
+      for (const child of tree.children.values()) lost(child)
+      this.model.lost(tree)
+    }
+    dir.children.delete(name)
+    if (node.type === 'dir') dir.nlink -= 1
+    // A directory loses the links of those in it as well.
+    const flatten = (tree: Node): void => {
+      if (tree.type === 'dir') tree.nlink = 2
+      for (const child of tree.children.values()) flatten(child)
+    }
+    flatten(node)
+    lost(node)
+  }
+  /** One step of what is out of sight. */
+  clear(): boolean {
+    const { state } = this.bench
+    const clearing = state.jobs.all().filter(({ record }) => record.phase === 'clearing')
+    if (clearing.length === 0) return false
+    this.asMaster({ kind: 'jobCleared', job: this.pick(clearing).job, limit: 2 + this.below(4), openIn: [] }, undefined)
+    return true
+  }
+  /** Nothing is out of sight any more: links are counted as people see them. */
+  clearAll(): void {
+    while (this.clear());
+  }
+
   compact(): void {
     const { state } = this.bench
     const old = state.chunkIndex.sparse(0, 10).find((chunk) => state.chunk(chunk)?.lost === undefined)
@@ -469,6 +646,8 @@ class Trial {
         newOffset: at,
       }
       at += extent.length
+      for (let i = 0; i < extent.length; i++)
+        this.origins.set(`${chunk}:${move.newOffset + i}`, this.origin(`${old}:${move.oldOffset + i}`)!)
       const node = this.model.nodes.get(ino)
       for (let i = 0; node !== undefined && i < extent.length; i++)
         node.bytes[extent.offset + i] = `${chunk}:${move.newOffset + i}`
@@ -480,6 +659,7 @@ class Trial {
   }
 
   compare(): void {
+    this.clearAll()
     for (const bench of this.benches) {
       const { state } = bench
       for (const [n, { node, disk, nodeSet, diskSet }] of this.labels) {
