@@ -104,7 +104,7 @@ export class ChunkWatch implements Work {
       sealed: record.state === 'sealed',
       ending: record.state === 'sealing' && record.live > 0,
       cut: record.lost !== undefined,
-      wish: wishFor(record),
+      wish: wishFor(record, this.#state.classes.meaning(record.classId ?? 0)),
       ec: ec && { data: ec.data, parity: ec.parity, parts: ec.parts.map((part) => this.#part(part)) },
     }
   }

@@ -24,6 +24,7 @@ import { DiskRemoval } from './disk-removal.ts'
 import { Expiry } from './expiry.ts'
 import { Holdings } from './holdings.ts'
 import { Jobs } from './jobs.ts'
+import { Lives } from './life.ts'
 import { cutInSteps } from './long-files.ts'
 import { type Change, Loop, type Soon } from './loop.ts'
 import { Nodes } from './nodes.ts'
@@ -145,6 +146,7 @@ export class Master {
     const repair = new Repair(behind, watch, repairs, deletions, coding, spare, random, rules, pace)
     const sealing = new Sealing(behind, watch, seals, spare)
     const removal = new DiskRemoval(behind, spare)
+    const lives = new Lives(behind, watch)
     const worker = (name: string, work: ConstructorParameters<typeof Worker>[1]): Worker =>
       new Worker(name, work, clock, log)
     const watching = worker('chunk watch', watch)
@@ -154,6 +156,7 @@ export class Master {
     const mending = worker('mend damaged copies', damage)
     const removing = worker('forget disks', removal)
     const working = worker('snapshots', new Jobs(parts))
+    const living = worker('storage classes', lives)
     const workers = [
       watching,
       repairing,
@@ -162,6 +165,7 @@ export class Master {
       mending,
       removing,
       working,
+      living,
       worker('collect', new Garbage(state, loop, clock, options)),
       worker('compact', compaction),
       worker('session expiry', new Expiry(parts)),
@@ -194,12 +198,17 @@ export class Master {
         for (const ino of touched.unlocked) locks.unlocked(ino)
         if (touched.chunks.length > 0) {
           watch.touched(touched.chunks)
+          lives.touched(touched.chunks)
           look = true
         }
         if (touched.unwanted.length > 0) deletions.add(touched.unwanted)
-        if (touched.inodes.length > 0) compaction.touched(touched.inodes)
+        if (touched.inodes.length > 0) {
+          compaction.touched(touched.inodes)
+          lives.touchedFiles(touched.inodes)
+        }
       }
       if (look) watching.poke()
+      if (lives.queued() > 0) living.poke()
     }
 
     restoreSessions(parts)

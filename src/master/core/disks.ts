@@ -9,6 +9,7 @@ import type { InventoryEntry } from '../../wire/shapes.ts'
 import { addCopy, copyGone, hasOther, isDispensable, putChunk } from './chunks.ts'
 import type { CommandOf } from './commands.ts'
 import type { ChunkRecord, DiskRecord } from './records.ts'
+import { wishedCopies, wishOf } from './wishes.ts'
 import type { Work } from './work.ts'
 
 export function nodeJoined(work: Work, command: CommandOf<'nodeJoined'>): Result<unknown> {
@@ -250,11 +251,14 @@ export function copiesTold(work: Work, command: CommandOf<'copiesTold'>): Result
   const { state } = work
   const told = state.counters().copiesToldTo
   if (told === undefined) return ok({})
-  const { copies } = state.settings()
   const page = state.chunkIndex.all(told as ChunkId | 0, command.limit)
   for (const chunk of page) {
     const record = state.chunk(chunk)
-    if (record !== undefined && record.copies !== copies) putChunk(work, chunk, { ...record, copies })
+    if (record === undefined || record.whole !== undefined) continue
+    const copies = wishedCopies(wishOf(state.classes.meaning(record.classId ?? 0), record.phase ?? 'keep'))
+    if (record.copies !== copies) putChunk(work, chunk, { ...record, copies })
+    // What else its class says by now is for the shell to find out.
+    else work.touchChunk(chunk)
   }
   state.setCounters({ copiesToldTo: page.at(-1) })
   return ok({})

@@ -41,7 +41,11 @@ export function wishOf(cls: StorageClass, phase: Phase): Wish {
   }
 }
 
-const copiesOf = ({ placing, unique, mode }: InForce): Omit<Wish, 'code'> => ({ slots: slotsOf(placing), unique, mode })
+const copiesOf = ({ placing, unique, mode }: InForce): Omit<Wish, 'code'> => ({
+  slots: slotsOf(placing).slice(0, SLOTS_MAX),
+  unique,
+  mode,
+})
 
 const plain = new Map<number, Wish>()
 
@@ -56,11 +60,33 @@ export function plainWish(copies: number): Wish {
   return wish
 }
 
-/** What the record says of itself. */
-export function wishFor({ copies, code }: Pick<ChunkRecord, 'copies' | 'code'>): Wish {
-  const wish = plainWish(copies)
-  if (code === undefined) return wish
-  const { data, parity } = code
-  const slots = Array<LabelExpr>(data + parity).fill(ANY)
-  return { ...wish, code: { data, parity, slots, unique: undefined, mode: 'std' } }
+const wishes = new WeakMap<StorageClass, Map<Phase, Wish>>()
+
+/**
+ * Of a chunk: by its class, as far as its record has been told. A code that the record does not have (it is too short for
+ * that), or a number of copies that it has not heard of yet, is not wished for.
+ */
+export function wishFor(
+  { copies, code, phase: late }: Pick<ChunkRecord, 'copies' | 'code' | 'phase'>,
+  cls: StorageClass,
+): Wish {
+  const phase = late ?? 'keep'
+  let byPhase = wishes.get(cls)
+  if (byPhase === undefined) {
+    byPhase = new Map()
+    wishes.set(cls, byPhase)
+  }
+  let wish = byPhase.get(phase)
+  if (wish === undefined) {
+    wish = wishOf(cls, phase)
+    byPhase.set(phase, wish)
+  }
+  if (wish.slots.length !== copies) return { ...plainWish(copies), code: code && anyCode(code) }
+  if (code === undefined) return wish.code === undefined ? wish : { ...wish, code: undefined }
+  const known = wish.code !== undefined && wish.code.data === code.data && wish.code.parity === code.parity
+  return known ? wish : { ...wish, code: anyCode(code) }
+}
+
+function anyCode({ data, parity }: { data: number; parity: number }): CodeWish {
+  return { data, parity, slots: Array<LabelExpr>(data + parity).fill(ANY), unique: undefined, mode: 'std' }
 }

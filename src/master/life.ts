@@ -1,0 +1,192 @@
+/*
+ * Chunks that change what they are to be: sealed and kept, archived when their time has come, held for the trash when their
+ * files are deleted, moved when their class, or that of their files, says something else. What is decided is one command
+ * (`chunkWish`); repair carries it out.
+ *
+ * Looked at is what commands touched, what is due, and now and then every chunk there is, slowly: that finds what was
+ * forgotten by a restart, and what stands wrong because labels or places of disks have changed. Everything held here can be
+ * thrown away. While there is only the default class nothing is looked at, because nothing could be wanted.
+ */
+
+import { errnoOf } from '../base/fault.ts'
+import type { ChunkId, Ino } from '../base/ids.ts'
+import type { Work, WorkStep } from '../base/worker.ts'
+import type { ChunkWatch } from './chunk-watch.ts'
+import { canBeCut } from './core/coding.ts'
+import { type Life, type LivingFile, lifeOf } from './core/life.ts'
+import type { ChunkRecord } from './core/records.ts'
+import type { WorkParts } from './parts.ts'
+
+/** Chunks, and files, waiting to be looked at; what is beyond is found by the next survey. */
+const FRESH_MAX = 100_000
+/** Chunks waiting for their time. Beyond it, the survey finds those that are due. */
+const DUE_MAX = 1_000_000
+/** Chunks looked at in one step, and extents of files whose chunks are: some milliseconds. */
+const STEP_CHUNKS = 256
+const STEP_EXTENTS = 8_192
+/** What looking at a chunk costs beside its extents, in extents. */
+const EXTENTS_A_CHUNK = 16
+const STEP_REST_MS = 50
+/** Of one chunk: more files than a pack of one kilobyte each. */
+const EXTENTS_MAX = 65_536
+/** Of one file at a time. */
+const FILE_EXTENTS = 1_024
+const SURVEY_EVERY_MS = 6 * 3_600_000
+/** After the start: first the disks come back. */
+const FIRST_SURVEY_MS = 15_000
+const DUE_LOOK_MS = 1_000
+const IDLE_MS = 60_000
+
+export class Lives implements Work {
+  readonly #master: WorkParts
+  readonly #watch: ChunkWatch
+  readonly #fresh = new Set<ChunkId>()
+  readonly #files = new Map<Ino, number>()
+  /** By the second in which it is due. */
+  readonly #due = new Map<number, ChunkId[]>()
+  #waiting = 0
+  #cursor: ChunkId | 0 | undefined
+  #surveyAtMs: number
+  #changed = 0
+  #left = 0
+
+  constructor(master: WorkParts, watch: ChunkWatch) {
+    this.#master = master
+    this.#watch = watch
+    this.#surveyAtMs = master.clock.monotonicMs() + FIRST_SURVEY_MS
+  }
+
+  /** Whether any class says more than how many copies there are. */
+  get #classes(): boolean {
+    return this.#master.state.counters().nextClass !== undefined
+  }
+
+  /** Commands have changed these. */
+  touched(chunks: readonly ChunkId[]): void {
+    if (!this.#classes) return
+    for (const chunk of chunks) if (this.#fresh.size < FRESH_MAX) this.#fresh.add(chunk)
+  }
+  touchedFiles(inodes: readonly { readonly ino: Ino; readonly data: boolean }[]): void {
+    if (!this.#classes) return
+    for (const { ino } of inodes) if (this.#files.size < FRESH_MAX) this.#files.set(ino, 0)
+  }
+  /** Classes, labels or places have changed: everything may stand wrong. */
+  survey(): void {
+    if (!this.#classes) return
+    this.#cursor = 0
+  }
+
+  queued(): number {
+    return this.#fresh.size + this.#files.size
+  }
+  progress(): string {
+    const surveying = this.#cursor === undefined ? '' : `, surveying from chunk ${this.#cursor}`
+    return `${this.#changed} changed, ${this.#waiting} waiting for their time${surveying}`
+  }
+
+  async step(): Promise<WorkStep> {
+    if (!this.#classes) return { restMs: IDLE_MS, resting: 'idle' }
+    this.#takeDue()
+    this.#takeFiles()
+    const nowMs = this.#master.clock.monotonicMs()
+    if (this.#cursor === undefined && nowMs >= this.#surveyAtMs) this.#cursor = 0
+    if (this.#cursor !== undefined && this.#fresh.size === 0) this.#takeSurveyed(nowMs)
+    this.#left = STEP_EXTENTS
+    for (const chunk of this.#fresh) {
+      if (this.#left <= 0) break
+      this.#fresh.delete(chunk)
+      await this.#look(chunk)
+    }
+    const busy = this.queued() > 0 || this.#cursor !== undefined
+    return busy ? { restMs: STEP_REST_MS, resting: 'throttled' } : { restMs: DUE_LOOK_MS, resting: 'idle' }
+  }
+
+  #takeDue(): void {
+    const { sec } = this.#master.clock.now()
+    for (const [second, chunks] of this.#due) {
+      if (second > sec) continue
+      this.#due.delete(second)
+      this.#waiting -= chunks.length
+      for (const chunk of chunks) this.#fresh.add(chunk)
+    }
+  }
+
+  /** The chunks of files that were deleted, restored, changed. */
+  #takeFiles(): void {
+    let left = STEP_CHUNKS
+    for (const [ino, from] of this.#files) {
+      if (left-- === 0 || this.#fresh.size >= FRESH_MAX) break
+      this.#files.delete(ino)
+      const { extents, complete } = this.#master.state.extents.from(ino, from, FILE_EXTENTS)
+      for (const { chunk } of extents) this.#fresh.add(chunk)
+      const last = extents.at(-1)
+      if (!complete && last !== undefined) this.#files.set(ino, last.offset + last.length)
+    }
+  }
+
+  #takeSurveyed(nowMs: number): void {
+    const page = this.#master.state.chunkIndex.all(this.#cursor!, STEP_CHUNKS)
+    for (const chunk of page) this.#fresh.add(chunk)
+    // Also where each stands.
+    this.#watch.touched(page)
+    this.#cursor = page.at(-1)
+    if (this.#cursor === undefined) this.#surveyAtMs = nowMs + SURVEY_EVERY_MS
+  }
+
+  async #look(chunk: ChunkId): Promise<void> {
+    const record = this.#master.state.chunk(chunk)
+    if (record?.state !== 'sealed' || record.live === 0 || record.whole !== undefined) return
+    const life = this.#lifeOf(chunk, record)
+    if (life === undefined) return
+    if (life.dueMs !== undefined) this.#wait(chunk, Math.ceil(life.dueMs / 1000))
+    if (isAs(record, life)) return
+    const classId = life.classId === 0 ? undefined : life.classId
+    const phase = life.phase === 'keep' ? undefined : life.phase
+    const { copies, code } = life
+    try {
+      await this.#master.loop.command(() => ({ ok: { kind: 'chunkWish', chunk, classId, phase, copies, code } }))
+      this.#changed++
+    } catch (error) {
+      // It was given up meanwhile: then nothing is wanted of it.
+      if (errnoOf(error) === 'ENOENT' || errnoOf(error) === 'EINVAL') return
+      this.#fresh.add(chunk)
+      throw error
+    }
+  }
+
+  #lifeOf(chunk: ChunkId, record: ChunkRecord): Life | undefined {
+    const { state, clock } = this.#master
+    const extents = state.extents.inChunk(chunk, undefined, EXTENTS_MAX)
+    this.#left -= EXTENTS_A_CHUNK + extents.length
+    const inos = new Set(extents.map(({ ino }) => ino))
+    const { trashRetentionMs } = state.settings()
+    const files: LivingFile[] = []
+    for (const ino of inos) {
+      const inode = state.inode(ino)
+      if (inode === undefined || inode.doomed) continue
+      const trashed = inode.trashedUntil !== undefined
+      files.push({ attr: inode.attr, trashed, retentionMs: inode.retentionMs ?? trashRetentionMs })
+    }
+    if (files.length === 0) return undefined
+    const { sec, nsec } = clock.now()
+    return lifeOf(files, (classId) => state.classes.meaning(classId), record, sec * 1000 + nsec / 1e6)
+  }
+
+  #wait(chunk: ChunkId, second: number): void {
+    if (this.#waiting >= DUE_MAX) return
+    const waiting = this.#due.get(second)
+    if (waiting?.includes(chunk)) return
+    if (waiting === undefined) this.#due.set(second, [chunk])
+    else waiting.push(chunk)
+    this.#waiting++
+  }
+}
+
+/** A chunk too short for its code has none, whatever its class says. */
+const isAs = (record: ChunkRecord, { classId, phase, copies, code }: Life): boolean =>
+  (record.classId ?? 0) === classId &&
+  (record.phase ?? 'keep') === phase &&
+  record.copies === copies &&
+  (code === undefined || !canBeCut(record.length, code.data)
+    ? record.code === undefined
+    : record.code?.data === code.data && record.code.parity === code.parity)
