@@ -7,7 +7,18 @@ import type { Command } from '@oclif/core'
 import { Bench } from './commands/bench.ts'
 import { ChangelogTail } from './commands/changelog.ts'
 import { Check } from './commands/check.ts'
-import { ClassExplain } from './commands/class.ts'
+import {
+  ClassClone,
+  ClassCreate,
+  ClassDelete,
+  ClassImport,
+  ClassList,
+  ClassModify,
+  ClassRename,
+  ClassShow,
+} from './commands/class.ts'
+import { ClassExplain } from './commands/class-explain.ts'
+import { ClassGet, ClassSet, PatternAdd, PatternList, PatternRemove } from './commands/class-files.ts'
 import { Completions } from './commands/completions.ts'
 import { DiskAdd, DiskDrain, DiskLabel, DiskList, DiskRemove } from './commands/disk.ts'
 import { FileInfo } from './commands/file.ts'
@@ -25,7 +36,17 @@ export const COMMANDS: Readonly<Record<string, Command.Class>> = {
   bench: Bench,
   'changelog:tail': ChangelogTail,
   check: Check,
+  'class:clone': ClassClone,
+  'class:create': ClassCreate,
+  'class:delete': ClassDelete,
   'class:explain': ClassExplain,
+  'class:get': ClassGet,
+  'class:import': ClassImport,
+  'class:list': ClassList,
+  'class:modify': ClassModify,
+  'class:rename': ClassRename,
+  'class:set': ClassSet,
+  'class:show': ClassShow,
   completions: Completions,
   'disk:add': DiskAdd,
   'disk:drain': DiskDrain,
@@ -40,6 +61,9 @@ export const COMMANDS: Readonly<Record<string, Command.Class>> = {
   'node:label': NodeLabel,
   'node:list': NodeList,
   'node:show': NodeShow,
+  'pattern:add': PatternAdd,
+  'pattern:list': PatternList,
+  'pattern:remove': PatternRemove,
   run: Run,
   'settings:set': SettingsSet,
   'settings:show': SettingsShow,

@@ -1,133 +1,309 @@
-/* `holdfast class …`: storage classes, that is where the copies of files belong. */
+/* `holdfast class list | show | create | modify | clone | rename | delete | import`. */
 
+import { readFile } from 'node:fs/promises'
 import { Args, Flags } from '@oclif/core'
 import { FsError } from '../../base/fault.ts'
-import type { Candidate } from '../../topology/assign.ts'
-import { explain, type PlacingReport } from '../../topology/explain.ts'
-import { LabelError, type LabelMode, parsePlacing, printPlacing } from '../../topology/labels.ts'
-import {
-  CLASS_MODES,
-  ClassError,
-  type ClassMode,
-  classWith,
-  inForce,
-  parseClassLine,
-} from '../../topology/storage-class.ts'
-import type { DiskReport } from '../../wire/reports.ts'
+import { formatHours } from '../../topology/class-times.ts'
+import { COPIES_MAX } from '../../topology/labels.ts'
+import { classWith, parseClassLine, printClass, type StorageClass, writeClass } from '../../topology/storage-class.ts'
+import type { ClassReport } from '../../wire/reports.ts'
+import { ADMIN_STAMP, type Admin } from '../admin.ts'
 import { ClusterCommand } from '../base.ts'
-import { printable } from '../render.ts'
+import {
+  classFlags,
+  type Explained,
+  explained,
+  findClass,
+  flagsTyped,
+  meaningOf,
+  placesOf,
+  placingsOf,
+  renderExplained,
+  typed,
+} from '../classes.ts'
+import { printable, table } from '../render.ts'
 
-/** Bad labels and flags are the typist's, and the sentence says where. */
-function typed<T>(work: () => T): T {
-  try {
-    return work()
-  } catch (error) {
-    if (error instanceof LabelError || error instanceof ClassError)
-      throw new FsError('EINVAL', error.message, { cause: error })
-    throw error
-  }
+const nameArg = Args.string({ required: true, description: 'Name of the class.' })
+const dryRun = Flags.boolean({
+  summary: 'Say what it would mean on the disks there are; change nothing.',
+  default: false,
+})
+
+interface Shown extends ClassReport {
+  /** What makes this class: the words after `holdfast class create`. */
+  readonly line: string
 }
 
-/** A disk of the report as something that classes choose from. */
-function candidateOf(report: DiskReport, host: string): Candidate {
-  const state = report.state === 'ok' ? 'ready' : report.state === 'full' ? 'full' : 'away'
-  return {
-    disk: report.disk as Candidate['disk'],
-    node: report.node as Candidate['node'],
-    location: { host },
-    labels: new Set(),
-    state,
-  }
+/** What was made or changed, or with --dry-run would be. */
+interface Made extends Shown {
+  readonly changed: boolean
+  readonly explained: readonly Explained[]
 }
 
-interface Explained {
-  readonly placing: string
-  readonly mode: LabelMode
-  readonly for: readonly ClassMode[]
-  /** Absent with --dry-run. */
-  readonly report?: PlacingReport
+const shown = (report: ClassReport, meaning: StorageClass): Shown => ({ ...report, line: printClass(meaning) })
+
+interface Wish {
+  /** 0: a new one. */
+  readonly classId: number
+  readonly inodes: number | null
+  readonly dry: boolean
+  /** It keeps as many copies as the setting says, whatever that will be. */
+  readonly bySetting?: boolean
 }
 
-export class ClassExplain extends ClusterCommand {
-  static override summary = 'What labels mean on the disks there are: who satisfies them, and what may be lost.'
-  static override description =
-    'Takes an expression (2H/[RACK]:s) or the flags of a class (-C I -K 2H). Says for each clause which disks it allows, ' +
-    'whether all copies find a place now, and which single disk, node, rack or site could not be lost.'
-  static override examples = [
-    "<%= config.bin %> class explain '2H,S/[RACK]:s'",
-    "<%= config.bin %> class explain -- '-C I -K S,S/[RACK]'",
-    "<%= config.bin %> class explain '@4+1,H/[IP]' --dry-run",
-  ]
-  static override args = {
-    what: Args.string({ required: true, description: 'An expression, or the flags of a class in quotes.' }),
-  }
+/** Says what a class will mean, and stores it unless it is only being tried. */
+async function put(
+  admin: Admin,
+  meaning: StorageClass,
+  { classId, inodes, dry, bySetting = false }: Wish,
+  log: (text: string) => void,
+): Promise<Made> {
+  const places = await placesOf(admin)
+  const found = explained(placingsOf(meaning), places)
+  const text = { ...writeClass(meaning), ...(bySetting ? { keep: '' } : {}) }
+  const number = dry ? classId : (await admin.call('classSet', { stamp: ADMIN_STAMP, classId, text })).classId
+  log(`${dry ? 'would be' : 'is'}: ${printClass(meaning)}`)
+  for (const one of found) if (dry || one.report?.possible === false) log(renderExplained(one, places))
+  return { classId: number, ...text, inodes, line: printClass(meaning), changed: !dry, explained: found }
+}
+
+export class ClassList extends ClusterCommand {
+  static override summary = 'Every storage class.'
+  static override examples = ['<%= config.bin %> class list', '<%= config.bin %> class list --lines > classes.txt']
   static override flags = {
-    'dry-run': Flags.boolean({ summary: 'Only read the labels and write them in full; no cluster is asked.' }),
+    lines: Flags.boolean({ summary: 'One line each, as `class import` reads it.', default: false }),
   }
 
-  async run(): Promise<Explained[]> {
-    const { args, flags } = await this.parse(ClassExplain)
-    const placings = typed(() => placingsIn(args.what))
-    if (flags['dry-run']) {
-      for (const one of placings) this.log(heading(one))
-      return placings
-    }
+  async run(): Promise<Shown[]> {
+    const { flags } = await this.parse(ClassList)
     return this.withMaster(flags, async (admin) => {
-      const [disks, { nodes }] = await Promise.all([admin.call('diskList', {}), admin.call('status', {})])
-      const hosts = new Map(nodes.map((node) => [node.node, node.host]))
-      const candidates = disks
-        .filter((disk) => !disk.draining)
-        .map((disk) => candidateOf(disk, hosts.get(disk.node) ?? disk.nodeName))
-      return placings.map((one) => {
-        const report = explain(parsePlacing(one.placing)!, one.mode, candidates)
-        this.log(render(heading(one), report, disks))
-        return { ...one, report }
-      })
+      const report = await admin.call('classList', {})
+      const classes = report.classes.map((one) => shown(one, meaningOf(one, report)))
+      if (flags.lines) for (const { line } of classes) this.log(printable(line))
+      else
+        this.log(
+          table(classes, [
+            { title: 'NAME', value: (c) => c.name },
+            { title: 'CREATE', value: (c) => c.create || '-' },
+            { title: 'KEEP', value: (c) => c.keep || `${report.copies}* (setting)` },
+            { title: 'ARCHIVE', value: (c) => c.archive || '-' },
+            {
+              title: 'AFTER',
+              value: (c) => (c.archive === '' ? '-' : `${formatHours(c.archiveAfterMs)} ${c.archiveBy}`),
+            },
+            { title: 'TRASH', value: (c) => c.trash || '-' },
+            { title: 'MODE', value: (c) => c.defaultMode },
+            { title: 'FILES', value: (c) => c.inodes ?? 'the rest', right: true },
+          ]),
+        )
+      return classes
     })
   }
 }
 
-/** The placings that a person asks about, each with the parts of a file's life that it is for. */
-function placingsIn(text: string): Explained[] {
-  if (!text.trim().startsWith('-') || /^\s*-\s*$/.test(text)) {
-    const placing = parsePlacing(text)
-    if (placing === undefined) throw new FsError('EINVAL', `'${text}' says that nothing is defined`)
-    return [{ placing: printPlacing(placing), mode: placing.mode ?? 'std', for: [] }]
+export class ClassShow extends ClusterCommand {
+  static override summary = 'One storage class and what it means on the disks there are.'
+  static override examples = ['<%= config.bin %> class show hdd3x']
+  static override args = { name: nameArg }
+
+  async run(): Promise<Shown & { explained: Explained[] }> {
+    const { args, flags } = await this.parse(ClassShow)
+    return this.withMaster(flags, async (admin) => {
+      const report = await admin.call('classList', {})
+      const found = findClass(args.name, report)
+      const meaning = meaningOf(found, report)
+      const places = await placesOf(admin)
+      const placings = explained(placingsOf(meaning), places)
+      this.log(printable(printClass(meaning)))
+      if (found.description !== '') this.log(printable(found.description))
+      this.log(
+        found.inodes === null ? 'What has no other class has this one.' : `Files and directories: ${found.inodes}.`,
+      )
+      for (const one of placings) this.log(renderExplained(one, places))
+      return { ...shown(found, meaning), explained: placings }
+    })
   }
-  const { names, flags } = parseClassLine(text)
-  const cls = classWith(names[0] ?? 'class', flags)
-  const found = new Map<string, { placing: string; mode: LabelMode; for: ClassMode[] }>()
-  for (const mode of CLASS_MODES) {
-    const force = inForce(cls, mode)
-    const placing = printPlacing(force.placing)
-    const known = found.get(`${placing} ${force.mode}`)
-    if (known === undefined) found.set(`${placing} ${force.mode}`, { placing, mode: force.mode, for: [mode] })
-    else known.for.push(mode)
-  }
-  return [...found.values()]
 }
 
-const heading = (one: Explained): string =>
-  `${one.for.length === 0 ? '' : `${one.for.join(', ')}: `}${one.placing} (${one.mode})`
+export class ClassCreate extends ClusterCommand {
+  static override summary = 'Make storage classes.'
+  static override description =
+    'The flags are those of mfsscadmin create. Labels: 2H,S is two copies on disks labelled H and one on S; H+S either, ' +
+    'HS both, !H without, * any; /[RACK], /[SITE], /[IP] or /A-C: what no two copies may share; :s, :d, :l at the end is the ' +
+    'mode; @4+1,H is erasure coding; longer labels stand in braces: {usb-backup}.'
+  static override examples = [
+    '<%= config.bin %> class create -C I -K S,S/[RACK] ssdonly',
+    '<%= config.bin %> class create -C 2I -K H,H/[RACK]:s -A @4+1,H/[IP]:s -d 1 hddec',
+    '<%= config.bin %> class create -K 2{usb-backup}/[SITE] away --dry-run',
+  ]
+  static override strict = false
+  static override args = { name: nameArg }
+  static override flags = { ...classFlags, 'dry-run': dryRun }
 
-function render(title: string, report: PlacingReport, disks: readonly DiskReport[]): string {
-  const name = new Map(disks.map((disk) => [disk.disk, printable(`${disk.nodeName}:${disk.path}`)]))
-  const nodeName = new Map(disks.map((disk) => [String(disk.node), printable(disk.nodeName)]))
-  const named = (kind: string, which: string): string =>
-    kind === 'disk' ? (name.get(Number(which)) ?? which) : kind === 'node' ? (nodeName.get(which) ?? which) : which
-  const lines = [title]
-  for (const { labels, wanted, disks: fitting, ready } of report.clauses) {
-    const which = fitting.length === 0 ? 'no disk' : fitting.map((disk) => name.get(disk) ?? String(disk)).join(', ')
-    const also = ready === fitting.length ? '' : ` (${ready} of ${fitting.length} may be written now)`
-    lines.push(`  ${labels}, wanted ${wanted} times: ${which}${also}`)
+  async run(): Promise<Made[]> {
+    const { argv, flags } = await this.parse(ClassCreate)
+    const made = (argv as string[]).map((name) => typed(() => classWith(name, flagsTyped(flags))))
+    return this.withMaster(flags, async (admin) => {
+      const { classes } = await admin.call('classList', {})
+      const taken = made.find((one) => classes.some(({ name }) => name === one.name))
+      if (taken !== undefined)
+        throw new FsError('EEXIST', `there is a storage class "${taken.name}" (see class modify)`)
+      const done: Made[] = []
+      const wish = { classId: 0, inodes: 0, dry: flags['dry-run'] }
+      for (const one of made) done.push(await put(admin, one, wish, (text) => this.log(printable(text))))
+      return done
+    })
   }
-  lines.push(report.possible ? '  Every copy finds a place.' : `  No place for: ${report.missing.join(', ')}.`)
-  if (report.possible)
-    for (const { kind, of, fatal } of report.losses) {
-      if (of === 0) continue
-      const verdict =
-        fatal.length === 0 ? 'any one may be lost' : `not after losing ${fatal.map((w) => named(kind, w)).join(' or ')}`
-      lines.push(`  ${kind}s (${of}): ${verdict}`)
+}
+
+export class ClassModify extends ClusterCommand {
+  static override summary = 'Change storage classes; what is not said stays.'
+  static override examples = [
+    '<%= config.bin %> class modify -K 3H hddonly --dry-run',
+    '<%= config.bin %> class modify -A - hddec',
+  ]
+  static override strict = false
+  static override args = { name: nameArg }
+  static override flags = { ...classFlags, 'dry-run': dryRun }
+
+  async run(): Promise<Made[]> {
+    const { argv, flags } = await this.parse(ClassModify)
+    const wanted = flagsTyped(flags)
+    if (Object.values(wanted).every((value) => value === undefined))
+      throw new FsError('EINVAL', 'nothing to change; see holdfast class modify --help')
+    return this.withMaster(flags, async (admin) => {
+      const report = await admin.call('classList', {})
+      const changes = (argv as string[]).map((name) => {
+        const found = findClass(name, report)
+        // Of the default class, -K - gives the setting its say again.
+        const unsaid = found.inodes === null && /^[-~]$/.test(wanted.K ?? '')
+        const said = unsaid ? { ...wanted, K: `${Math.min(report.copies, COPIES_MAX)}` } : wanted
+        const bySetting = unsaid || (found.keep === '' && wanted.K === undefined)
+        const meaning = typed(() => classWith(name, said, meaningOf(found, report)))
+        return { meaning, wish: { classId: found.classId, inodes: found.inodes, dry: flags['dry-run'], bySetting } }
+      })
+      const done: Made[] = []
+      for (const { meaning, wish } of changes)
+        done.push(await put(admin, meaning, wish, (text) => this.log(printable(text))))
+      return done
+    })
+  }
+}
+
+export class ClassClone extends ClusterCommand {
+  static override summary = 'Make storage classes like another.'
+  static override examples = ['<%= config.bin %> class clone hddonly hdd-for-mail']
+  static override strict = false
+  static override args = { from: nameArg, name: Args.string({ required: true, description: 'Names of the new ones.' }) }
+
+  async run(): Promise<Made[]> {
+    const { argv, flags } = await this.parse(ClassClone)
+    const [from, ...names] = argv as string[]
+    return this.withMaster(flags, async (admin) => {
+      const report = await admin.call('classList', {})
+      const meaning = meaningOf(findClass(from!, report), report)
+      const done: Made[] = []
+      for (const name of names) {
+        if (report.classes.some((one) => one.name === name)) throw new FsError('EEXIST', `storage class "${name}"`)
+        const wish = { classId: 0, inodes: 0, dry: false }
+        done.push(await put(admin, { ...meaning, name }, wish, (text) => this.log(printable(text))))
+      }
+      return done
+    })
+  }
+}
+
+export class ClassRename extends ClusterCommand {
+  static override summary = 'Give a storage class another name.'
+  static override examples = ['<%= config.bin %> class rename hdd3x triple']
+  static override args = { name: nameArg, to: Args.string({ required: true, description: 'The new name.' }) }
+
+  async run(): Promise<{ classId: number; name: string }> {
+    const { args, flags } = await this.parse(ClassRename)
+    return this.withMaster(flags, async (admin) => {
+      const { classId } = findClass(args.name, await admin.call('classList', {}))
+      await admin.call('classRename', { stamp: ADMIN_STAMP, classId, name: args.to })
+      this.log(printable(`${args.name} is called ${args.to}`))
+      return { classId, name: args.to }
+    })
+  }
+}
+
+export class ClassDelete extends ClusterCommand {
+  static override summary = 'Delete storage classes that nothing has.'
+  static override examples = ['<%= config.bin %> class delete hdd3x']
+  static override strict = false
+  static override args = { name: nameArg }
+
+  async run(): Promise<{ deleted: string[] }> {
+    const { argv, flags } = await this.parse(ClassDelete)
+    return this.withMaster(flags, async (admin) => {
+      const report = await admin.call('classList', {})
+      const found = (argv as string[]).map((name) => findClass(name, report))
+      for (const { classId, name } of found) {
+        await admin.call('classDelete', { stamp: ADMIN_STAMP, classId })
+        this.log(printable(`${name} deleted`))
+      }
+      return { deleted: found.map(({ name }) => name) }
+    })
+  }
+}
+
+export class ClassImport extends ClusterCommand {
+  static override summary = 'Make storage classes from lines as `class list --lines` or mfsscadmin scripts have them.'
+  static override description =
+    'A line is the flags and names of one `class create`; `mfsscadmin create` may stand in front, # begins a comment. All ' +
+    'lines are read before anything is changed.'
+  static override examples = [
+    '<%= config.bin %> class import classes.txt',
+    '<%= config.bin %> class import - < classes.txt',
+  ]
+  static override args = { file: Args.string({ required: true, description: 'The file; - for standard input.' }) }
+  static override flags = {
+    replace: Flags.boolean({
+      char: 'r',
+      summary: 'Change classes that exist; without it they are an error.',
+      default: false,
+    }),
+    'dry-run': Flags.boolean({ char: 'n', summary: 'Read and explain; change nothing.', default: false }),
+  }
+
+  async run(): Promise<Made[]> {
+    const { args, flags } = await this.parse(ClassImport)
+    const meanings = classesIn(await readFile(args.file === '-' ? '/dev/stdin' : args.file, 'utf8'))
+    return this.withMaster(flags, async (admin) => {
+      const { classes } = await admin.call('classList', {})
+      const known = new Map(classes.map((one) => [one.name, one]))
+      const taken = meanings.find(({ name }) => known.has(name))
+      if (taken !== undefined && !flags.replace)
+        throw new FsError('EEXIST', `there is a storage class "${taken.name}" (--replace changes it)`)
+      const done: Made[] = []
+      for (const meaning of meanings) {
+        const { classId, inodes } = known.get(meaning.name) ?? { classId: 0, inodes: 0 }
+        const wish = { classId, inodes, dry: flags['dry-run'] }
+        done.push(await put(admin, meaning, wish, (text) => this.log(printable(text))))
+      }
+      return done
+    })
+  }
+}
+
+export function classesIn(text: string): StorageClass[] {
+  const found: StorageClass[] = []
+  for (const [at, raw] of text.split('\n').entries()) {
+    const line = raw.trim().replace(/^(?:mfsscadmin(?:\s+-M\s+\S+)?\s+create|holdfast\s+class\s+create)\s/, '')
+    if (line === '' || line.startsWith('#')) continue
+    try {
+      const { names, flags } = typed(() => parseClassLine(line))
+      if (names.length === 0) throw new FsError('EINVAL', 'it names no class')
+      for (const name of names) {
+        if (found.some((one) => one.name === name)) throw new FsError('EINVAL', `"${name}" is named twice`)
+        found.push(typed(() => classWith(name, flags)))
+      }
+    } catch (error) {
+      if (!(error instanceof FsError)) throw error
+      throw new FsError('EINVAL', `line ${at + 1}: ${error.message}`, { cause: error })
     }
-  return lines.join('\n')
+  }
+  return found
 }

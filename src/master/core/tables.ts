@@ -17,7 +17,12 @@ interface Table {
 }
 
 export const tables = {
-  meta: { prefix: 'm', key: 'word', value: 'by word', says: 'Settings, counters, salt: one record each.' },
+  meta: {
+    prefix: 'm',
+    key: 'word',
+    value: 'by word',
+    says: 'Settings, counters, salt, patterns of storage classes: one record each.',
+  },
   inode: { prefix: 'i', key: 'ino', value: 'inode', says: 'Every inode, named or not.' },
   dentry: {
     prefix: 'd',

@@ -12,6 +12,7 @@ import { nameHash } from '../../../src/master/core/dentries.ts'
 import {
   bucketRecord,
   chunkRecord,
+  classRecord,
   decodeRecord,
   diskRecord,
   encodeRecord,
@@ -19,6 +20,7 @@ import {
   inodeRecord,
   nodeRecord,
   pack,
+  patternsRecord,
   unpack,
 } from '../../../src/master/core/records.ts'
 import { after, afterNum, key, num, numAt, tables } from '../../../src/master/core/tables.ts'
@@ -111,6 +113,32 @@ describe('name hashes', () => {
 })
 
 describe('values', () => {
+  it('of a storage class, of patterns and of a file in a class keep their bytes', () => {
+    const text = {
+      name: 'hddec',
+      description: '',
+      create: '2I',
+      keep: '2H/[RACK]:STRICT',
+      archive: '@4+1,H',
+      trash: '',
+      defaultMode: 'std' as const,
+      archiveAfterMs: 3_600_000,
+      archiveBy: 'C',
+      minBytes: 0,
+      trashMinRetentionMs: 0,
+      priority: 7,
+    }
+    const kept = { version: 1, text, inodes: 3 }
+    const value = encodeRecord(classRecord, kept)
+    expect(hex(value)).toBe(GOLDEN.storageClass)
+    expect(decodeRecord(classRecord, value, 'class')).toEqual(kept)
+    const pattern = { glob: '*.mp4', uid: undefined, gid: 5, priority: 1, classId: 2 }
+    expect(hex(encodeRecord(patternsRecord, [{ number: 3, pattern }]))).toBe(GOLDEN.patterns)
+    const classed = { ...file, attr: { ...file.attr, classId: 300 } }
+    expect(inodeRecord.decode(unpack(pack(inodeRecord.encode(classed))), file.attr.ino)).toEqual(classed)
+    expect([hex(key.class(2)), hex(key.reclass(1 as Ino))]).toEqual(['500102', '700101'])
+  })
+
   it('of a plain file are short: defaults at the end and repeated times are not written', () => {
     const value = pack(inodeRecord.encode(file))
     expect(hex(value)).toBe(GOLDEN.file)
@@ -234,6 +262,8 @@ describe('changelog records', () => {
 })
 
 const GOLDEN = {
+  storageClass: '93019ca56864646563a0a23249b032482f5b5241434b5d3a535452494354a640342b312c48a001ce0036ee80a14300000703',
+  patterns: '91920395a52a2e6d7034c0050102',
   hashA: 134468871967484,
   hashCafe: 142480561029907,
   file: 'dc00100104cd01a401cd03e8cd03e8cd1000cd1000ce6553f101ce075bcd15ce6553f10005c0c00202',

@@ -1,0 +1,221 @@
+/* `holdfast class set | get`: the class of files and directories; `holdfast pattern …`: of what is made from now on. */
+
+import { Args, Flags } from '@oclif/core'
+import { FsError } from '../../base/fault.ts'
+import type { Ino } from '../../base/ids.ts'
+import type { PatternReport } from '../../wire/reports.ts'
+import { ADMIN_STAMP, type Admin } from '../admin.ts'
+import { ClusterCommand } from '../base.ts'
+import { findClass } from '../classes.ts'
+import { ProgressLine } from '../progress.ts'
+import { nameBytes, printable, readableName, table } from '../render.ts'
+import { stopSignal } from '../stop-signal.ts'
+import { pathInside } from './file.ts'
+
+/** Entries of one call: a command of a few milliseconds, and the line is redrawn often enough. */
+const PAGE = 500
+
+interface SetResult {
+  readonly changed: number
+  readonly left: number
+}
+
+export class ClassSet extends ClusterCommand {
+  static override summary = 'Give files and directories a storage class.'
+  static override description =
+    'What is made in a directory has its class. Data moves in the background; reading and writing go on. Ctrl-C ends a ' +
+    'recursive walk; what has been changed stays.'
+  static override examples = [
+    '<%= config.bin %> class set hddec mnt/films -r',
+    '<%= config.bin %> class set default mnt/docs -r --from hddec',
+  ]
+  static override strict = false
+  static override args = {
+    class: Args.string({ required: true, description: 'Name of the class.' }),
+    path: Args.string({ required: true, description: 'Paths in a mount, or from the root of the filesystem.' }),
+  }
+  static override flags = {
+    recursive: Flags.boolean({ char: 'r', summary: 'Also everything below directories.', default: false }),
+    from: Flags.string({ summary: 'Only what has this class now.', helpValue: 'CLASS' }),
+  }
+
+  async run(): Promise<SetResult> {
+    const { argv, flags } = await this.parse(ClassSet)
+    const [name, ...paths] = argv as string[]
+    return this.withMaster({ dir: flags.dir, path: paths[0] }, async (admin) => {
+      const report = await admin.call('classList', {})
+      const { classId } = findClass(name!, report)
+      const onlyFrom = flags.from === undefined ? undefined : findClass(flags.from, report).classId
+      const walk = new Walk(admin, classId, onlyFrom, new ProgressLine(flags.recursive && !this.jsonEnabled()))
+      const stop = stopSignal()
+      try {
+        for (const path of paths) {
+          const inside = await pathInside(path)
+          if (flags.recursive) await walk.tree(inside, stop)
+          else await walk.one(inside)
+        }
+      } finally {
+        walk.line.end()
+      }
+      this.log(`${walk.changed} changed, ${walk.left} left as they are`)
+      return { changed: walk.changed, left: walk.left }
+    })
+  }
+}
+
+/** Each call changes a page of one directory; the directories found wait here. */
+class Walk {
+  readonly line: ProgressLine
+  readonly #admin: Admin
+  readonly #wish: { stamp: typeof ADMIN_STAMP; classId: number; onlyFrom: number | undefined }
+  changed = 0
+  left = 0
+
+  constructor(admin: Admin, classId: number, onlyFrom: number | undefined, line: ProgressLine) {
+    this.#admin = admin
+    this.#wish = { stamp: ADMIN_STAMP, classId, onlyFrom }
+    this.line = line
+  }
+
+  async one(path: string): Promise<void> {
+    const reply = await this.#admin.call('classOf', { ...this.#wish, path, ino: undefined, page: undefined })
+    this.#count(reply)
+  }
+
+  async tree(path: string, signal: AbortSignal): Promise<void> {
+    const { type, ino: top } = await this.#admin.call('classGet', { path })
+    await this.one(path)
+    const directories: Ino[] = type === 'dir' ? [top] : []
+    for (let next = directories.pop(); next !== undefined; next = directories.pop()) {
+      for (let cookie: number | undefined = 0; cookie !== undefined; ) {
+        signal.throwIfAborted()
+        const page = await this.#page(next, cookie)
+        this.#count(page)
+        directories.push(...page.directories)
+        cookie = page.cookie
+        this.line.show(`${this.changed} changed, ${directories.length} directories to go`)
+      }
+    }
+  }
+
+  /** A directory that is removed meanwhile has nothing left to change. */
+  async #page(at: Ino, cookie: number) {
+    const none = { changed: 0, left: 0, directories: [] as Ino[], cookie: undefined }
+    try {
+      const page = { cookie, limit: PAGE }
+      return await this.#admin.call('classOf', { ...this.#wish, path: undefined, ino: at, page })
+    } catch (error) {
+      if (error instanceof FsError && error.code === 'ESTALE') return none
+      throw error
+    }
+  }
+
+  #count({ changed, left }: SetResult): void {
+    this.changed += changed
+    this.left += left
+  }
+}
+
+interface GetResult {
+  readonly path: string
+  readonly class: string
+}
+
+export class ClassGet extends ClusterCommand {
+  static override summary = 'The storage class of files and directories.'
+  static override examples = ['<%= config.bin %> class get mnt/films mnt/docs']
+  static override strict = false
+  static override args = {
+    path: Args.string({ required: true, description: 'Paths in a mount, or from the root of the filesystem.' }),
+  }
+
+  async run(): Promise<GetResult[]> {
+    const { argv, flags } = await this.parse(ClassGet)
+    const paths = argv as string[]
+    return this.withMaster({ dir: flags.dir, path: paths[0] }, async (admin) => {
+      const found: GetResult[] = []
+      for (const path of paths) {
+        const { name } = await admin.call('classGet', { path: await pathInside(path) })
+        found.push({ path, class: name })
+        this.log(printable(`${path}: ${name}`))
+      }
+      return found
+    })
+  }
+}
+
+// ---- patterns
+
+export class PatternList extends ClusterCommand {
+  static override summary = 'Which names and owners give what is made a storage class.'
+  static override examples = ['<%= config.bin %> pattern list']
+
+  async run(): Promise<(PatternReport & { class: string })[]> {
+    const { flags } = await this.parse(PatternList)
+    return this.withMaster(flags, async (admin) => {
+      const { patterns, classes } = await admin.call('classList', {})
+      const names = new Map(classes.map((one) => [one.classId, one.name]))
+      const found = patterns.map((one) => ({ ...one, class: names.get(one.classId) ?? String(one.classId) }))
+      this.log(
+        table(found, [
+          { title: 'PATTERN', value: (p) => p.number, right: true },
+          { title: 'NAMES', value: (p) => readableName(p.glob) },
+          { title: 'USER', value: (p) => p.uid ?? 'any', right: true },
+          { title: 'GROUP', value: (p) => p.gid ?? 'any', right: true },
+          { title: 'PRIORITY', value: (p) => p.priority, right: true },
+          { title: 'CLASS', value: (p) => p.class },
+        ]) || 'There are no patterns.',
+      )
+      return found
+    })
+  }
+}
+
+export class PatternAdd extends ClusterCommand {
+  static override summary = 'Give what is made from now on a storage class by its name or owner.'
+  static override description =
+    'For files and directories, whatever their directory has. Of several patterns that match, the highest priority counts, ' +
+    'then the oldest. While there are patterns, mounts make files one by one with the master: many small files take longer.'
+  static override examples = [
+    "<%= config.bin %> pattern add '*.mp4' films",
+    "<%= config.bin %> pattern add '*' scratch --uid 1001 --priority 5",
+  ]
+  static override args = {
+    names: Args.string({ required: true, description: 'The whole name, with * ? and [sets].' }),
+    class: Args.string({ required: true, description: 'Name of the class.' }),
+  }
+  static override flags = {
+    uid: Flags.integer({ summary: 'Only of this user.', min: 0 }),
+    gid: Flags.integer({ summary: 'Only of this group.', min: 0 }),
+    priority: Flags.integer({ summary: 'The higher counts.', default: 0, min: 0 }),
+  }
+
+  async run(): Promise<{ number: number }> {
+    const { args, flags } = await this.parse(PatternAdd)
+    return this.withMaster(flags, async (admin) => {
+      const { classId } = findClass(args.class, await admin.call('classList', {}))
+      const { uid, gid, priority } = flags
+      const pattern = { glob: nameBytes(args.names), uid, gid, priority, classId }
+      const reply = await admin.call('patternSet', { stamp: ADMIN_STAMP, number: 0, pattern })
+      this.log(printable(`pattern ${reply.number}: ${args.names} is of ${args.class}`))
+      return reply
+    })
+  }
+}
+
+export class PatternRemove extends ClusterCommand {
+  static override summary = 'Remove a pattern; what was made by it stays as it is.'
+  static override examples = ['<%= config.bin %> pattern remove 4']
+  static override args = {
+    number: Args.integer({ required: true, description: 'Number of the pattern (holdfast pattern list).', min: 1 }),
+  }
+
+  async run(): Promise<{ removed: number }> {
+    const { args, flags } = await this.parse(PatternRemove)
+    return this.withMaster(flags, async (admin) => {
+      await admin.call('patternDelete', { stamp: ADMIN_STAMP, number: args.number })
+      this.log(`pattern ${args.number} removed`)
+      return { removed: args.number }
+    })
+  }
+}
