@@ -70,6 +70,7 @@ export class Encoder {
   async #look(writer: PartWriter, signal?: AbortSignal): Promise<void> {
     const { chunk, target, length } = writer
     const { state, length: held } = await this.#parts.target.verify(target, chunk, false, signal)
+    if (state === 'damaged') throw new FsError('EBADMSG', 'what an earlier try left is damaged')
     if (held > length || (state === 'sealed' && held !== length))
       throw new FsError('ERANGE', `it holds ${held} bytes already, ${length} are to be written`)
     writer.held = state === 'gone' ? 0 : held

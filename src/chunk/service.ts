@@ -3,9 +3,11 @@
  * one call of the disk or of an order's worker.
  */
 
+import { setMaxListeners } from 'node:events'
 import { FsError } from '../base/fault.ts'
 import type { DiskId } from '../base/ids.ts'
-import type { Handlers } from '../wire/peer.ts'
+import { EC_DATA_MAX, EC_PARTS_MAX } from '../base/limits.ts'
+import type { CallContext, Handlers } from '../wire/peer.ts'
 import type { InventoryEntry } from '../wire/shapes.ts'
 import type { ChunkStore } from './chunk-store.ts'
 import type { DataOrders } from './data-orders.ts'
@@ -28,6 +30,16 @@ export interface DiskAdmin {
   /** Takes a directory into use and answers its uuid. */
   addDisk(spec: string): Promise<string>
   removeDisk(disk: DiskId): Promise<void>
+}
+
+/**
+ * Calls of one order that wait at a time, each listening for its cancel: four windows read from sixteen parts, four more on their
+ * way to twenty. Node warns of a leak beyond it.
+ */
+const CALLS_OF_ORDER_MAX = 4 * EC_DATA_MAX + 4 * EC_PARTS_MAX
+const ofOrder = ({ signal }: CallContext): AbortSignal => {
+  setMaxListeners(CALLS_OF_ORDER_MAX, signal)
+  return signal
 }
 
 const NOTHING: { readonly reply: Record<string, never> } = { reply: {} }
@@ -64,8 +76,8 @@ const lengthReply = (length: number): { reply: { length: number } } => ({ reply:
 export function orderHandlers(store: ChunkStore, orders: DataOrders, admin: DiskAdmin): Handlers<OrderCalls> {
   const { copier, encoder, rebuilder } = orders
   return {
-    orderCopy: async ({ disk, chunk, length, sources, bytesPerSecond }, _bulk, { signal }) => ({
-      reply: { bytes: await copier.copy(disk, chunk, length, sources, bytesPerSecond, signal) },
+    orderCopy: async ({ disk, chunk, length, sources, bytesPerSecond }, _bulk, context) => ({
+      reply: { bytes: await copier.copy(disk, chunk, length, sources, bytesPerSecond, ofOrder(context)) },
     }),
     orderDelete: async ({ disk: id, chunks }) => {
       const disk = store.get(id)
@@ -75,13 +87,13 @@ export function orderHandlers(store: ChunkStore, orders: DataOrders, admin: Disk
     orderSeal: async ({ disk, chunk, length }) => ({
       reply: { digest: await store.get(disk).chunks.seal(chunk, length) },
     }),
-    orderRepair: async ({ disk, chunk, blocks, sources, whole, index }, _bulk, { signal }) => {
+    orderRepair: async ({ disk, chunk, blocks, sources, whole, index }, _bulk, context) => {
       const lost = whole === undefined || index === undefined ? undefined : { whole, index }
-      return { reply: { repaired: await copier.repair(disk, chunk, blocks, sources, lost, signal) } }
+      return { reply: { repaired: await copier.repair(disk, chunk, blocks, sources, lost, ofOrder(context)) } }
     },
-    orderCompact: async ({ ranges, chunk, targets }, _bulk, { signal }) => {
+    orderCompact: async ({ ranges, chunk, targets }, _bulk, context) => {
       if (targets.length === 0) throw new FsError('EINVAL', 'no target to compact to')
-      return { reply: { length: await copier.compact(ranges, chunk, targets, signal) } }
+      return { reply: { length: await copier.compact(ranges, chunk, targets, ofOrder(context)) } }
     },
     orderVerify: async ({ disk: id, chunks, deep }, _bulk, { signal }) => {
       const disk = store.get(id)
@@ -92,14 +104,16 @@ export function orderHandlers(store: ChunkStore, orders: DataOrders, admin: Disk
       }
       return { reply: { chunks: out } }
     },
-    orderEncode: async ({ source, data, parity, parts, bytesPerSecond }, _bulk, { signal }) => ({
-      reply: { lengths: await encoder.encode(source, data, parity, parts, bytesPerSecond, signal) },
+    orderEncode: async ({ source, data, parity, parts, bytesPerSecond }, _bulk, context) => ({
+      reply: { lengths: await encoder.encode(source, data, parity, parts, bytesPerSecond, ofOrder(context)) },
     }),
-    orderRebuild: async ({ disk, chunk, index, length, whole, bytesPerSecond }, _bulk, { signal }) => ({
-      reply: { bytes: await rebuilder.rebuild(disk, chunk, length, { whole, index }, bytesPerSecond, signal) },
+    orderRebuild: async ({ disk, chunk, index, length, whole, bytesPerSecond }, _bulk, context) => ({
+      reply: {
+        bytes: await rebuilder.rebuild(disk, chunk, length, { whole, index }, bytesPerSecond, ofOrder(context)),
+      },
     }),
-    orderJoin: async ({ disk, chunk, whole, bytesPerSecond }, _bulk, { signal }) => ({
-      reply: { bytes: await rebuilder.join(disk, chunk, whole, bytesPerSecond, signal) },
+    orderJoin: async ({ disk, chunk, whole, bytesPerSecond }, _bulk, context) => ({
+      reply: { bytes: await rebuilder.join(disk, chunk, whole, bytesPerSecond, ofOrder(context)) },
     }),
     orderDiskAdd: async ({ spec }) => ({ reply: { uuid: await admin.addDisk(spec) } }),
     orderDiskRemove: async ({ disk }) => {

@@ -6,6 +6,7 @@
  * Whether to ask the master where the parts are now is the caller's decision (chunk-reader.ts).
  */
 
+import { setMaxListeners } from 'node:events'
 import { erasure, type Part } from '../base/erasure.ts'
 import { errnoOf, FsError } from '../base/fault.ts'
 import { type ChunkId, chunkName, type DiskId } from '../base/ids.ts'
@@ -27,6 +28,12 @@ const OWN_FACTOR = 2
 const HEDGE_MIN_MS = 25
 /** While nothing is known of the others. */
 const HEDGE_FIRST_MS = 250
+/**
+ * Of a hundred reads ten may be done twice because one is slow, and so many at once: when everything is slow, more questions make it
+ * slower.
+ */
+const HEDGE_SHARE = 1 / 10
+const HEDGES_MAX = 10
 /** How much the last answer counts in what a disk takes as a rule. */
 const USUAL_SHARE = 1 / 8
 
@@ -55,6 +62,7 @@ export class PartReader {
   readonly #chunkservers: Chunkservers
   /** What a read takes as a rule, by disk: a number for each disk of the cluster. */
   readonly #usualMs = new Map<DiskId, number>()
+  #hedges = HEDGES_MAX
 
   constructor(world: World, chunkservers: Chunkservers, shunned: Shunned, ownHost: string) {
     this.world = world
@@ -87,6 +95,7 @@ export class PartReader {
   async ask(place: Place, chunk: ChunkId, offset: number, length: number, signal: AbortSignal): Promise<Buffer> {
     const { clock } = this.world
     const startedMs = clock.monotonicMs()
+    this.#hedges = Math.min(HEDGES_MAX, this.#hedges + HEDGE_SHARE)
     const peer = await this.#chunkservers.peer(place.host, place.port)
     const { bulk } = await peer.call(
       'read',
@@ -98,6 +107,13 @@ export class PartReader {
     this.#usualMs.set(place.disk, usual + (tookMs - usual) * USUAL_SHARE)
     if (bulk.length < length) throw new TooShort(chunk, place.disk)
     return bulk
+  }
+
+  /** Asks for leave to read something a second time because it is slow. */
+  mayHedge(): boolean {
+    if (this.#hedges < 1) return false
+    this.#hedges--
+    return true
   }
 
   /** How long to wait for part `index` before the others are asked in its place. */
@@ -139,6 +155,7 @@ class StripeRead {
   constructor(reader: PartReader, parted: PartedChunk) {
     this.#reader = reader
     this.#parted = parted
+    setMaxListeners(2 * parted.ec.parts.length, this.#stop.signal)
   }
 
   /** What is still under way is of no use any more. */
@@ -166,7 +183,8 @@ class StripeRead {
       }
     }
     const own = outcome(index, this.#ask(piece))
-    const first = await this.#until(own, this.#reader.patienceMs(this.#parted.ec, index))
+    const soon = await this.#until(own, this.#reader.patienceMs(this.#parted.ec, index))
+    const first = soon === undefined && !this.#reader.mayHedge() ? await own : soon
     if (first !== undefined && 'bytes' in first) return first.bytes
     const decoded = this.#decode(piece)
     if (first !== undefined) return decoded
@@ -225,11 +243,13 @@ class StripeRead {
           cause,
         )
       const patienceMs = Math.max(...[...running.keys()].map((index) => this.#reader.patienceMs(ec, index)))
-      const settled = await this.#until(Promise.race(running.values()), candidates.length > 0 ? patienceMs : undefined)
-      if (settled === undefined) {
+      const any = Promise.race(running.values())
+      let settled = await this.#until(any, candidates.length > 0 ? patienceMs : undefined)
+      if (settled === undefined && this.#reader.mayHedge()) {
         launch()
         continue
       }
+      settled ??= await any
       running.delete(settled.index)
       if ('bytes' in settled) present.push({ index: settled.index, block: settled.bytes })
       else cause = settled.error

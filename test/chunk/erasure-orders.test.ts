@@ -93,6 +93,29 @@ describe('a chunk that is cut', () => {
     expect(await again.disk.chunks.seal(WHOLE, 8 * MiB)).toBe(striped.digest)
   })
 
+  test.each(['killed', 'crash'] as const)(
+    'goes on after a target was gone (%s) in the middle, also from elsewhere',
+    async (how) => {
+      for (const after of [1, 2, 5, 8]) {
+        const striped = await begun(8 * MiB, 4, 1)
+        const node = striped.nodes[2]!
+        let appends = 0
+        node.peer.before = (name) => {
+          if (name === 'append' && ++appends === after) node.peer.close()
+        }
+        await expect(striped.encode()).rejects.toMatchObject({ code: 'ECONNRESET' })
+        const left = how === 'killed' ? node.io.killed() : node.io.crash(() => false)
+        striped.nodes[2] = await new ChunkNode(3, striped.net, new ManualClock(), left).start()
+        const other = await striped.further()
+        const lengths = await other.encoder.encode(striped.source, 4, 1, striped.targets, 0)
+        expect(lengths).toEqual(partLengths(8 * MiB, 4, 1))
+        await striped.cut()
+        expect(await other.rebuilder.join(other.id, WHOLE, striped.whole([0]), 0)).toBe(8 * MiB)
+        expect(await other.disk.chunks.seal(WHOLE, 8 * MiB), `cut off at append ${after}`).toBe(striped.digest)
+      }
+    },
+  )
+
   test('fails with the part and the place when a target dies, and nothing counts as done', async () => {
     const striped = await begun(6 * MiB, 4, 1)
     let appends = 0

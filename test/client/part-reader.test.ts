@@ -11,7 +11,9 @@ import { dataHandlers } from '../../src/chunk/service.ts'
 import { BlockCache } from '../../src/client/block-cache.ts'
 import { ChunkReader } from '../../src/client/chunk-reader.ts'
 import { Chunkservers } from '../../src/client/chunkservers.ts'
+import { PartReader } from '../../src/client/part-reader.ts'
 import type { MasterSession } from '../../src/client/session.ts'
+import { Shunned } from '../../src/client/shunned.ts'
 import { serveLinks } from '../../src/wire/connect.ts'
 import { type Hello, PROTOCOL_VERSION } from '../../src/wire/protocol.ts'
 import type { ChunkPlaces } from '../../src/wire/shapes.ts'
@@ -264,6 +266,19 @@ describe('a part that is slow', () => {
     reading.before = (part) => (part === 3 ? realClock.sleep(60) : undefined)
     for (let round = 0; round < 6; round++) await reading.expectSame((round % 4) * MiB, MiB, 'far')
     expect(reading.reads.filter((read) => read.part === 4)).toEqual([])
+  })
+
+  test('is waited for when so many were slow that asking others would make it slower', async () => {
+    await started(MiB, 4, 1)
+    const world: World = { net: reading.net, clock: realClock, random: seededRandom(seed), log: silentLog }
+    const parts = new PartReader(world, new Chunkservers(world, '', 'reader'), new Shunned(realClock), '')
+    const granted = () => Array.from({ length: 100 }, () => parts.mayHedge()).filter((may) => may).length
+    expect(granted()).toBe(10)
+    const { chunk, places } = reading.told.ec!.parts[0]!
+    for (let i = 0; i < 20; i++) await parts.ask(places[0]!, chunk, 0, 100, new AbortController().signal)
+    // A tenth of what was asked since, give or take how fractions add up.
+    expect(granted()).toBeGreaterThanOrEqual(1)
+    expect(granted()).toBe(0)
   })
 
   test('is waited for when it is needed', async () => {
