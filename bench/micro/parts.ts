@@ -1,7 +1,7 @@
 /*
  * What erasure coding costs beside copies, over real disks and loopback: npx tsx bench/micro/parts.ts [DIR]
- * Prints one JSON line per figure. Two chunkservers as processes of their own, one with the copies, which also cuts and joins, one
- * with the disks of the parts; the reader is the client's, in a third. Everything is in the page cache. DIR: where the disks are
+ * Prints one JSON line per figure. Two chunkservers as processes of their own, each with a copy and every other part; the first of them
+ * cuts and joins; the reader is the client's, in a third. Everything is in the page cache. DIR: where the disks are
  * made; default: the system's temporary directory.
  */
 
@@ -167,6 +167,7 @@ async function main(): Promise<void> {
     }
     const copies = { chunk: whole, sealed: true, length: CHUNK_BYTES_MAX, places: [first, second], ec: undefined }
     const copiesReader = readerOf(copies)
+    const at = (place: Place): Peer => (place.disk > 100 ? others : home).peer
     let next = 10
     for (const [data, parity] of CODES) {
       const n = data + parity
@@ -175,14 +176,17 @@ async function main(): Promise<void> {
       let parts: { chunk: ReturnType<typeof chunkId>; target: Place }[] = []
       const cut = async (): Promise<void> => {
         for (const { chunk, target } of parts)
-          await others.peer.call('orderDelete', { disk: target.disk, chunks: [chunk] })
-        parts = Array.from({ length: n }, (_, i) => ({ chunk: chunkId(next++), target: others.places[i]! }))
+          await at(target).call('orderDelete', { disk: target.disk, chunks: [chunk] })
+        parts = Array.from({ length: n }, (_, i) => ({
+          chunk: chunkId(next++),
+          target: servers[(i + 1) % 2]!.places[1 + (i >> 1)]!,
+        }))
         const source = { ...copies, places: [first] }
         await home.peer.call('orderEncode', { source, data, parity, parts, bytesPerSecond: 0 })
       }
       await best({ [`cut into ${code}, durable and read back`]: cut })
       for (const [i, { chunk, target }] of parts.entries())
-        await others.peer.call('orderSeal', { disk: target.disk, chunk, length: lengths[i]! })
+        await at(target).call('orderSeal', { disk: target.disk, chunk, length: lengths[i]! })
       const told = (lost: number): ChunkPlaces => ({
         ...copies,
         places: [],
@@ -216,9 +220,9 @@ async function main(): Promise<void> {
       )
       say(`4 KiB from ${code} beside copies`, small[1]! / small[0]!, '')
       say(`4 KiB without ${parity} of its data parts beside copies`, small[2]! / small[0]!, '')
-      const together = async (round: number): Promise<void> => {
+      const together = async (): Promise<void> => {
         const chunk = chunkId(next++)
-        const disk = home.places[1 + round]!.disk
+        const disk = home.places.at(-1)!.disk
         await home.peer.call('orderJoin', { disk, chunk, whole: { ...told(parity), chunk }, bytesPerSecond: 0 })
         await home.peer.call('orderDelete', { disk, chunks: [chunk] })
       }
@@ -228,7 +232,7 @@ async function main(): Promise<void> {
       const start = performance.now()
       for (let round = 0; round < ROUNDS; round++) {
         const { chunk } = parts[index]!
-        const order = { disk: home.places[1 + round]!.disk, chunk, index, length: lengths[index]! }
+        const order = { disk: home.places.at(-1)!.disk, chunk, index, length: lengths[index]! }
         const { reply } = await home.peer.call('orderRebuild', { ...order, whole: told(1), bytesPerSecond: 0 })
         bytes += reply.bytes
         await home.peer.call('orderDelete', { disk: order.disk, chunks: [chunk] })

@@ -6,7 +6,6 @@
  * Whether to ask the master where the parts are now is the caller's decision (chunk-reader.ts).
  */
 
-import { setMaxListeners } from 'node:events'
 import { erasure, type Part } from '../base/erasure.ts'
 import { errnoOf, FsError } from '../base/fault.ts'
 import { type ChunkId, chunkName, type DiskId } from '../base/ids.ts'
@@ -76,23 +75,18 @@ export class PartReader {
     const { data } = parted.ec
     const bytes = Math.min(length, parted.length - offset)
     if (bytes <= 0) return []
-    const request = new StripeRead(this, parted)
-    try {
-      const pieces = piecesOf(offset, bytes, data)
-      const got = await request.pieces(pieces)
-      return inOrder(
-        offset,
-        bytes,
-        data,
-        pieces.map((piece, i) => ({ index: piece.index, offset: piece.offset, bytes: got[i]! })),
-      )
-    } finally {
-      request.end()
-    }
+    const pieces = piecesOf(offset, bytes, data)
+    const got = await new StripeRead(this, parted).pieces(pieces)
+    return inOrder(
+      offset,
+      bytes,
+      data,
+      pieces.map((piece, i) => ({ index: piece.index, offset: piece.offset, bytes: got[i]! })),
+    )
   }
 
   /** Exactly these bytes of one part, from one place. */
-  async ask(place: Place, chunk: ChunkId, offset: number, length: number, signal: AbortSignal): Promise<Buffer> {
+  async ask(place: Place, chunk: ChunkId, offset: number, length: number): Promise<Buffer> {
     const { clock } = this.world
     const startedMs = clock.monotonicMs()
     this.#hedges = Math.min(HEDGES_MAX, this.#hedges + HEDGE_SHARE)
@@ -100,7 +94,7 @@ export class PartReader {
     const { bulk } = await peer.call(
       'read',
       { disk: place.disk, chunk, offset, length },
-      { timeoutMs: READ_TIMEOUT_MS, signal },
+      { timeoutMs: READ_TIMEOUT_MS },
     )
     const tookMs = clock.monotonicMs() - startedMs
     const usual = this.#usualMs.get(place.disk) ?? tookMs
@@ -141,13 +135,15 @@ interface Asked {
 
 type Outcome = { readonly index: number; readonly bytes: Buffer } | { readonly index: number; readonly error: FsError }
 
-/** One read: what has been asked of which part, and what failed. */
+/**
+ * One read: what has been asked of which part, and what failed. A question that is no longer needed is not taken back: that it
+ * fails in the end says something about its disk, and a signal for each read costs more than the answers that come too late.
+ */
 class StripeRead {
   readonly #reader: PartReader
   readonly #parted: PartedChunk
   readonly #asked = new Map<number, Asked[]>()
   readonly #failed = new Set<number>()
-  readonly #stop = new AbortController()
   /** Parts are asked for all of this when it is known beforehand that one has to be decoded: the others serve both then. */
   #span: { readonly from: number; readonly to: number } | undefined
   #refusals = true
@@ -155,12 +151,6 @@ class StripeRead {
   constructor(reader: PartReader, parted: PartedChunk) {
     this.#reader = reader
     this.#parted = parted
-    setMaxListeners(2 * parted.ec.parts.length, this.#stop.signal)
-  }
-
-  /** What is still under way is of no use any more. */
-  end(): void {
-    this.#stop.abort(new FsError('ECANCELED', 'the other parts were quicker'))
   }
 
   pieces(pieces: readonly Piece[]): Promise<Buffer[]> {
@@ -297,10 +287,10 @@ class StripeRead {
     let last: FsError | undefined
     for (const place of places) {
       try {
-        return await this.#reader.ask(place, chunk, offset, length, this.#stop.signal)
+        return await this.#reader.ask(place, chunk, offset, length)
       } catch (error) {
         const code = errnoOf(error)
-        if (this.#stop.signal.aborted || code === undefined) throw error
+        if (code === undefined) throw error
         last = error instanceof FsError ? error : new FsError(code, String(error), { cause: error })
         if (!refuses(last)) this.#refusals = false
         shunned.add(place.disk, aboutChunk(last) ? chunk : undefined)

@@ -275,7 +275,7 @@ describe('a part that is slow', () => {
     const granted = () => Array.from({ length: 100 }, () => parts.mayHedge()).filter((may) => may).length
     expect(granted()).toBe(10)
     const { chunk, places } = reading.told.ec!.parts[0]!
-    for (let i = 0; i < 20; i++) await parts.ask(places[0]!, chunk, 0, 100, new AbortController().signal)
+    for (let i = 0; i < 20; i++) await parts.ask(places[0]!, chunk, 0, 100)
     // A tenth of what was asked since, give or take how fractions add up.
     expect(granted()).toBeGreaterThanOrEqual(1)
     expect(granted()).toBe(0)
