@@ -24,7 +24,16 @@ import { DiskAdd, DiskDrain, DiskLabel, DiskList, DiskRemove } from './commands/
 import { FileInfo } from './commands/file.ts'
 import { LocalStart, LocalStatusCommand, LocalStop } from './commands/local.ts'
 import { Mount, Umount } from './commands/mount.ts'
-import { NodeLabel, NodeList, NodeShow, TopologyReload } from './commands/node.ts'
+import {
+  NodeDrain,
+  NodeGrace,
+  NodeLabel,
+  NodeList,
+  NodeMaintenance,
+  NodeRemove,
+  NodeShow,
+  TopologyReload,
+} from './commands/node.ts'
 import { Run } from './commands/run.ts'
 import { SettingsSet, SettingsShow } from './commands/settings.ts'
 import { Append, SnapshotCancel, SnapshotCreate, SnapshotDelete, SnapshotList } from './commands/snapshot.ts'
@@ -58,8 +67,12 @@ export const COMMANDS: Readonly<Record<string, Command.Class>> = {
   'local:status': LocalStatusCommand,
   'local:stop': LocalStop,
   mount: Mount,
+  'node:drain': NodeDrain,
+  'node:grace': NodeGrace,
   'node:label': NodeLabel,
   'node:list': NodeList,
+  'node:maintenance': NodeMaintenance,
+  'node:remove': NodeRemove,
   'node:show': NodeShow,
   'pattern:add': PatternAdd,
   'pattern:list': PatternList,

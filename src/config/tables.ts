@@ -149,6 +149,17 @@ const master = {
       danger: 'Room on the metadata disk that the filesystem itself does not get.',
     },
   ),
+  diskErrors: integer(
+    '',
+    2,
+    { min: 0, max: 1_000 },
+    {
+      means:
+        'A disk that reports so many input/output errors within diskErrorsPeriodMs is drained by itself, and given back by `holdfast disk drain DISK --stop`; 0: never. The chunkserver takes it out of use at two in ten minutes.',
+      danger: 'A dying disk that is not drained comes back with every restart of its chunkserver.',
+    },
+  ),
+  diskErrorsPeriodMs: durationMs(600_000, { min: 1_000 }, { means: 'The period in which they are counted.' }),
   compactBelowPercent: integer(
     '%',
     50,

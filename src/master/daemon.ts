@@ -51,6 +51,7 @@ export async function run(config: MasterConfig, world: World, signal: AbortSigna
       repairParallel: config.repairParallel,
       repairBytesPerSecond: config.repairBytesPerSecond,
       compactBelowPercent: config.compactBelowPercent,
+      diskErrors: { errors: config.diskErrors, periodMs: config.diskErrorsPeriodMs },
       topologyFile: () => topologyText(config),
     })
     await master.loadTopology()

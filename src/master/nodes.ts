@@ -99,6 +99,19 @@ export class Nodes {
     return since === undefined ? 0 : this.#clock.monotonicMs() - since
   }
 
+  /** How long a chunkserver that is away is waited for before its chunks are copied elsewhere. */
+  graceMs(node: NodeId): number {
+    return this.maintenanceLeftSec(node) > 0
+      ? Number.POSITIVE_INFINITY
+      : (this.#state.node(node)?.graceMs ?? this.#state.settings().graceMs)
+  }
+
+  /** How much longer it is in maintenance; 0: it is not. */
+  maintenanceLeftSec(node: NodeId): number {
+    const until = this.#state.node(node)?.maintenanceUntilSec
+    return until === undefined ? 0 : Math.max(0, until - this.#clock.now().sec)
+  }
+
   isLive(disk: DiskId): boolean {
     return this.#disks.get(disk)?.awaySinceMs === undefined && this.#disks.has(disk)
   }
@@ -154,6 +167,17 @@ export class Nodes {
     this.#labels.delete(disk)
   }
 
+  /** The chunkserver is no longer part of the cluster; it has no disks. */
+  forgetNode(node: NodeId): void {
+    this.#nodes.delete(node)
+    this.#locations.delete(node)
+  }
+
+  /** How long something is waited for has changed. */
+  graceChanged(): void {
+    this.#onChange()
+  }
+
   /** The map that repair judges by. */
   map(): ReadonlyMap<DiskId, RepairDisk> {
     const nowMs = this.#clock.monotonicMs()
@@ -174,6 +198,7 @@ export class Nodes {
         live: live.awaySinceMs === undefined,
         draining: isToEmpty(record),
         awayMs: live.awaySinceMs === undefined ? 0 : nowMs - live.awaySinceMs,
+        graceMs: this.graceMs(live.node),
         reads: live.reads,
         writes: live.writes,
       })
@@ -207,7 +232,7 @@ export class Nodes {
    * disk is there at all. Those that are there and full, read-only or to be emptied are not going to take anything, and
    * failed ones are not expected back.
    */
-  waitingHelps(graceMs: number): boolean {
+  waitingHelps(): boolean {
     const nowMs = this.#clock.monotonicMs()
     let there = 0
     for (const live of this.#disks.values()) {
@@ -216,7 +241,7 @@ export class Nodes {
         there++
         continue
       }
-      const away = this.peer(live.node) === undefined && nowMs - live.awaySinceMs < graceMs
+      const away = this.peer(live.node) === undefined && nowMs - live.awaySinceMs < this.graceMs(live.node)
       const wasFull = live.report !== undefined && live.report.availableBytes < FULL_BELOW_BYTES
       const wasBroken = live.report !== undefined && !READABLE.has(live.report.state)
       if (away && !wasFull && !wasBroken) return true

@@ -24,6 +24,7 @@ import type { ChunkWatch } from './chunk-watch.ts'
 import { bytesBeyond } from './core/chunks.ts'
 import { labelsOf } from './core/records.ts'
 import type { State } from './core/state.ts'
+import type { DrainWatch } from './drain-watch.ts'
 import type { Parts } from './parts.ts'
 
 /** Extents of one file in a report; more are left out, the report is for people. */
@@ -34,6 +35,9 @@ const TRASH_LOOKED_AT_MAX = 20_000
 export interface ReportParts extends Parts {
   readonly watch: ChunkWatch
   readonly workers: readonly Worker[]
+  readonly drains: DrainWatch
+  /** A drain began or ended. */
+  readonly onDrain: () => void
   readonly cluster: string
   readonly version: string
   readonly startedMs: number
@@ -113,9 +117,12 @@ function healthReport({ state, watch }: ReportParts): HealthReport {
 }
 
 export function nodeReports({ state, nodes }: ReportParts): NodeReport[] {
-  const { graceMs } = state.settings()
+  const settings = state.settings()
   return state.nodes().map(({ node, record }) => {
     const awayMs = nodes.awayMsOfNode(node)
+    const ownMs = record.graceMs ?? settings.graceMs
+    const maintenanceLeftSeconds = nodes.maintenanceLeftSec(node)
+    const graceLeft = Math.max(maintenanceLeftSeconds, Math.round((ownMs - awayMs) / 1000), 0)
     return {
       node,
       name: record.name,
@@ -127,7 +134,10 @@ export function nodeReports({ state, nodes }: ReportParts): NodeReport[] {
       labelsSet: record.labelsSet !== undefined,
       connected: nodes.peer(node) !== undefined,
       awaySeconds: Math.round(awayMs / 1000),
-      graceLeftSeconds: awayMs === 0 ? 0 : Math.max(0, Math.round((graceMs - awayMs) / 1000)),
+      graceLeftSeconds: awayMs === 0 ? 0 : graceLeft,
+      graceSeconds: Math.round(ownMs / 1000),
+      graceSet: record.graceMs !== undefined,
+      maintenanceLeftSeconds,
     }
   })
 }
@@ -138,7 +148,7 @@ const placeOf = ({ host, rack = '', site = '' }: Location): { machine: string; r
   site,
 })
 
-export function diskReports({ state, nodes }: Parts): DiskReport[] {
+export function diskReports({ state, nodes, drains }: ReportParts): DiskReport[] {
   return state.disks().map(({ disk, record }) => {
     const report = nodes.disk(disk)?.report
     const connected = nodes.peer(record.node) !== undefined
@@ -158,6 +168,8 @@ export function diskReports({ state, nodes }: Parts): DiskReport[] {
       errors: report?.errors ?? 0,
       toMove: record.draining ? record.chunks : 0,
       toMoveAtStart: record.draining ? Math.max(record.chunksAtDrain, record.chunks) : 0,
+      drainSecondsLeft: drains.secondsLeft(disk),
+      drainedForErrors: record.drainedFor === 'errors',
       scrub: report?.scrub ?? null,
       labels: [...labelsOf(record)],
       labelsSet: record.labelsSet !== undefined,

@@ -16,6 +16,7 @@ import type { ChunkWatch } from './chunk-watch.ts'
 import { bytesBeyond } from './core/chunks.ts'
 import { lostFiles } from './core/losses.ts'
 import type { ChunkRecord } from './core/records.ts'
+import { isGone } from './core/repair.ts'
 import { isAbsence } from './orders.ts'
 import type { WorkParts } from './parts.ts'
 import type { Spare } from './spare.ts'
@@ -87,11 +88,11 @@ export class Sealing implements Work {
 
   /** The copies that are not here now are not expected back. */
   #allHeard({ disks }: ChunkRecord): boolean {
-    const { graceMs } = this.#master.state.settings()
+    const rules = this.#master.state.settings()
     const map = this.#master.nodes.map()
     return disks.every((disk) => {
       const known = map.get(disk)
-      return known === undefined || known.live || known.awayMs >= graceMs
+      return known === undefined || known.live || isGone(known, rules)
     })
   }
 

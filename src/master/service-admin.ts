@@ -3,13 +3,13 @@
  * connection may use, nothing is remembered, and a repeated request is carried out again (all of them bear that).
  */
 
-import { FsError, refuse } from '../base/fault.ts'
-import type { DiskId } from '../base/ids.ts'
+import { FsError } from '../base/fault.ts'
 import type { CallContext, Handlers } from '../wire/peer.ts'
 import type { Stamp } from '../wire/shapes.ts'
 import { checkPage } from './core/check.ts'
 import { restoreNeeds } from './core/lifetime.ts'
 import type { DiskRemoval } from './disk-removal.ts'
+import { drainProblem } from './drain-check.ts'
 import { change, NOTHING } from './parts.ts'
 import {
   changelogReport,
@@ -50,12 +50,18 @@ export function adminHandlers(parts: ReportParts, removal: DiskRemoval): Handler
     },
     diskList: () => ({ reply: diskReports(parts) }),
 
-    diskDrain: ({ stamp, disk, drain, force }, _bulk, context) => {
+    diskDrain: async ({ stamp, disk, drain, force }, _bulk, context) => {
       allow(stamp, context)
-      return change<'diskDrain'>(parts, stamp, () => {
-        const problem = drain && !force ? drainProblem(parts, disk) : undefined
-        return problem === undefined ? { kind: 'diskDrain', disk, drain } : refuse('ENOSPC', problem)
-      })
+      const problem = drain && !force && state.disk(disk) !== undefined ? await drainProblem(parts, [disk]) : undefined
+      if (problem !== undefined) throw new FsError('ENOSPC', problem)
+      const { reply } = await change<'diskDrain'>(parts, stamp, () => ({
+        kind: 'diskDrain',
+        disk,
+        drain,
+        why: undefined,
+      }))
+      parts.onDrain()
+      return { reply }
     },
 
     diskRemove: async ({ stamp, disk, force }, _bulk, context) => {
@@ -124,16 +130,4 @@ export function adminHandlers(parts: ReportParts, removal: DiskRemoval): Handler
 export function allow(stamp: Stamp, { peer }: CallContext): void {
   if (stamp.session === 0 && peer.hello.role !== 'admin')
     throw new FsError('EPERM', 'only an admin connection may do without a session')
-}
-
-/** Why a drain could not come to its end, as far as can be told now. */
-function drainProblem({ state, nodes }: ReportParts, disk: DiskId): string | undefined {
-  if (state.disk(disk) === undefined) return undefined
-  const others = [...nodes.map().values()].filter((d) => d.disk !== disk && d.usable)
-  const servers = new Set(others.map((d) => d.node)).size
-  const { copies } = state.settings()
-  if (servers < copies) return `only ${servers} chunkservers could hold the ${copies} copies; add one or use --force`
-  const room = others.reduce((sum, d) => sum + d.availableBytes, 0)
-  const used = nodes.disk(disk)?.report?.usedBytes ?? 0
-  return used > room ? 'the other disks have not enough room; add some or use --force' : undefined
 }

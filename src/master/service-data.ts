@@ -54,7 +54,7 @@ export function dataHandlers(parts: Parts): Handlers<DataCalls> {
           // Disks that failed a moment ago are better than none.
           if (placement.disks.length === 0) placement = nodes.choose(wish)
           if (placement.disks.length === 0)
-            return nodes.waitingHelps(state.settings().graceMs)
+            return nodes.waitingHelps()
               ? refuse('EAGAIN', 'no chunkserver that takes new data is connected')
               : refuse('ENOSPC', 'no disk takes new data, and none is expected back')
           for (const disk of placement.disks) nodes.disk(disk)!.opened++

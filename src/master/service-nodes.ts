@@ -9,6 +9,7 @@ import type { DiskState } from '../wire/shapes.ts'
 import type { Deletions } from './collect.ts'
 import { needsMending } from './core/chunks.ts'
 import type { Damage } from './damage.ts'
+import type { DiskErrors } from './disk-errors.ts'
 import { takeIn } from './held-list.ts'
 import { HeldWatch } from './held-watch.ts'
 import { NOTHING, type Parts } from './parts.ts'
@@ -32,6 +33,7 @@ export function nodeHandlers(
   deletions: Deletions,
   damage: Damage,
   spare: Spare,
+  errors: DiskErrors,
   { heartbeatMs }: NodeOptions,
 ): Handlers<NodeCalls> {
   const { state, nodes, loop, clock, log } = parts
@@ -82,7 +84,10 @@ export function nodeHandlers(
       const again = nodes.peer(node) === peer
       const reports = numbered.map(({ disk }, i) => ({ disk, report: disks[i]! }))
       nodes.joined(node, peer, reports)
-      for (const { disk, report } of reports) followMark(parts, disk, undefined, report)
+      for (const { disk, report } of reports) {
+        followMark(parts, disk, undefined, report)
+        errors.heard(disk, report)
+      }
       const fields = { node, name, host, port, version, disks: disks.length }
       log.info(fields, again ? 'chunkserver registered again' : 'chunkserver connected')
       if (!again)
@@ -107,7 +112,11 @@ export function nodeHandlers(
       const before = new Map<DiskId, DiskState | undefined>()
       for (const live of nodes.disks()) if (live.node === node) before.set(live.disk, live.report)
       if (!nodes.heartbeat(node, peer, disks)) throw new FsError('ESTALE', 'register again')
-      for (const [disk, old] of before) followMark(parts, disk, old, nodes.disk(disk)?.report)
+      for (const [disk, old] of before) {
+        const report = nodes.disk(disk)?.report
+        followMark(parts, disk, old, report)
+        if (report !== undefined) errors.heard(disk, report)
+      }
       const asked: DiskId[] = []
       for (const live of nodes.disks())
         if (live.node === node && live.report !== undefined && differs(live.disk, live.report)) asked.push(live.disk)
@@ -148,5 +157,8 @@ function followMark({ state, loop }: Parts, disk: DiskId, old: DiskState | undef
   const begin = report.marked && !draining && old?.marked !== true
   const end = !report.marked && draining && old?.marked === true
   if (!begin && !end) return
-  loop.submit({ prepare: () => ({ ok: { kind: 'diskDrain', disk, drain: begin } }), done: () => undefined })
+  loop.submit({
+    prepare: () => ({ ok: { kind: 'diskDrain', disk, drain: begin, why: undefined } }),
+    done: () => undefined,
+  })
 }

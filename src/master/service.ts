@@ -20,7 +20,9 @@ import type { StateStore } from './core/kv.ts'
 import type { RepairRules } from './core/repair.ts'
 import type { State } from './core/state.ts'
 import { Damage } from './damage.ts'
+import { type DiskErrorRules, DiskErrors } from './disk-errors.ts'
 import { DiskRemoval } from './disk-removal.ts'
+import { DrainWatch } from './drain-watch.ts'
 import { Expiry } from './expiry.ts'
 import { Holdings } from './holdings.ts'
 import { Jobs } from './jobs.ts'
@@ -59,9 +61,14 @@ export interface MasterOptions {
   /** Per copy; 0 = as fast as it goes. */
   readonly repairBytesPerSecond: number
   readonly compactBelowPercent: number
+  /** When a disk has made too many errors to be trusted. */
+  readonly diskErrors?: DiskErrorRules
   /** The text of the topology file; without one, addresses say nothing. */
   readonly topologyFile?: ReadTopology
 }
+
+/** As chunkservers do, who take a disk out of use then: one error alone may be a single bad sector. */
+const DISK_ERRORS: DiskErrorRules = { errors: 2, periodMs: 600_000 }
 
 export type MasterCalls = keyof ReturnType<typeof handlersOf>
 
@@ -73,10 +80,10 @@ function handlersOf(parts: ReportParts, rest: HandlerParts) {
     ...cutInSteps(parts, files),
     ...lockHandlers(parts, rest.locks),
     ...adminHandlers(parts, rest.removal),
-    ...placeHandlers(parts, rest.options.topologyFile),
+    ...placeHandlers(parts, rest.removal, rest.options.topologyFile),
     ...classHandlers(parts),
     ...jobHandlers(parts, rest.onJob),
-    ...nodeHandlers(parts, rest.deletions, rest.damage, rest.spare, rest.options),
+    ...nodeHandlers(parts, rest.deletions, rest.damage, rest.spare, rest.errors, rest.options),
   }
 }
 
@@ -87,6 +94,7 @@ interface HandlerParts {
   readonly deletions: Deletions
   readonly damage: Damage
   readonly spare: Spare
+  readonly errors: DiskErrors
   readonly options: MasterOptions
 }
 
@@ -147,6 +155,8 @@ export class Master {
     const sealing = new Sealing(behind, watch, seals, spare)
     const removal = new DiskRemoval(behind, spare)
     const lives = new Lives(behind, watch)
+    const drains = new DrainWatch(state, clock, log)
+    const errors = new DiskErrors(state, loop, clock, log, options.diskErrors ?? DISK_ERRORS)
     const worker = (name: string, work: ConstructorParameters<typeof Worker>[1]): Worker =>
       new Worker(name, work, clock, log)
     const watching = worker('chunk watch', watch)
@@ -155,6 +165,7 @@ export class Master {
     const deleting = worker('delete', deletions)
     const mending = worker('mend damaged copies', damage)
     const removing = worker('forget disks', removal)
+    const draining = worker('drain', drains)
     const working = worker('snapshots', new Jobs(parts))
     const living = worker('storage classes', lives)
     const workers = [
@@ -164,6 +175,7 @@ export class Master {
       deleting,
       mending,
       removing,
+      draining,
       working,
       living,
       worker('collect', new Garbage(state, loop, clock, options)),
@@ -216,6 +228,8 @@ export class Master {
       ...parts,
       watch,
       workers,
+      drains,
+      onDrain: () => draining.poke(),
       cluster: options.cluster,
       version: options.version,
       startedMs: clock.monotonicMs(),
@@ -227,6 +241,7 @@ export class Master {
       deletions,
       damage,
       spare,
+      errors,
       options,
     })
     this.loop = loop

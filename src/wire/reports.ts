@@ -21,6 +21,10 @@ export interface DiskReport {
   /** While draining: chunks that still have to be copied elsewhere, and how many there were at the start. */
   toMove: number
   toMoveAtStart: number
+  /** By the rate seen of late; null while none can be told. */
+  drainSecondsLeft: number | null
+  /** It is drained because of its errors, not because somebody asked. */
+  drainedForErrors: boolean
   /** The scrubber's present round; null where nothing is known of one. */
   scrub: ScrubReport | null
   /** Its own, beside those of its chunkserver. */
@@ -53,9 +57,14 @@ export interface NodeReport {
   /** Set by an admin, not by its configuration. */
   labelsSet: boolean
   connected: boolean
-  /** Seconds since it went away, and how many are left of its grace. */
+  /** Seconds since it went away, and how many are left of its grace (while it is in maintenance, of that and nothing else). */
   awaySeconds: number
   graceLeftSeconds: number
+  /** Its grace: its own, or the cluster's setting. */
+  graceSeconds: number
+  graceSet: boolean
+  /** 0: it is not in maintenance. */
+  maintenanceLeftSeconds: number
 }
 
 export interface SessionReport {

@@ -108,7 +108,7 @@ describe.runIf(able)('on a running cluster', () => {
     child.kill('SIGINT')
     const code = await ended
     // It may have become empty in the same moment.
-    if (code !== 0) expect([code, said]).toEqual([130, expect.stringMatching(/still being drained.*--cancel/)])
+    if (code !== 0) expect([code, said]).toEqual([130, expect.stringMatching(/still being drained.*--stop/)])
     await json('disk', 'drain', String(disk!.disk), '--cancel', '--dir', dir)
     const after = await json<DiskReport[]>('disk', 'list', '--dir', dir)
     expect(after.map((d) => d.draining)).toEqual([false, false, false])

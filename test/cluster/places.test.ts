@@ -4,6 +4,7 @@ import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import type { DiskReport, NodeReport } from '../../src/wire/reports.ts'
+import { Probe } from '../conformance/vfs-probe.ts'
 import { holdfast, json, type StartedCluster, startLocal } from '../support/holdfast-program.ts'
 import { LocalCluster, spread } from '../support/local-cluster.ts'
 
@@ -43,7 +44,12 @@ describe('twelve chunkservers of one machine', () => {
     await cluster.end(before!.name)
     await cluster.startChunkserver(before!.name)
     const after = (await cluster.status()).nodes.find((n) => n.node === before!.node)
-    expect(after).toMatchObject({ machine: before!.machine, rack: before!.rack, site: before!.site, labels: ['H'] })
+    expect(after).toMatchObject({
+      machine: before!.machine,
+      rack: before!.rack,
+      site: before!.site,
+      labels: before!.labels,
+    })
   })
 })
 
@@ -104,5 +110,84 @@ describe.runIf(able)('the command line', () => {
     expect(code).not.toBe(0)
     await writeFile(file, '')
     await json('topology', 'reload', ...at())
+  })
+})
+
+describe('chunkservers that are waited for, drained and forgotten', () => {
+  let cluster: LocalCluster
+  const at = (): string[] => ['--dir', cluster.dir]
+  const node = (name: string): Promise<NodeReport> => json<NodeReport>('node', 'show', name, ...at())
+  beforeAll(async () => {
+    cluster = await LocalCluster.start({ chunkservers: 4, master: { copies: 3, settleMs: 2_000 } })
+    const files = await cluster.client()
+    const p = await Probe.fresh(files, 'nodes')
+    for (let i = 0; i < 20; i++) await p.put(`f${i}`, Buffer.alloc(100_000, `file ${i} `))
+    // Its chunks are sealed when it ends.
+    await files.close()
+    await cluster.until('all is sealed', (s) => s.chunks.open === 0 && s.chunks.under === 0 && s.chunks.safe > 0)
+  })
+  afterAll(() => cluster?.stop())
+
+  it('have a grace of their own, and show how long that still is', async () => {
+    expect(await json<NodeReport>('node', 'grace', 'chunkserver-1', '1d', ...at())).toMatchObject({
+      graceSeconds: 86_400,
+      graceSet: true,
+    })
+    expect((await holdfast('node', 'grace', 'chunkserver-1', 'soon', ...at())).code).not.toBe(0)
+    await cluster.kill('chunkserver-1')
+    await cluster.until('it is away', (s) => s.nodes.some((n) => !n.connected))
+    const { stdout } = await holdfast('status', ...at())
+    expect(stdout).toMatch(/away \S+ ?\S*, copied elsewhere in (24 h|23 h)/)
+    await cluster.startChunkserver('chunkserver-1')
+    const same = await json<NodeReport>('node', 'grace', 'chunkserver-1', 'default', ...at())
+    expect(same).toMatchObject({ graceSeconds: 600, graceSet: false })
+  })
+
+  it('are not missed in maintenance, which ends by itself', async () => {
+    await json('node', 'grace', 'chunkserver-2', '0', ...at())
+    const on = await json<NodeReport>('node', 'maintenance', 'chunkserver-2', 'on', '--for', '6s', ...at())
+    expect(on.maintenanceLeftSeconds).toBeGreaterThan(3)
+    await cluster.kill('chunkserver-2')
+    await cluster.until('it is away', (s) => s.nodes.some((n) => !n.connected))
+    expect((await holdfast('node', 'list', ...at())).stdout).toContain('in maintenance for')
+    const before = (await cluster.status()).disks.reduce((sum, d) => sum + d.chunks, 0)
+    await cluster.until('the maintenance is over', (s) => s.nodes.every((n) => n.maintenanceLeftSeconds === 0))
+    expect((await holdfast('node', 'list', ...at())).stdout).toContain('being copied elsewhere')
+    await cluster.until('it was missed then', (s) => {
+      const there = s.disks.filter((d) => d.nodeName !== 'chunkserver-2')
+      return there.reduce((sum, d) => sum + d.chunks, 0) >= before
+    })
+    await cluster.startChunkserver('chunkserver-2')
+    await json('node', 'grace', 'chunkserver-2', 'default', ...at())
+    expect((await holdfast('node', 'maintenance', 'chunkserver-2', 'on', ...at())).stderr).toContain('--for')
+    expect(await json<NodeReport>('node', 'maintenance', 'chunkserver-2', 'off', ...at())).toMatchObject({
+      maintenanceLeftSeconds: 0,
+    })
+  })
+
+  it('are drained until they are empty, and forgotten when they are away', async () => {
+    await cluster.until('all is safe', (s) => s.chunks.under === 0 && s.chunks.over === 0)
+    const drained = await json<{ draining: boolean; toMove: number }>('node', 'drain', 'chunkserver-3', ...at())
+    expect(drained).toMatchObject({ draining: true, toMove: 0 })
+    expect(await cluster.chunkFiles(2)).toEqual([])
+    const remove = await holdfast('node', 'remove', 'chunkserver-3', ...at())
+    expect([remove.code === 0, remove.stderr]).toEqual([false, expect.stringContaining('stop it first')])
+    await cluster.end('chunkserver-3')
+    await json('node', 'remove', 'chunkserver-3', ...at())
+    expect((await json<NodeReport[]>('node', 'list', ...at())).map((n) => n.name).sort()).toEqual([
+      'chunkserver-1',
+      'chunkserver-2',
+      'chunkserver-4',
+    ])
+    expect((await cluster.check(true)).findings).toEqual([])
+  })
+
+  it('are not drained when that leaves too few, unless forced; and no longer when they are told to stop', async () => {
+    const { code, stderr } = await holdfast('node', 'drain', 'chunkserver-4', ...at())
+    expect([code === 0, stderr]).toEqual([false, expect.stringContaining('only 2 other chunkservers')])
+    await json('node', 'drain', 'chunkserver-4', '--force', '--no-watch', ...at())
+    expect((await holdfast('disk', 'list', ...at())).stdout).toContain('draining (')
+    expect(await json('node', 'drain', 'chunkserver-4', '--stop', ...at())).toMatchObject({ draining: false })
+    expect((await node('chunkserver-4')).connected).toBe(true)
   })
 })

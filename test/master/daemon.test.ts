@@ -38,6 +38,8 @@ async function start(dataDir: string, id = ''): Promise<Running> {
     listenHost: '127.0.0.1',
     listenPort: 0,
     topologyFile: '',
+    diskErrors: 2,
+    diskErrorsPeriodMs: 600_000,
     copies: 2,
     graceMs: 600_000,
     trashRetentionMs: 86_400_000,

@@ -52,6 +52,27 @@ const chunk = (disks: number[], rest: Partial<RepairChunk> = {}): RepairChunk =>
 })
 
 describe('judging one chunk', () => {
+  test('is waited for as long as its chunkserver says, and never when it is in maintenance, unless the chunk is endangered', () => {
+    const away = (awayMs: number, graceMs?: number) =>
+      disk(3, 3, { live: false, awayMs, ...(graceMs === undefined ? {} : { graceMs }) })
+    const need = (third: RepairDisk, wanted = 3) => {
+      const disks = wanted === 3 ? [1, 2, 3] : [1, 3]
+      return judge(chunk(disks, { wish: plainWish(wanted) }), mapOf(disk(1, 1), disk(2, 2), third, disk(4, 4)), rules)
+        .need.kind
+    }
+    expect([need(away(9 * MINUTE)), need(away(11 * MINUTE))]).toEqual(['none', 'copy'])
+    expect([need(away(11 * MINUTE, 20 * MINUTE)), need(away(21 * MINUTE, 20 * MINUTE))]).toEqual(['none', 'copy'])
+    expect([need(away(59_000, MINUTE)), need(away(61_000, MINUTE))]).toEqual(['none', 'copy'])
+    expect(need(away(1_000 * MINUTE, Number.POSITIVE_INFINITY))).toBe('none')
+    const forever = Number.POSITIVE_INFINITY
+    expect([need(away(14_000, forever), 2), need(away(16_000, forever), 2)]).toEqual(['none', 'copy'])
+    expect([need(away(4_000, 5_000), 2), need(away(6_000, 5_000), 2)]).toEqual(['none', 'copy'])
+    const whole = chunk([1, 2, 3], { wish: plainWish(2) })
+    const drops = (third: RepairDisk) => judge(whole, mapOf(disk(1, 1), disk(2, 2), third), rules).need
+    expect(drops(away(11 * MINUTE))).toMatchObject({ kind: 'drop', disk: 3, reason: 'lost' })
+    expect(drops(away(11 * MINUTE, Number.POSITIVE_INFINITY))).toEqual({ kind: 'none' })
+  })
+
   test('a whole chunk needs nothing', () => {
     expect(judge(chunk([1, 2]), mapOf(disk(1, 1), disk(2, 2)), rules)).toEqual({
       health: 'safe',

@@ -17,6 +17,7 @@ import { Admin } from '../../src/cli/admin.ts'
 import type { CheckReport } from '../../src/cli/check/compare.ts'
 import { checkOnline } from '../../src/cli/check/online.ts'
 import { type Standing, standingOf } from '../../src/cli/local/plan.ts'
+import { writeClusterFile } from '../../src/cli/local/state.ts'
 import { answers } from '../../src/cli/mount-probe.ts'
 import { Filesystem, type FilesystemOptions } from '../../src/client/filesystem.ts'
 import type { RoleConfigs, RoleName } from '../../src/config/tables.ts'
@@ -147,6 +148,12 @@ export class LocalCluster {
 
   async #configure(): Promise<void> {
     const common = { cluster: { id: CLUSTER } }
+    // So that the program finds it by `--dir`; nothing else of a directory of `local start` is there.
+    await writeClusterFile(this.dir, {
+      ...{ format: 1, cluster: CLUSTER, mount: this.path(), copies: this.#options.master?.copies ?? 2, door: 'fuse' },
+      master: { port: this.masterPort },
+      chunkservers: this.chunkservers.map((name, i) => ({ name, port: this.chunkserverPort(i) })),
+    })
     const master = { masterHost: '127.0.0.1', masterPort: this.masterPort }
     const own = { dataDir: this.masterDir, listenPort: this.masterPort, heartbeatMs: 500, ...this.#options.master }
     await this.#write('master', configToml('master', own, common))

@@ -3,18 +3,13 @@
 import { Args, Flags } from '@oclif/core'
 import { FsError } from '../../base/fault.ts'
 import { type DiskId, diskId, type NodeId } from '../../base/ids.ts'
-import { formatBytes } from '../../base/units.ts'
-import { hostClock } from '../../host/clock.ts'
 import type { DiskReport } from '../../wire/reports.ts'
-import { ADMIN_STAMP, type Admin } from '../admin.ts'
+import { ADMIN_STAMP } from '../admin.ts'
 import { ClusterCommand } from '../base.ts'
-import { ProgressLine } from '../progress.ts'
-import { bar, count } from '../render.ts'
-import { stopSignal } from '../stop-signal.ts'
-import { findNode, labelFlags, shownLabels, wantedLabels } from './node.ts'
+import { type DrainResult, drainFlags, watchDrain } from '../drain-progress.ts'
+import { labelFlags, shownLabels, wantedLabels } from '../labels.ts'
+import { findNode } from './node.ts'
 import { renderDisks } from './status.ts'
-
-const WATCH_EVERY_MS = 500
 
 const diskArg = Args.string({ required: true, description: 'Number of the disk (holdfast disk list), or NODE:PATH.' })
 
@@ -40,81 +35,38 @@ export class DiskList extends ClusterCommand {
   }
 }
 
-interface DrainResult {
-  readonly disk: number
-  readonly draining: boolean
-  readonly toMove: number
-}
-
 export class DiskDrain extends ClusterCommand {
   static override summary = 'Move everything off a disk, so that it can be removed.'
   static override description =
     'Shows how far it is until nothing is left. Ctrl-C ends the watching, not the draining: the master goes on, and ' +
-    'nothing is deleted from the disk before its copy elsewhere is verified. --cancel ends the draining; what has moved stays moved.'
+    'nothing is deleted from the disk before its copy elsewhere is verified. --stop ends the draining, also of a disk that ' +
+    'is drained because of its errors, and gives the disk back. Refused while something on the disk wants more copies than ' +
+    'the other chunkservers could hold.'
   static override examples = [
     '<%= config.bin %> disk drain 3',
     '<%= config.bin %> disk drain chunkserver-1:/srv/disk2 --no-watch',
-    '<%= config.bin %> disk drain 3 --cancel',
+    '<%= config.bin %> disk drain 3 --stop',
   ]
   static override args = { disk: diskArg }
-  static override flags = {
-    cancel: Flags.boolean({ summary: 'Stop draining; the disk is used again.', default: false }),
-    watch: Flags.boolean({ summary: 'Wait until it is empty.', default: true, allowNo: true }),
-    force: Flags.boolean({
-      summary: 'Start although the other disks seem too small to take everything.',
-      default: false,
-    }),
-  }
+  static override flags = drainFlags
 
-  async run(): Promise<DrainResult> {
+  async run(): Promise<DrainResult & { disk: number }> {
     const { args, flags } = await this.parse(DiskDrain)
     return this.withMaster(flags, async (admin) => {
-      const disk = findDisk(args.disk, await admin.call('diskList', {}))
-      await admin.call('diskDrain', {
-        stamp: ADMIN_STAMP,
-        disk: diskId(disk.disk),
-        drain: !flags.cancel,
-        force: flags.force,
-      })
-      if (flags.cancel) this.log(`Disk ${disk.disk} is no longer drained; what has moved stays where it is now.`)
-      if (flags.cancel || !flags.watch) {
-        const now = findDisk(String(disk.disk), await admin.call('diskList', {}))
-        return { disk: disk.disk, draining: now.draining, toMove: now.toMove }
+      const { disk } = findDisk(args.disk, await admin.call('diskList', {}))
+      const find = (disks: DiskReport[]): DiskReport => findDisk(String(disk), disks)
+      const wish = { stamp: ADMIN_STAMP, disk: diskId(disk), drain: !flags.stop, force: flags.force }
+      await admin.call('diskDrain', wish)
+      if (flags.stop) this.log(`Disk ${disk} is no longer drained; what has moved stays where it is now.`)
+      else if (flags.watch) {
+        const then = `"holdfast disk remove ${disk}"`
+        const words = { what: `disk ${disk}`, command: `holdfast disk drain ${disk}`, then }
+        await watchDrain(admin, (disks) => [find(disks)], words, { show: !this.jsonEnabled() })
+        this.log(`Disk ${disk} is empty: holdfast disk remove ${disk}`)
       }
-      return this.#watch(admin, disk)
+      const { draining, toMove } = find(await admin.call('diskList', {}))
+      return { disk, draining, toMove }
     })
-  }
-
-  async #watch(admin: Admin, disk: DiskReport): Promise<DrainResult> {
-    const signal = stopSignal()
-    const line = new ProgressLine(!this.jsonEnabled())
-    for (;;) {
-      const now = findDisk(String(disk.disk), await admin.call('diskList', {}))
-      const moved = now.toMoveAtStart - now.toMove
-      const share = now.toMoveAtStart === 0 ? 1 : moved / now.toMoveAtStart
-      line.show(
-        `${bar(share)}  ${now.toMove} of ${count(now.toMoveAtStart, 'chunk')} left, ${formatBytes(now.usedBytes)} on it`,
-      )
-      if (!now.draining) {
-        line.end()
-        throw new FsError('ECANCELED', `somebody else ended the draining of disk ${now.disk}`)
-      }
-      if (now.toMove === 0) {
-        line.end()
-        this.log(`Disk ${now.disk} is empty: holdfast disk remove ${now.disk}`)
-        return { disk: now.disk, draining: true, toMove: 0 }
-      }
-      if (signal.aborted) {
-        line.end()
-        throw new FsError(
-          'EINTR',
-          `disk ${now.disk} is still being drained by the master, ${count(now.toMove, 'chunk')} left; watch again with "holdfast disk drain ${now.disk}", end it with --cancel`,
-        )
-      }
-      await hostClock.sleep(WATCH_EVERY_MS, { signal }).catch((error: unknown) => {
-        if (!signal.aborted) throw error
-      })
-    }
   }
 }
 

@@ -2,7 +2,7 @@
 
 import { formatBytes, formatDuration } from '../../base/units.ts'
 import { labelText } from '../../topology/label-names.ts'
-import type { StatusReport } from '../../wire/reports.ts'
+import type { NodeReport, StatusReport } from '../../wire/reports.ts'
 import { ClusterCommand } from '../base.ts'
 import { bar, count, readableName, table, when } from '../render.ts'
 
@@ -35,10 +35,7 @@ export function renderStatus(s: StatusReport): string {
       { title: 'VERSION', value: (n) => n.version },
       {
         title: 'STATE',
-        value: (n) =>
-          n.connected
-            ? 'connected'
-            : `away ${formatDuration(n.awaySeconds * 1000)}, grace ${formatDuration(n.graceLeftSeconds * 1000)}`,
+        value: nodeState,
       },
     ]),
     renderDisks(s.disks),
@@ -76,12 +73,22 @@ function chunkHealth(c: StatusReport['chunks']): string {
   return shown.join(', ')
 }
 
+const time = (seconds: number): string => formatDuration(seconds * 1000)
+
+/** "away 3 min, copied elsewhere in 7 min" */
+export function nodeState(n: NodeReport): string {
+  const maintenance = n.maintenanceLeftSeconds > 0 ? `, in maintenance for ${time(n.maintenanceLeftSeconds)}` : ''
+  if (n.connected) return `connected${maintenance}`
+  const next = n.graceLeftSeconds > 0 ? `copied elsewhere in ${time(n.graceLeftSeconds)}` : 'being copied elsewhere'
+  return `away ${time(n.awaySeconds)}${maintenance}, ${next}`
+}
+
 export function renderDisks(disks: StatusReport['disks']): string {
   return table(disks, [
     { title: 'DISK', value: (d) => d.disk, right: true },
     { title: 'ON', value: (d) => d.nodeName },
     { title: 'PATH', value: (d) => readableName(d.path) },
-    { title: 'STATE', value: (d) => (d.draining ? `draining (${d.toMove} left)` : d.state) },
+    { title: 'STATE', value: diskState },
     { title: 'USED', value: (d) => formatBytes(d.usedBytes), right: true },
     { title: 'AVAILABLE', value: (d) => formatBytes(d.availableBytes), right: true },
     { title: 'CHUNKS', value: (d) => d.chunks, right: true },
@@ -89,6 +96,14 @@ export function renderDisks(disks: StatusReport['disks']): string {
     { title: 'SCRUB', value: (d) => scrubbed(d) },
     { title: 'ERRORS', value: (d) => (d.error === '' ? d.errors : `${d.errors} (${d.error})`) },
   ])
+}
+
+/** "draining (12 left, 4 min)", with what else is to be said of it. */
+function diskState(d: StatusReport['disks'][number]): string {
+  if (!d.draining) return d.state
+  const time = d.drainSecondsLeft === null || d.toMove === 0 ? '' : `, ${formatDuration(d.drainSecondsLeft * 1000)}`
+  const state = d.state === 'ok' ? '' : `${d.state}, `
+  return `${state}draining${d.drainedForErrors ? ' for its errors' : ''} (${d.toMove} left${time})`
 }
 
 /** How far the present round is; what one found damaged is worth a word even when it is repaired. */

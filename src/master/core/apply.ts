@@ -32,8 +32,11 @@ import {
   diskLeft,
   diskRemove,
   inventory,
+  nodeGrace,
   nodeJoined,
   nodeLabel,
+  nodeMaintenance,
+  nodeRemove,
   settingsSet,
 } from './disks.ts'
 import { commit, copyRange, fallocate, relocate, shrunk } from './extents.ts'
@@ -94,6 +97,9 @@ const handlers: Handlers = {
   diskLeft,
   nodeLabel,
   diskLabel,
+  nodeGrace,
+  nodeMaintenance,
+  nodeRemove,
   trashRestore,
   trashPurge,
   trashExpired,

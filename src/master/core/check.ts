@@ -214,6 +214,8 @@ const visitors: { readonly [T in TableName]?: (c: Checker, at: string, value: Ui
     const record = c.state.disk(disk)
     if (record === undefined) return
     c.labels(`disk ${disk}`, record)
+    c.expect(record.drainedFor === undefined || record.draining, `disk ${disk}: drained for a reason, but not drained`)
+    c.expect(c.state.counters().nextDisk > disk, `disk ${disk}: its number may be given again`)
     c.expect(c.state.node(record.node) !== undefined, `disk ${disk}: its node does not exist`)
     const chunks = c.keys(key.chunksOfDisk(disk)).length
     c.expect(c.tooMany(chunks) || chunks === record.chunks, `disk ${disk}: ${chunks} chunks, not ${record.chunks}`)

@@ -392,7 +392,17 @@ export const commands = {
     }),
   ),
   uncoded: command(98, undefined, 'A chunk has copies again; its parts are given up.', struct({ whole: chunk })),
-  diskDrain: command(48, 'diskDrain', 'A disk is (not) to be emptied.', struct({ disk, drain: bool })),
+  diskDrain: command(
+    48,
+    'diskDrain',
+    'A disk is (not) to be emptied.',
+    struct({
+      disk,
+      drain: bool,
+      /** Nobody asked for it: it had too many errors. */
+      why: optional(oneOf('errors')),
+    }),
+  ),
   /** At once when it holds few chunks; else nothing comes to it any more, and `diskLeft` goes on. */
   diskRemove: command(49, 'diskRemove', 'A disk is forgotten.', struct({ disk, force: bool })),
   /** While the record says `leaving`. Without force it stays when it turns out to hold the only copy of something. */
@@ -414,6 +424,20 @@ export const commands = {
     'Labels of a disk; without any: those of its configuration again.',
     struct({ disk, labels: optional(labels) }),
   ),
+  nodeGrace: command(
+    112,
+    'nodeGrace',
+    "How long a chunkserver is waited for; without it: as long as the cluster's setting says.",
+    struct({ node, graceMs: optional(uint()) }),
+  ),
+  /** Over by itself when the second has come. */
+  nodeMaintenance: command(
+    113,
+    'nodeMaintenance',
+    'A chunkserver is in maintenance until then; without it: no longer.',
+    struct({ node, untilSec: optional(uint()) }),
+  ),
+  nodeRemove: command(114, 'nodeRemove', 'A chunkserver without disks is forgotten.', struct({ node })),
   // ---- trash and settings
   trashRestore: command(
     60,

@@ -71,7 +71,34 @@ const newDisk = (node: DiskRecord['node'], uuid: string): DiskRecord => ({
   leaving: undefined,
   labels: undefined,
   labelsSet: undefined,
+  drainedFor: undefined,
 })
+
+export function nodeGrace(work: Work, { node, graceMs }: CommandOf<'nodeGrace'>): Result<unknown> {
+  const record = work.state.node(node)
+  if (record === undefined) return refuse('ENOENT', `chunkserver ${node}`)
+  work.state.setNode(node, { ...record, graceMs })
+  return ok({})
+}
+
+export function nodeMaintenance(work: Work, { node, untilSec }: CommandOf<'nodeMaintenance'>): Result<unknown> {
+  const record = work.state.node(node)
+  if (record === undefined) return refuse('ENOENT', `chunkserver ${node}`)
+  work.state.setNode(node, { ...record, maintenanceUntilSec: untilSec })
+  return ok({})
+}
+
+/** Its number is not given again. Should it come back, it is a new one. */
+export function nodeRemove(work: Work, { node }: CommandOf<'nodeRemove'>): Result<unknown> {
+  const { state } = work
+  if (state.node(node) === undefined) return refuse('ENOENT', `chunkserver ${node}`)
+  // Number by number: a scan of the table would not see a disk that came earlier in the same transaction.
+  const { nextDisk } = state.counters()
+  for (let disk = 1; disk < nextDisk; disk++)
+    if (state.disk(disk as DiskId)?.node === node) return refuse('EBUSY', `it still has disk ${disk}`)
+  state.setNode(node, undefined)
+  return ok({})
+}
 
 /** None given: what the configuration says holds again. An empty list is an answer as well: no label at all. */
 export function nodeLabel(work: Work, command: CommandOf<'nodeLabel'>): Result<unknown> {
@@ -180,7 +207,12 @@ export function diskDrain(work: Work, command: CommandOf<'diskDrain'>): Result<u
   const record = work.state.disk(command.disk)
   if (record === undefined) return refuse('ENOENT')
   if (record.draining !== command.drain)
-    work.state.setDisk(command.disk, { ...record, draining: command.drain, chunksAtDrain: record.chunks })
+    work.state.setDisk(command.disk, {
+      ...record,
+      draining: command.drain,
+      chunksAtDrain: record.chunks,
+      drainedFor: command.drain ? command.why : undefined,
+    })
   return ok({})
 }
 

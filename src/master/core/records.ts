@@ -285,6 +285,8 @@ export const diskRecord = struct({
   labels: optional(labels),
   /** Labels that an admin set: they hold instead of those of the configuration. */
   labelsSet: optional(labels),
+  /** Why it is drained, when nobody asked for it. */
+  drainedFor: optional(oneOf('errors')),
 })
 export type DiskRecord = Infer<typeof diskRecord>
 

@@ -4,8 +4,8 @@
  *
  * The rules, in the order in which they bind. A copy on a disk that can be read now is live. The last live copy is never
  * dropped, and nothing is dropped unless as many live copies as wanted stay, each where its class wants one or where it
- * stands in for one, on disks that are not to be emptied. A copy that is away is expected back until its grace is over
- * and costs nothing meanwhile; only where one more loss would lose data does the wait end after the short settle time
+ * stands in for one, on disks that are not to be emptied. A copy that is away is expected back until the grace of its
+ * chunkserver is over and costs nothing meanwhile; only where one more loss would lose data does the wait end after the short settle time
  * that a restart takes. A copy that stayed away past its grace is written off once the chunk is whole without it.
  *
  * An erasure-coded chunk is judged by its parts, each of which is a chunk with one copy; as many as its parity may be away.
@@ -23,6 +23,8 @@ export interface RepairDisk extends PlaceDisk {
   readonly draining: boolean
   /** How long it has not been live; 0 when it is. */
   readonly awayMs: number
+  /** How long it is waited for, where its chunkserver has a patience of its own (Infinity: it is in maintenance). */
+  readonly graceMs?: number
   /** Orders that read from it, and that write to it, now. */
   readonly reads: number
   readonly writes: number
@@ -157,9 +159,23 @@ const knownOf = (copies: Copies, disks: DiskMap): RepairDisk[] =>
 const liveOf = (copies: Copies, disks: DiskMap): RepairDisk[] =>
   knownOf(copies, disks).filter((d) => d.live && !copies.unsealed.includes(d.disk) && !copies.bad.includes(d.disk))
 
-const expectedOf = (copies: Copies, disks: DiskMap, live: readonly RepairDisk[], patienceMs: number): RepairDisk[] =>
+/** It has been away for longer than it is waited for. */
+export const isGone = (disk: RepairDisk, rules: Pick<Patience, 'graceMs'>): boolean =>
+  !disk.live && disk.awayMs >= (disk.graceMs ?? rules.graceMs)
+
+/** `alone`: one more loss would lose data, so nobody is waited for longer than a restart takes. */
+const isExpected = (disk: RepairDisk, rules: Patience, alone: boolean): boolean =>
+  !isGone(disk, rules) && (!alone || disk.awayMs < rules.settleMs)
+
+const expectedOf = (
+  copies: Copies,
+  disks: DiskMap,
+  live: readonly RepairDisk[],
+  rules: Patience,
+  alone = false,
+): RepairDisk[] =>
   knownOf(copies, disks).filter(
-    (d) => !live.includes(d) && !d.draining && !copies.bad.includes(d.disk) && d.awayMs < patienceMs,
+    (d) => !live.includes(d) && !d.draining && !copies.bad.includes(d.disk) && isExpected(d, rules, alone),
   )
 
 const NO_CANDIDATES: readonly Candidate[] = []
@@ -179,9 +195,9 @@ function judgeCopies(chunk: RepairChunk, disks: DiskMap, rules: Patience): Verdi
   if (!chunk.sealed || live.length === 0) return { health, need: NONE }
 
   const steady = live.filter((d) => !d.draining)
-  const held = [...steady, ...expectedOf(chunk, disks, live, alone ? rules.settleMs : rules.graceMs)]
+  const held = [...steady, ...expectedOf(chunk, disks, live, rules, alone)]
   const { slots } = filled(chunk.wish, held)
-  const drop = dropOf(chunk, known, live, rules.graceMs)
+  const drop = dropOf(chunk, known, live, rules)
   const copy = (urgency: Urgency): Need => ({
     kind: 'copy',
     urgency,
@@ -211,7 +227,7 @@ function healthOf(
   rules: Patience,
 ): Health {
   // Written is written: what nobody can read any more is lost, and not about to be sealed.
-  if (!chunk.sealed) return chunk.ending && known.every((d) => !d.live && d.awayMs >= rules.graceMs) ? 'lost' : 'open'
+  if (!chunk.sealed) return chunk.ending && known.every((d) => isGone(d, rules)) ? 'lost' : 'open'
   if (live.length === 0 || chunk.cut) return 'lost'
   if (live.length === 1 && wanted > 1) return 'endangered'
   return live.length < wanted ? 'under' : live.length > wanted ? 'over' : 'safe'
@@ -221,7 +237,7 @@ function dropOf(
   chunk: RepairChunk,
   known: readonly RepairDisk[],
   live: readonly RepairDisk[],
-  graceMs: number,
+  rules: Patience,
 ): Drop | undefined {
   const { slots, surplus } = filled(
     chunk.wish,
@@ -242,7 +258,7 @@ function dropOf(
   if (bad !== undefined) return drop(bad.disk, 'damaged')
   const drained = live.find((d) => d.draining)
   if (drained !== undefined) return drop(drained.disk, 'drained')
-  const gone = chunk.cut ? undefined : known.find((d) => !d.live && d.awayMs >= graceMs)
+  const gone = chunk.cut ? undefined : known.find((d) => isGone(d, rules))
   if (gone !== undefined) return drop(gone.disk, 'lost')
   // The fullest first; a second copy on one chunkserver before all.
   const nodes = staying.map((held) => held!.node)
@@ -269,7 +285,7 @@ function judgeParts(chunk: Coded, disks: DiskMap, rules: Patience): Verdict {
   if (there < data) {
     if (wholes.length === 0) return { health: 'lost', need: NONE }
     // Parts that were made a moment ago have yet to confirm their end, others may come back.
-    const hoped = parts.filter((part, i) => expectedOf(part, disks, live[i]!, rules.graceMs).length > 0).length
+    const hoped = parts.filter((part, i) => expectedOf(part, disks, live[i]!, rules).length > 0).length
     const need = there + hoped < data ? uncode(chunk, wholes) : NONE
     return { health: wholes.length < wishedCopies(chunk.wish) ? 'under' : 'safe', need }
   }
@@ -281,10 +297,9 @@ function judgeParts(chunk: Coded, disks: DiskMap, rules: Patience): Verdict {
   if (code === undefined || code.data !== data || code.parity !== parity)
     return { health, need: back(chunk, wholes, sources, disks, rules) }
 
-  const patienceMs = alone ? rules.settleMs : rules.graceMs
   const holders = parts.map((part, i) => {
     const steady = live[i]!.filter((d) => !d.draining)
-    return { part, steady, all: [...steady, ...expectedOf(part, disks, live[i]!, patienceMs)] }
+    return { part, steady, all: [...steady, ...expectedOf(part, disks, live[i]!, rules, alone)] }
   })
   const held = holders.flatMap(({ all }, slot) => all.map((d) => ({ ...d, slot })))
   const lost = holders.findIndex(({ all }, i) => all.length === 0 && live[i]!.length === 0)
@@ -294,7 +309,7 @@ function judgeParts(chunk: Coded, disks: DiskMap, rules: Patience): Verdict {
   if (drained >= 0)
     return { health, need: { kind: 'move', urgency: 'draining', index: drained, held, sources: live[drained]! } }
   const { slots } = assign({ slots: code.slots, unique: code.unique, mode: 'std' }, held, NO_CANDIDATES)
-  const extra = extraPart(holders, slots, disks, rules.graceMs)
+  const extra = extraPart(holders, slots, disks, rules)
   if (extra !== undefined) return { health: 'over', need: extra }
   const complete = live.every((copies) => copies.some((d) => !d.draining))
   if (complete && chunk.disks.length > 0) {
@@ -322,7 +337,7 @@ function extraPart(
   holders: readonly { part: Copies; steady: readonly RepairDisk[] }[],
   slots: Assignment<RepairDisk & { slot: number }, Candidate>['slots'],
   disks: DiskMap,
-  graceMs: number,
+  rules: Patience,
 ): Drop | undefined {
   for (const [i, { part, steady }] of holders.entries()) {
     if (part.disks.length < 2 || steady.length === 0) continue
@@ -341,7 +356,7 @@ function extraPart(
     if (bad !== undefined) return drop(bad.disk, 'damaged')
     const drained = known.find((d) => d.draining && d.live)
     if (drained !== undefined) return drop(drained.disk, 'drained')
-    const gone = known.find((d) => !d.live && d.awayMs >= graceMs)
+    const gone = known.find((d) => isGone(d, rules))
     if (gone !== undefined) return drop(gone.disk, 'lost')
     const other = steady.find((d) => d !== keep)
     if (other !== undefined) return drop(other.disk, 'over')
@@ -357,7 +372,7 @@ function back(
   disks: DiskMap,
   rules: Patience,
 ): Need {
-  const held = [...wholes.filter((d) => !d.draining), ...expectedOf(chunk, disks, wholes, rules.graceMs)]
+  const held = [...wholes.filter((d) => !d.draining), ...expectedOf(chunk, disks, wholes, rules)]
   const { slots } = filled(chunk.wish, held)
   if (slots.every((slot) => slot.held !== undefined)) return wholes.length > 0 ? uncode(chunk, wholes) : NONE
   if (wholes.length > 0)

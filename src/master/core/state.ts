@@ -315,9 +315,10 @@ export class State {
     this.#nodes.set(node, record)
     return record
   }
-  setNode(node: NodeId, record: NodeRecord): void {
-    this.kv.put(key.node(node), encodeRecord(nodeRecord, record))
-    this.#nodes.set(node, record)
+  setNode(node: NodeId, record: NodeRecord | undefined): void {
+    this.#write(key.node(node), nodeRecord, record)
+    if (record === undefined) this.#nodes.delete(node)
+    else this.#nodes.set(node, record)
   }
   nodes(): { node: NodeId; record: NodeRecord }[] {
     return (numbersIn(this.kv, tables.node.prefix, '', Number.MAX_SAFE_INTEGER) as NodeId[]).flatMap((node) => {

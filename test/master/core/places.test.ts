@@ -1,7 +1,8 @@
 /* What chunkservers and disks are called and where they stand, as state: what holds, what survives, what is refused. */
 
 import { describe, expect, it } from 'vitest'
-import type { DiskId, NodeId } from '../../../src/base/ids.ts'
+import type { DiskId, NodeId, SessionId } from '../../../src/base/ids.ts'
+import { apply } from '../../../src/master/core/apply.ts'
 import { check } from '../../../src/master/core/check.ts'
 import type { CommandOf } from '../../../src/master/core/commands.ts'
 import { labelsOf } from '../../../src/master/core/records.ts'
@@ -81,11 +82,80 @@ describe('a place', () => {
   })
 })
 
-describe('numbers of chunkservers', () => {
-  it('that could be given again are found by the check', () => {
+describe('grace and maintenance', () => {
+  it('of a chunkserver survive its registrations, and are taken away again', () => {
     const b = new Bench()
     b.ok(joined())
-    transact(b.store, b.state, () => b.state.setCounters({ nextNode: 1 }))
-    expect(check(b.state)).toMatchObject([{ what: 'chunkserver 1: its number may be given again' }])
+    b.ok({ kind: 'nodeGrace', node, graceMs: 60_000 })
+    b.ok({ kind: 'nodeMaintenance', node, untilSec: 5_000 })
+    b.ok(joined({ host: '10.0.0.2' }))
+    expect(b.state.node(node)).toMatchObject({ host: '10.0.0.2', graceMs: 60_000, maintenanceUntilSec: 5_000 })
+    b.ok({ kind: 'nodeGrace', node, graceMs: undefined })
+    b.ok({ kind: 'nodeMaintenance', node, untilSec: undefined })
+    expect(b.state.node(node)).toMatchObject({ graceMs: undefined, maintenanceUntilSec: undefined })
+    expect(b.errno({ kind: 'nodeGrace', node: 9 as NodeId, graceMs: 1 })).toBe('ENOENT')
+    expect(b.errno({ kind: 'nodeMaintenance', node: 9 as NodeId, untilSec: 1 })).toBe('ENOENT')
+  })
+})
+
+describe('a chunkserver', () => {
+  it('is forgotten when it has no disks, and its number is not given again', () => {
+    const b = new Bench()
+    b.ok(joined())
+    expect(b.errno({ kind: 'nodeRemove', node })).toBe('EBUSY')
+    b.ok({ kind: 'diskRemove', disk, force: false })
+    b.ok({ kind: 'nodeRemove', node })
+    expect(b.state.node(node)).toBeUndefined()
+    expect(b.state.nodes()).toEqual([])
+    expect(b.state.nextIds().node).toBe(2)
+    expect(b.errno({ kind: 'nodeRemove', node })).toBe('ENOENT')
+  })
+
+  it('is kept for a disk that came in the same transaction, as in every replay', () => {
+    const b = new Bench()
+    b.ok(joined({ disks: [] }))
+    const results = transact(b.store, b.state, () =>
+      [joined(), { kind: 'nodeRemove', node } as const].map((command, i) => {
+        const envelope = { sec: 9_000 + i, nsec: 0, session: 0 as SessionId, seq: 0, acked: 0 }
+        return apply(b.state, { ...envelope, index: b.state.counters().index + 1 }, command).result
+      }),
+    )
+    expect(results[1]).toMatchObject({ errno: 'EBUSY' })
+    expect(check(b.state)).toEqual([])
+  })
+})
+
+describe('a drain', () => {
+  it('remembers that errors are its reason for as long as it lasts', () => {
+    const b = new Bench()
+    b.ok(joined())
+    const drain = (drain: boolean, why?: 'errors') => b.ok({ kind: 'diskDrain', disk, drain, why })
+    drain(true, 'errors')
+    expect(b.state.disk(disk)).toMatchObject({ draining: true, drainedFor: 'errors' })
+    drain(true)
+    expect(b.state.disk(disk)).toMatchObject({ draining: true, drainedFor: 'errors' })
+    drain(false)
+    expect(b.state.disk(disk)).toMatchObject({ draining: false, drainedFor: undefined })
+    drain(true)
+    expect(b.state.disk(disk)).toMatchObject({ draining: true, drainedFor: undefined })
+  })
+})
+
+describe('the check', () => {
+  const findings = (spoil: (b: Bench) => void): string[] => {
+    const b = new Bench()
+    b.ok(joined())
+    transact(b.store, b.state, () => spoil(b))
+    return check(b.state).map(({ what }) => what)
+  }
+  it('finds numbers that could be given again, a reason without a drain, a disk of nobody', () => {
+    expect(findings((b) => b.state.setCounters({ nextNode: 1 }))).toEqual([
+      'chunkserver 1: its number may be given again',
+    ])
+    expect(findings((b) => b.state.setCounters({ nextDisk: 1 }))).toEqual(['disk 1: its number may be given again'])
+    expect(findings((b) => b.state.setDisk(disk, { ...b.state.disk(disk)!, drainedFor: 'errors' }))).toEqual([
+      'disk 1: drained for a reason, but not drained',
+    ])
+    expect(findings((b) => b.state.setNode(node, undefined))).toEqual(['disk 1: its node does not exist'])
   })
 })

@@ -165,11 +165,18 @@ class Trial {
   readonly benches: Bench[]
   readonly below: (n: number) => number
   readonly chunks: { chunk: number; length: number }[] = []
-  /** Of the chunkserver and of the disk with the same number. */
+  /** What is said of the chunkserver and of the disk with the same number. */
   readonly labels = new Map<
     number,
-    { node: string[]; disk: string[]; nodeSet: string[] | undefined; diskSet: string[] | undefined }
-  >([1, 2, 3].map((n) => [n, { node: [], disk: [], nodeSet: undefined, diskSet: undefined }]))
+    {
+      node: string[]
+      disk: string[]
+      nodeSet?: string[] | undefined
+      diskSet?: string[] | undefined
+      graceMs?: number | undefined
+      untilSec?: number | undefined
+    }
+  >([1, 2, 3].map((n) => [n, { node: [], disk: [] }]))
   session = 0
   /** The snapshot that is being made. */
   snapshot: { job: number; parent: number; name: string; frozen: Frozen } | undefined
@@ -420,14 +427,27 @@ class Trial {
       overlaps ? 'EINVAL' : undefined,
     )
   }
-  /** Chunkservers and disks say what they are called, and an admin says otherwise. */
+  /** Chunkservers and disks say what they are called, and an admin says otherwise, and how long they are waited for. */
   label(): unknown {
     const some = (): string[] => ['B', 'H', 'usb'].filter(() => this.below(2) === 0)
     const set = (): string[] | undefined => (this.below(3) === 0 ? undefined : some())
     const n = 1 + this.below(4)
     const known = this.labels.get(n)
     const expected = known === undefined ? 'ENOENT' : undefined
-    switch (this.below(3)) {
+    const node = n as NodeId
+    switch (this.below(6)) {
+      case 3: {
+        const graceMs = this.below(2) === 0 ? undefined : this.below(100)
+        if (known !== undefined) known.graceMs = graceMs
+        return this.do({ kind: 'nodeGrace', node, graceMs }, expected)
+      }
+      case 4: {
+        const untilSec = this.below(2) === 0 ? undefined : this.below(100)
+        if (known !== undefined) known.untilSec = untilSec
+        return this.do({ kind: 'nodeMaintenance', node, untilSec }, expected)
+      }
+      case 5:
+        return this.do({ kind: 'nodeRemove', node }, expected ?? 'EBUSY')
       case 0: {
         if (known === undefined) return undefined
         Object.assign(known, { node: some(), disk: some() })
@@ -662,7 +682,8 @@ class Trial {
     this.clearAll()
     for (const bench of this.benches) {
       const { state } = bench
-      for (const [n, { node, disk, nodeSet, diskSet }] of this.labels) {
+      for (const [n, { node, disk, nodeSet, diskSet, graceMs, untilSec: maintenanceUntilSec }] of this.labels) {
+        expect(state.node(n as NodeId)).toMatchObject({ graceMs, maintenanceUntilSec })
         expect(labelsOf(state.node(n as NodeId)!)).toEqual(nodeSet ?? node)
         expect(labelsOf(state.disk(n as DiskId)!)).toEqual(diskSet ?? disk)
       }
