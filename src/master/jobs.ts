@@ -18,6 +18,8 @@ import type { Parts } from './parts.ts'
 const COPIED_AT_ONCE = { inodes: 128, rows: 1_024 } as const
 const FREED_AT_ONCE = 128
 const IDLE_MS = 60_000
+/** A step that took longer has waited for a mount. */
+const REST_MS_MAX = 100
 /** After a refusal that passes by itself. */
 const AGAIN_MS = 1_000
 
@@ -48,7 +50,8 @@ export class Jobs implements Work {
     if (jobs.length === 0) return { restMs: IDLE_MS, resting: 'idle' }
     let again = false
     for (const job of jobs) again = !(await this.#goOn(job)) || again
-    return { restMs: again ? AGAIN_MS : Math.ceil(clock.monotonicMs() - beganMs), resting: 'throttled' }
+    const tookMs = Math.ceil(clock.monotonicMs() - beganMs)
+    return { restMs: again ? AGAIN_MS : Math.min(REST_MS_MAX, tookMs), resting: 'throttled' }
   }
 
   /** False: not now. */

@@ -102,7 +102,7 @@ function placeOf(state: State, path: string): { parent: Ino; name: string } {
   const parts = path.split('/').filter((part) => part !== '' && part !== '.')
   const name = parts.pop()
   if (name === undefined || name === '..') throw new FsError('EINVAL', `"${path}" names no place in a directory`)
-  return { parent: resolvePath(state, parts.join('/')), name }
+  return { parent: resolvePath(state, `/${parts.join('/')}`), name }
 }
 
 function fileAt(state: State, path: string): Ino {
