@@ -21,10 +21,20 @@ const APPEND_TRIES = 5
 
 const waitFlag = Flags.boolean({ summary: 'Wait until it is done.', default: true, allowNo: true })
 
+interface Found {
+  readonly dir: string | undefined
+  readonly path?: string | undefined
+}
+
+/** The connection, not the request, is what is wrong. */
+const isLoss = (error: unknown): boolean =>
+  error instanceof FsError &&
+  ['ECONNREFUSED', 'ECONNRESET', 'ENOTCONN', 'ETIMEDOUT', 'EHOSTUNREACH'].includes(error.code)
+
 abstract class JobCommand extends ClusterCommand {
   /** Until `done`; Ctrl-C ends the watching, not the work. */
   protected async watch(
-    found: { dir: string | undefined; path?: string | undefined },
+    found: Found,
     job: number,
     show: (job: JobReport) => string,
     done: (job: JobReport) => boolean,
@@ -32,15 +42,17 @@ abstract class JobCommand extends ClusterCommand {
     const signal = stopSignal()
     // Nobody knows how much there is to do, so there is no share to write into a log.
     const line = new ProgressLine(!this.jsonEnabled() && process.stderr.isTTY === true)
-    let admin = await Admin.find(found)
+    let admin: Admin | undefined
     try {
       for (;;) {
         let jobs: JobReport[]
         try {
+          admin ??= await this.reach(found, signal)
           jobs = await admin.call('snapshotList', {})
         } catch (error) {
-          if (!(error instanceof FsError) || !errno[error.code].retry) throw error
-          admin = await this.#again(found, error, signal)
+          if (!isLoss(error) || admin === undefined) throw error
+          admin.close()
+          admin = undefined
           continue
         }
         const now = jobs.find((one) => one.job === job)
@@ -53,18 +65,18 @@ abstract class JobCommand extends ClusterCommand {
       }
     } finally {
       line.end()
-      admin.close()
+      admin?.close()
     }
   }
 
-  async #again(found: Parameters<JobCommand['watch']>[0], lost: FsError, signal: AbortSignal): Promise<Admin> {
+  /** The master, also one that is being started again. */
+  protected async reach(found: Found, signal: AbortSignal): Promise<Admin> {
     const untilMs = hostClock.monotonicMs() + MASTER_BACK_MS
     for (;;) {
       try {
         return await Admin.find(found)
       } catch (error) {
-        if (!(error instanceof FsError)) throw error
-        if (signal.aborted || hostClock.monotonicMs() > untilMs) throw lost
+        if (!isLoss(error) || signal.aborted || hostClock.monotonicMs() > untilMs) throw error
         await this.pause(signal)
       }
     }
@@ -110,7 +122,7 @@ export class SnapshotCreate extends JobCommand {
     const found = { dir: flags.dir, path: args.source }
     const source = await pathInside(args.source)
     const target = await pathInside(args.target)
-    const job = await this.withMaster(found, (admin) => this.#begin(admin, source, target))
+    const job = await this.#begin(found, source, target)
     if (!flags.wait) {
       this.log(`snapshot ${job} is being made: holdfast snapshot list`)
       return { job }
@@ -127,18 +139,34 @@ export class SnapshotCreate extends JobCommand {
     return now
   }
 
-  /** One is made at a time: waits for another. */
-  async #begin(admin: Admin, source: string, target: string): Promise<number> {
+  /** One is made at a time: waits for another. When the answer got lost, the list says whether it has begun. */
+  async #begin(found: Found, source: string, target: string): Promise<number> {
     const signal = stopSignal()
-    for (let told = false; ; ) {
-      try {
-        return (await admin.call('snapshotCreate', { stamp: ADMIN_STAMP, source, target })).job
-      } catch (error) {
-        if (!(error instanceof FsError) || error.code !== 'EBUSY' || signal.aborted) throw error
-        if (!told && !this.jsonEnabled()) process.stderr.write(`waiting: ${error.message}\n`)
-        told = true
+    let admin = await Admin.find(found)
+    try {
+      const jobs = await admin.call('snapshotList', {})
+      const last = jobs.at(-1)?.job ?? 0
+      for (let told = false; ; ) {
+        try {
+          return (await admin.call('snapshotCreate', { stamp: ADMIN_STAMP, source, target })).job
+        } catch (error) {
+          if (isLoss(error)) {
+            admin.close()
+            admin = await this.reach(found, signal)
+            const own = (await admin.call('snapshotList', {})).find(
+              (job) => job.job > last && job.source === source && job.target === target,
+            )
+            if (own === undefined) throw error
+            return own.job
+          }
+          if (!(error instanceof FsError) || error.code !== 'EBUSY' || signal.aborted) throw error
+          if (!told && !this.jsonEnabled()) process.stderr.write(`waiting: ${error.message}\n`)
+          told = true
+        }
+        await this.pause(signal)
       }
-      await this.pause(signal)
+    } finally {
+      admin.close()
     }
   }
 }
@@ -237,8 +265,9 @@ export class Append extends ClusterCommand {
   }
 
   async run(): Promise<{ path: string; size: number }> {
-    const { argv, flags } = await this.parse(Append)
-    const given = argv as string[]
+    const { raw, flags } = await this.parse(Append)
+    // Not `argv`: oclif brings the same word given twice together.
+    const given = raw.flatMap((token) => (token.type === 'arg' ? [token.input] : []))
     const last = given.at(-1)
     if (given.length < 2 || last === undefined) throw new FsError('EINVAL', 'name the files to append, then the target')
     return this.withMaster({ dir: flags.dir, path: last }, async (admin) => {
