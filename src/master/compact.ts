@@ -13,6 +13,8 @@ import { FsError } from '../base/fault.ts'
 import type { ChunkId, DiskId, Ino } from '../base/ids.ts'
 import { CHUNK_BYTES_MAX } from '../base/limits.ts'
 import type { Work, WorkStep } from '../base/worker.ts'
+import { slotsOf } from '../topology/labels.ts'
+import { copiesUntilCoded } from '../topology/storage-class.ts'
 import type { Extent } from '../wire/shapes.ts'
 import { fitting, type Owned, type Partly, type Rewrite, rewrite, rewriteByChunk } from './core/compaction.ts'
 import type { WorkParts } from './parts.ts'
@@ -127,6 +129,7 @@ export class Compaction implements Work {
     let win = 0
     for (const { chunk, length, live } of chunks) {
       if (owned.length >= MOVES_MAX) break
+      if (!this.#goesWith(chunk, owned)) continue
       // One in more pieces than one rewrite moves has most dead bytes the next time, and is gone on with.
       owned.push(...this.#master.state.extents.inChunk(chunk, undefined, MOVES_MAX))
       win += length - live
@@ -156,6 +159,7 @@ export class Compaction implements Work {
       const record = this.#master.state.chunk(chunk)
       if (record === undefined || record.live * 100 >= record.length * this.#belowPercent) continue
       if (live + record.live > CHUNK_BYTES_MAX || owned.length >= MOVES_MAX || !this.#readable(chunk)) continue
+      if (!this.#goesWith(chunk, owned)) continue
       owned.push(...this.#master.state.extents.inChunk(chunk, undefined, MOVES_MAX))
       live += record.live
       win += record.length - record.live
@@ -189,6 +193,14 @@ export class Compaction implements Work {
     return undefined
   }
 
+  /** What lives by different classes is not put into one chunk. */
+  #goesWith(chunk: ChunkId, owned: readonly Owned[]): boolean {
+    return owned.length === 0 || this.#classOf(chunk) === this.#classOf(owned[0]!.extent.chunk)
+  }
+  #classOf(chunk: ChunkId): number {
+    return this.#master.state.chunk(chunk)?.classId ?? 0
+  }
+
   /** Sealed, and there is a copy to read all of it from. */
   #readable(chunk: ChunkId): boolean {
     const record = this.#master.state.chunk(chunk)
@@ -207,9 +219,11 @@ export class Compaction implements Work {
       }),
     )
     const first = sources.get(ranges[0]!.chunk)!.places[0]
-    const copies = this.#master.state.settings().copies
-    const near = first === undefined ? undefined : { host: first.host }
-    const disks: DiskId[] = [...this.#master.nodes.choose({ copies, bytes: length, room: 'reserve', near }).disks]
+    const classId = this.#classOf(ranges[0]!.chunk)
+    const wanted = copiesUntilCoded(this.#master.state.classes.meaning(classId))
+    const copies = slotsOf(wanted.placing).length
+    const near = first === undefined ? undefined : this.#master.nodes.location(first.node)
+    const disks: DiskId[] = [...this.#master.nodes.chooseFor(wanted, { bytes: length, room: 'reserve', near }).disks]
     // What is as safe as it should be does not become less so by being moved.
     const needed = Math.max(1, ...[...sources.values()].map(({ places }) => Math.min(copies, places.length)))
     if (disks.length < needed)
@@ -217,7 +231,7 @@ export class Compaction implements Work {
     let chunk = 0 as ChunkId
     await this.#master.loop.command(() => {
       chunk = this.#master.state.nextIds().chunk
-      return { ok: { kind: 'compactBegun', chunk, disks, copies } }
+      return { ok: { kind: 'compactBegun', chunk, disks, copies, classId: classId === 0 ? undefined : classId } }
     })
     try {
       const reply = await this.#master.orders.give(

@@ -8,7 +8,10 @@ import type { DiskId, NodeId } from '../base/ids.ts'
 import { CHUNK_BYTES_MAX } from '../base/limits.ts'
 import type { Clock, Random } from '../base/world.ts'
 import { type AddressMap, EMPTY_MAP } from '../topology/address-map.ts'
+import { SLOTS_MAX } from '../topology/assign.ts'
 import { storableBytes } from '../topology/capacity.ts'
+import { fillSlots } from '../topology/fill.ts'
+import { slotsOf } from '../topology/labels.ts'
 import { type DeclaredPlace, locate } from '../topology/location.ts'
 import {
   FULL_BELOW_BYTES,
@@ -19,6 +22,7 @@ import {
   type PlaceWish,
   place,
 } from '../topology/place.ts'
+import type { InForce } from '../topology/storage-class.ts'
 import type { Peer } from '../wire/peer.ts'
 import type { DiskState, Place } from '../wire/shapes.ts'
 import { type DiskRecord, labelsOf, type NodeRecord } from './core/records.ts'
@@ -209,6 +213,15 @@ export class Nodes {
   /** Disks for a new chunk. */
   choose(wish: PlaceWish): Placement {
     return place([...this.map().values()], wish, (n) => this.#random.below(n))
+  }
+
+  /** Disks for a new chunk, where its class wants it. */
+  chooseFor(wanted: InForce, wish: Omit<PlaceWish, 'copies'>): Placement {
+    const slots = slotsOf(wanted.placing).slice(0, SLOTS_MAX)
+    const plain = wanted.unique === undefined && slots.every(({ op }) => op === 'any')
+    if (plain) return this.choose({ ...wish, copies: slots.length })
+    const { unique, mode } = wanted
+    return fillSlots([...this.map().values()], { slots, unique, mode }, wish, (n) => this.#random.below(n))
   }
 
   /** How long a chunk on these disks may become, so that what they keep aside is enough to write it anew. */

@@ -5,7 +5,9 @@
 import { refuse } from '../base/fault.ts'
 import type { ChunkId } from '../base/ids.ts'
 import { CHUNK_BYTES_MAX } from '../base/limits.ts'
+import { inForce } from '../topology/storage-class.ts'
 import type { Handlers } from '../wire/peer.ts'
+import { wishedCopies, wishOf } from './core/wishes.ts'
 import { attrOf, change, chunksOf, hostOf, NOTHING, type Parts, placesOf } from './parts.ts'
 
 type DataCalls =
@@ -42,26 +44,36 @@ export function dataHandlers(parts: Parts): Handlers<DataCalls> {
       return { reply: { chunks: chunks.flatMap((chunk) => placesOf(state, nodes, chunk) ?? []) } }
     },
 
-    chunkOpen: ({ stamp, count, avoid }, _bulk, { peer }) => {
+    chunkOpen: ({ stamp, count, avoid, classId = 0 }, _bulk, { peer }) => {
       const near = nodes.locate({ host: hostOf(peer.address), ...sessions.find(stamp.session)?.place })
       return change<'chunkOpen'>(parts, stamp, () => {
-        const copies = state.settings().copies
+        const cls = state.classes.meaning(classId)
+        const wanted = inForce(cls, 'create')
         const first = state.nextIds().chunk
         const chunks = []
         for (let i = 0; i < count; i++) {
-          const wish = { copies, bytes: CHUNK_BYTES_MAX, room: 'some', near } as const
-          let placement = nodes.choose({ ...wish, avoidDisks: new Set(avoid) })
+          const wish = { bytes: CHUNK_BYTES_MAX, room: 'some', near } as const
+          let placement = nodes.chooseFor(wanted, { ...wish, avoidDisks: new Set(avoid) })
           // Disks that failed a moment ago are better than none.
-          if (placement.disks.length === 0) placement = nodes.choose(wish)
-          if (placement.disks.length === 0)
+          if (placement.disks.length === 0) placement = nodes.chooseFor(wanted, wish)
+          if (placement.disks.length === 0) {
+            const only = wanted.mode === 'strict' ? ` of those that class ${cls.name} writes to` : ''
             return nodes.waitingHelps()
-              ? refuse('EAGAIN', 'no chunkserver that takes new data is connected')
-              : refuse('ENOSPC', 'no disk takes new data, and none is expected back')
+              ? refuse('EAGAIN', `no chunkserver${only} that takes new data is connected`)
+              : refuse('ENOSPC', `no disk${only} takes new data, and none is expected back`)
+          }
           for (const disk of placement.disks) nodes.disk(disk)!.opened++
           chunks.push({ chunk: (first + i) as ChunkId, disks: [...placement.disks] })
         }
         const bytesMax = nodes.bytesMax(chunks.flatMap(({ disks }) => disks))
-        return { kind: 'chunkOpen', chunks, copies, bytesMax: bytesMax < CHUNK_BYTES_MAX ? bytesMax : undefined }
+        return {
+          kind: 'chunkOpen',
+          chunks,
+          // Until it is sealed it has those it was created with; what is missing is made then.
+          copies: wishedCopies(wishOf(cls, 'keep')),
+          bytesMax: bytesMax < CHUNK_BYTES_MAX ? bytesMax : undefined,
+          classId: classId === 0 ? undefined : classId,
+        }
       })
     },
 

@@ -942,7 +942,13 @@ describe('what is not needed any more', () => {
   test('a chunk that a killed master was filling is ended at the next start', async () => {
     const { master, servers } = await cluster(2)
     await master.master.loop.command(() => ({
-      ok: { kind: 'compactBegun', chunk: master.state.nextIds().chunk, disks: servers.map((s) => s.disk), copies: 2 },
+      ok: {
+        kind: 'compactBegun',
+        chunk: master.state.nextIds().chunk,
+        disks: servers.map((s) => s.disk),
+        copies: 2,
+        classId: undefined,
+      },
     }))
     const running = keep(await master.restarted())
     expect(running.state.counters().open).toBe(1)

@@ -25,7 +25,7 @@ async function full() {
     const some = chunks.slice(at, at + 64)
     const opened = some.map((chunk) => ({ chunk, disks }))
     await master.master.loop.command(() => ({
-      ok: { kind: 'chunkOpen', chunks: opened, copies: 2, bytesMax: undefined },
+      ok: { kind: 'chunkOpen', chunks: opened, copies: 2, bytesMax: undefined, classId: undefined },
     }))
     for (const chunk of some) {
       await master.master.loop.command(() => ({ ok: { kind: 'chunkSeal', chunk, length: 10, failed: [] } }))

@@ -53,7 +53,13 @@ async function write(master: TestMaster, mount: TestMount, ino: Ino, extents: nu
   await master.master.loop.run({
     stamp: mount.stamp(),
     prepare: () => ({
-      ok: { kind: 'chunkOpen', chunks: [{ chunk, disks: [1 as never] }], copies: 1, bytesMax: undefined },
+      ok: {
+        kind: 'chunkOpen',
+        chunks: [{ chunk, disks: [1 as never] }],
+        copies: 1,
+        bytesMax: undefined,
+        classId: undefined,
+      },
     }),
   })
   for (let i = 0; i < extents; i += 1000) {

@@ -253,7 +253,8 @@ export function chunkOpen(work: Work, command: CommandOf<'chunkOpen'>): Result<u
     if (seen.has(chunk)) return refuse('EIO', `chunk number ${chunk} is given twice`)
     seen.add(chunk)
   }
-  for (const wanted of command.chunks) newChunk(work, wanted, command.copies, work.session)
+  const { classId } = command
+  for (const wanted of command.chunks) newChunk(work, wanted, command.copies, work.session, { classId })
   const chunks = command.chunks.flatMap(({ chunk }) => work.state.chunkPlaces(chunk) ?? [])
   return ok({ chunks, bytesMax: command.bytesMax })
 }
@@ -392,6 +393,7 @@ export function chunksForgotten(work: Work, command: CommandOf<'chunksForgotten'
 export function compactBegun(work: Work, command: CommandOf<'compactBegun'>): Result<unknown> {
   const refusal = cannotOpen(work, command.chunk, command.disks)
   if (refusal !== undefined) return refusal
-  newChunk(work, command, command.copies, 0 as ChunkRecord['session'])
+  const { copies, classId } = command
+  newChunk(work, command, copies, 0 as ChunkRecord['session'], { classId })
   return ok({})
 }

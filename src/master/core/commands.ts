@@ -182,6 +182,8 @@ export const commands = {
       copies: uint(64),
       /** How long they may become, where that is less than other chunks. */
       bytesMax: optional(chunkOffset),
+      /** Storage class of the files that will be in them. */
+      classId: optional(uint()),
     }),
   ),
   chunkSeal: command(
@@ -311,6 +313,7 @@ export const commands = {
       chunk,
       disks: list(disk, 64),
       copies: uint(64),
+      classId: optional(uint()),
     }),
   ),
   /** Each move is conditional: where the extent is no longer what it was, nothing happens. Then the chunk is sealed at `length`. */
