@@ -4,54 +4,12 @@
  */
 
 import { expect, test } from 'vitest'
-import { type ChunkId, ROOT_INO } from '../../src/base/ids.ts'
-import type { Filesystem } from '../../src/client/filesystem.ts'
-import { callerOf } from '../conformance/vfs-probe.ts'
-import { MemoryCluster, seededRandom } from '../support/memory-cluster.ts'
+import type { ChunkId } from '../../src/base/ids.ts'
+import { MemoryCluster } from '../support/memory-cluster.ts'
 import { realClock } from '../support/real-clock.ts'
+import { bytesOf, chunksOf, holdersOf, read, until, write } from '../support/whole-files.ts'
 
 const LONG = 120_000
-const SETTLED_MS = 40_000
-const caller = callerOf({ uid: 0, gid: 0 })
-
-const bytesOf = (seed: number, length: number): Buffer => Buffer.from(seededRandom(seed).hex(length), 'hex')
-
-async function write(cluster: MemoryCluster, name: string, data: Buffer): Promise<void> {
-  const client = await cluster.client()
-  const attr = await client.create(ROOT_INO, name, 0o644, { exclusive: true, truncate: false }, caller)
-  for (let at = 0; at < data.length; at += 1 << 20)
-    await client.write(attr.ino, at, data.subarray(at, at + (1 << 20)), { append: false, killSuidGid: false }, caller)
-  await client.fsync(attr.ino, caller)
-  client.release(attr.ino)
-  // What is open is sealed with the session.
-  await client.close()
-}
-
-async function read(client: Filesystem, name: string, offset = 0, length?: number): Promise<Buffer> {
-  const attr = await client.lookup(ROOT_INO, name, caller)
-  await client.open(attr.ino, { write: false, truncate: false }, caller)
-  const pieces: Buffer[] = []
-  const end = length === undefined ? attr.size : offset + length
-  for (let at = offset; at < end; at += 1 << 20)
-    pieces.push(...(await client.read(attr.ino, at, Math.min(1 << 20, end - at), caller)))
-  client.release(attr.ino)
-  return Buffer.concat(pieces)
-}
-
-async function until(what: string, is: () => boolean | Promise<boolean>): Promise<void> {
-  const deadline = realClock.monotonicMs() + SETTLED_MS
-  while (!(await is())) {
-    if (realClock.monotonicMs() > deadline) throw new Error(`not in time: ${what}`)
-    await realClock.sleep(20)
-  }
-}
-
-async function chunksOf(cluster: MemoryCluster, path: string): Promise<ChunkId[]> {
-  await until(`${path} is sealed`, async () =>
-    (await cluster.chunks(path)).every(({ record }) => record.state === 'sealed' && record.unsealed.length === 0),
-  )
-  return (await cluster.chunks(path)).map(({ id }) => id)
-}
 
 const wish = (chunk: ChunkId, code: { data: number; parity: number } | undefined) =>
   ({ kind: 'chunkWish', chunk, classId: undefined, phase: undefined, copies: 2, code }) as const
@@ -60,13 +18,6 @@ const wish = (chunk: ChunkId, code: { data: number; parity: number } | undefined
 const isCut = (cluster: MemoryCluster, chunk: ChunkId): boolean => {
   const record = cluster.record(chunk)
   return record?.ec?.present === record?.ec?.parts.length && record?.ec !== undefined && record.disks.length === 0
-}
-
-/** The chunkservers that have a copy of it or of a part of it. */
-const holdersOf = (cluster: MemoryCluster, chunk: ChunkId): number[] => {
-  const record = cluster.record(chunk)!
-  const parts = record.ec?.parts.map((part) => cluster.record(part)!) ?? []
-  return [record, ...parts].flatMap(({ disks }) => disks.map((disk) => cluster.holderOf(disk)))
 }
 
 for (const [data, parity] of [
