@@ -233,6 +233,7 @@ export function fileReport({ state, nodes }: Parts, path: string): FileReport {
     size: record.attr.size,
     used: record.attr.used,
     copiesWanted: record.copies === 0 ? settings.copies : record.copies,
+    class: state.classes.meaning(record.attr.classId ?? 0).name,
     trashRetentionMs: record.retentionMs ?? settings.trashRetentionMs,
     extents: extents.map((extent) => {
       const { committed, length = 0 } = state.chunk(extent.chunk) ?? {}

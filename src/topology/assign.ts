@@ -139,7 +139,7 @@ export function assign<H extends HeldCopy, C extends Candidate>(
     if (planned[slot] !== undefined || (holder !== undefined && right.has(holder))) continue
     const taken = takenBy(slot)
     const waits = waitingFor(slot, taken)
-    if (holder === undefined && maySitElsewhere(mode, waits)) planned[slot] = elsewhere(slot, taken)[0]
+    if (holder === undefined && maySitElsewhere(mode, waits)) planned[slot] = elsewhere(slot, taken, 1)[0]
     if (planned[slot] === undefined) short[slot] = waits === 'none' ? 'disks' : waits
   }
 
@@ -174,15 +174,16 @@ export function assign<H extends HeldCopy, C extends Candidate>(
     return found
   }
 
-  /** Ready disks on chunkservers that hold nothing of the chunk, whatever their labels and keys. */
-  function elsewhere(slot: number, taken: Taken): Option<C>[] {
-    const options: Option<C>[] = []
+  /** Ready disks on chunkservers that hold nothing of the chunk, whatever their labels and keys; at most `max` of each fit. */
+  function elsewhere(slot: number, taken: Taken, max = Number.MAX_SAFE_INTEGER): Option<C>[] {
+    const byFit = { label: [] as Option<C>[], unique: [] as Option<C>[], both: [] as Option<C>[] }
     for (const item of free) {
+      if (byFit.label.length === max) break
       if (item.candidate!.state !== 'ready' || taken.nodes.has(item.node) || nodesHeld.has(item.node)) continue
       const fit = fitOf((item.mask & (2 ** slot)) !== 0, taken.keys.has(item.key))
-      if (fit !== 'right') options.push({ candidate: item.candidate!, fit })
+      if (fit !== 'right' && byFit[fit].length < max) byFit[fit].push({ candidate: item.candidate!, fit })
     }
-    return options.sort((a, b) => STAND_INS.indexOf(a.fit) - STAND_INS.indexOf(b.fit))
+    return [...byFit.label, ...byFit.unique, ...byFit.both]
   }
 
   function options(slot: number): Option<C>[] {
@@ -215,7 +216,7 @@ function maySitElsewhere(mode: LabelMode, waits: 'ready' | 'space' | 'none'): bo
   return mode === 'loose' || (mode === 'std' && waits !== 'ready')
 }
 
-const fitOf = (label: boolean, keyTaken: boolean): Fit =>
+const fitOf = (label: boolean, keyTaken: boolean): Exclude<Fit, 'node'> =>
   label ? (keyTaken ? 'unique' : 'right') : keyTaken ? 'both' : 'label'
 
 function fitAmong<H, C>(item: Item<H, C>, slot: number, holders: readonly (Item<H, C> | undefined)[]): Fit {

@@ -139,6 +139,8 @@ export interface FileReport {
   size: number
   used: number
   copiesWanted: number
+  /** Its storage class. */
+  class: string
   trashRetentionMs: number
   /** `lost`: so many bytes at its end are on no disk any more. */
   extents: { offset: number; length: number; chunk: string; chunkOffset: number; lost: number }[]

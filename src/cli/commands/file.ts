@@ -8,7 +8,7 @@ import { formatBytes, formatDuration } from '../../base/units.ts'
 import { parseMountInfo } from '../../fuse/mounts.ts'
 import type { FileReport } from '../../wire/reports.ts'
 import { ClusterCommand } from '../base.ts'
-import { count, nameBytes, readableName, table } from '../render.ts'
+import { count, nameBytes, printable, readableName, table } from '../render.ts'
 
 /**
  * A path of this machine as the path inside the filesystem. A path that lies in no Holdfast mount is taken as already
@@ -57,7 +57,7 @@ const ROWS_MAX = 50
 export function renderFile(f: FileReport): string {
   const head = [
     readableName(f.path),
-    `  ${f.type}, inode ${f.ino}, ${formatBytes(f.size)} (${formatBytes(f.used)} stored), ${f.copiesWanted} ${f.copiesWanted === 1 ? 'copy' : 'copies'} wanted, ` +
+    `  ${f.type}, inode ${f.ino}, ${formatBytes(f.size)} (${formatBytes(f.used)} stored), ${f.copiesWanted} ${f.copiesWanted === 1 ? 'copy' : 'copies'} wanted, class ${printable(f.class)}, ` +
       `trash ${f.trashRetentionMs === 0 ? 'off' : formatDuration(f.trashRetentionMs)}`,
     `  ${count(f.extents.length, 'extent')} in ${count(f.chunks.length, 'chunk')}`,
   ].join('\n')

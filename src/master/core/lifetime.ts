@@ -4,11 +4,12 @@
  * doomed: nobody can reach it any more, and `doomedFreed` takes it down in steps.
  */
 
+import { type Attr, withClass } from '../../base/attr.ts'
 import { ok, type Result, refuse } from '../../base/fault.ts'
 import type { Ino, SessionId } from '../../base/ids.ts'
 import { PATH_BYTES_MAX } from '../../base/limits.ts'
 import { dropXattrs } from './attributes.ts'
-import { forgetInode } from './classes.ts'
+import { countClass, forgetInode } from './classes.ts'
 import type { CommandOf } from './commands.ts'
 import { BUCKET_SLOTS } from './dentries.ts'
 import { freeAll } from './extents.ts'
@@ -177,7 +178,7 @@ export function trashRestore(work: Work, command: CommandOf<'trashRestore'>): Re
   if (state.find(parent, missing[0] ?? name).bucket.length >= BUCKET_SLOTS)
     return refuse('ENOSPC', 'too many names with one hash')
   for (const [i, part] of missing.entries()) {
-    const made = restoredDirectory(work, fresh[i]!, record)
+    const made = restoredDirectory(work, fresh[i]!, parent, record)
     const refusal = addName(work, parent, part, made)
     if (refusal !== undefined) return refusal
     parent = made.attr.ino
@@ -217,25 +218,27 @@ function wayTo(work: Work, path: string): Result<{ parent: Ino; name: string; mi
   return ok({ parent, name, missing: [] })
 }
 
-/** A directory that had gone with the file; nobody knows any more what it was like. */
-function restoredDirectory(work: Work, ino: Ino, file: InodeRecord): InodeRecord {
+/** A directory that had gone with the file; nobody knows any more what it was like: it has the class of where it is made. */
+function restoredDirectory(work: Work, ino: Ino, parent: Ino, file: InodeRecord): InodeRecord {
+  const { classId = 0 } = work.state.inode(parent)?.attr ?? {}
+  const attr: Attr = {
+    ino,
+    type: 'dir',
+    mode: 0o755,
+    nlink: 2,
+    uid: file.attr.uid,
+    gid: file.attr.gid,
+    rdev: 0,
+    size: 0,
+    used: 0,
+    atime: work.now,
+    mtime: work.now,
+    ctime: work.now,
+    hasXattr: false,
+    version: 0,
+  }
   const record: InodeRecord = {
-    attr: {
-      ino,
-      type: 'dir',
-      mode: 0o755,
-      nlink: 2,
-      uid: file.attr.uid,
-      gid: file.attr.gid,
-      rdev: 0,
-      size: 0,
-      used: 0,
-      atime: work.now,
-      mtime: work.now,
-      ctime: work.now,
-      hasXattr: false,
-      version: 0,
-    },
+    attr: withClass(attr, classId),
     parent: ino,
     name: '',
     entries: 0,
@@ -246,6 +249,7 @@ function restoredDirectory(work: Work, ino: Ino, file: InodeRecord): InodeRecord
     trashedUntil: undefined,
     doomed: false,
   }
+  countClass(work, classId, 1)
   const counters = work.state.counters()
   work.state.setCounters({
     directories: counters.directories + 1,

@@ -116,6 +116,18 @@ describe('what is made in a directory', () => {
     b.ok({ kind: 'rmdir', parent: dir, name: 'empty' })
     expect(counted(b, one)).toBe(4)
   })
+  it('again, because a file comes back from the trash to a directory that is gone, has the class of where it is made', () => {
+    const b = new Bench()
+    const [one, top] = [classMade(b, 'one'), b.dir('top')]
+    const gone = b.dir('gone', top)
+    const file = b.file('f', gone)
+    b.ok(give(one, [top]))
+    b.ok(unlink(gone, 'f'))
+    b.ok({ kind: 'rmdir', parent: top, name: 'gone' })
+    const made = b.next()
+    b.ok({ kind: 'trashRestore', ino: file, path: undefined, newInos: [made, made + 1] } as unknown as Command)
+    expect([classOf(b, made), classOf(b, file), counted(b, one)]).toEqual([one, undefined, 2])
+  })
   it('has the class of the first pattern that matches its name and owner', () => {
     const b = new Bench()
     const [films, mine, dir] = [classMade(b, 'films'), classMade(b, 'mine'), b.dir('d')]
