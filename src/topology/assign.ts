@@ -107,9 +107,13 @@ export function assign<H extends HeldCopy, C extends Candidate>(
   const complete = filled.every((item) => item !== undefined)
 
   const heldDisks = new Set(held.map((one) => one.disk))
+  /** Chunkservers with a part: the slot of that part, or of several parts none. */
   const partsOf = new Map<NodeId, number>()
   for (const one of held)
-    if (one.slot !== undefined) partsOf.set(one.node, (partsOf.get(one.node) ?? 0) | (2 ** one.slot))
+    if (one.slot !== undefined) {
+      const bit = 2 ** one.slot
+      partsOf.set(one.node, (partsOf.get(one.node) ?? bit) === bit ? bit : 0)
+    }
   const free: Item<H, C>[] = []
   if (!complete)
     for (const candidate of candidates) {
@@ -240,11 +244,9 @@ function standIn<H extends HeldCopy, C extends Candidate>(
   }
   const mayHold = (slot: number, item: Item<H, C>): boolean =>
     holders[slot] === undefined && (item.held!.slot === undefined || item.held!.slot === slot)
-  const free = (item: Item<H, C>): boolean => !holders.some((other) => other?.node === item.node)
-  // What is to move to another disk of its chunkserver stands in for what it becomes.
+  // What is to move to another disk of its chunkserver stands in for what it becomes: nothing else of the chunk is there.
   for (const [slot, plan] of planned.entries())
-    for (const item of left)
-      if (plan?.candidate.node === item.node && mayHold(slot, item) && free(item)) put(slot, item)
+    for (const item of left) if (plan?.candidate.node === item.node && mayHold(slot, item)) put(slot, item)
   for (const wanted of STAND_INS)
     for (const slot of holders.keys())
       for (const item of left) {
