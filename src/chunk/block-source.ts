@@ -67,10 +67,11 @@ export class BlockSource {
     }
   }
 
-  /** Tries one copy after the other; the last error counts when none helps, damage before it when there was any. */
+  /** Tries one copy after the other, our own disks first; the last error counts when none helps, damage before it when there was any. */
   async firstOf<T>(places: readonly Place[], chunk: ChunkId, work: (place: Place) => Promise<T>): Promise<T> {
     let worst: FsError | undefined
-    for (const place of places) {
+    const [near, far] = [true, false].map((own) => places.filter((place) => this.holds(place.disk) === own))
+    for (const place of [...near!, ...far!]) {
       try {
         return await work(place)
       } catch (error) {

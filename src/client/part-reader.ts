@@ -190,14 +190,23 @@ class StripeRead {
   }
 
   #slow(index: number): void {
-    const { chunk, ec } = this.#parted
-    const place = ec.parts[index]!.places[0]
+    const { chunk } = this.#parted
+    const [place] = this.#places(index)
     if (place === undefined) return
     this.#reader.shunned.add(place.disk)
     this.#reader.world.log.info(
       { chunk, disk: place.disk },
       'a part is slow; for some seconds its bytes are decoded from the other parts',
     )
+  }
+
+  /** Where to ask for the part, in order: one place as a rule, more while it is moved. */
+  #places(index: number): readonly Place[] {
+    const { chunk, places } = this.#parted.ec.parts[index]!
+    if (places.length < 2) return places
+    const cost = (place: Place): number =>
+      (this.#reader.shunned.has(place.disk, chunk) ? 2 : 0) + (place.host === this.#reader.ownHost ? 0 : 1)
+    return places.toSorted((a, b) => cost(a) - cost(b))
   }
 
   #shunned(index: number): boolean {
@@ -282,10 +291,10 @@ class StripeRead {
   }
 
   async #fromPlaces(index: number, offset: number, length: number): Promise<Buffer> {
-    const { chunk, places } = this.#parted.ec.parts[index]!
+    const { chunk } = this.#parted.ec.parts[index]!
     const { shunned, world } = this.#reader
     let last: FsError | undefined
-    for (const place of places) {
+    for (const place of this.#places(index)) {
       try {
         return await this.#reader.ask(place, chunk, offset, length)
       } catch (error) {

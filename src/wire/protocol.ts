@@ -834,7 +834,21 @@ export const calls = {
     }),
     /** Of every part, in order: the lengths at which to seal them. */
     struct({ lengths: list(chunkOffset, EC_PARTS_MAX) }),
-    { failures: ['EIO', 'EINVAL', 'ENOSPC', 'EBADMSG', 'ETIMEDOUT', 'ENOENT', 'ENODEV', 'EROFS', 'EPERM', 'EAGAIN'] },
+    {
+      failures: [
+        'EIO',
+        'EINVAL',
+        'ERANGE',
+        'ENOSPC',
+        'EBADMSG',
+        'ETIMEDOUT',
+        'ENOENT',
+        'ENODEV',
+        'EROFS',
+        'EPERM',
+        'EAGAIN',
+      ],
+    },
   ),
   orderRebuild: call(
     109,

@@ -8,6 +8,7 @@ import { DATA_OFFSET } from '../../src/chunk/core/chunk-format.ts'
 import { partLengths } from '../../src/topology/stripe.ts'
 import { ChunkNode } from '../support/chunk-node.ts'
 import { ManualClock } from '../support/manual-clock.ts'
+import { seededRandom } from '../support/memory-cluster.ts'
 import { choices, contentOf, partId, Striped, WHOLE } from '../support/striped.ts'
 
 const MiB = 1024 * 1024
@@ -352,6 +353,30 @@ describe('a whole chunk', () => {
     const expected = Buffer.concat([striped.bytes.subarray(65_000, 65_000 + 2 * MiB), striped.bytes.subarray(-5)])
     expect((await contentOf(node, chunkId(0xc00), length)).equals(expected)).toBe(true)
   })
+})
+
+test('random codes and lengths survive every random loss that they promise to', async () => {
+  const seed = Date.now() & 0xffffff
+  const random = seededRandom(seed)
+  for (let round = 0; round < 12; round++) {
+    const data = 2 + random.below(15)
+    const parity = 1 + random.below(4)
+    const length = 1 + random.below(40) * BLOCK_BYTES + random.below(BLOCK_BYTES)
+    const striped = await cut(length, data, parity)
+    const lost = new Set<number>()
+    while (lost.size < parity) lost.add(random.below(data + parity))
+    const why = `seed ${seed}: ${data}+${parity} of ${length} bytes without ${[...lost]}`
+    const node = await striped.further()
+    await node.rebuilder.join(node.id, WHOLE, striped.whole([...lost]), 0)
+    expect(await node.disk.chunks.seal(WHOLE, length), why).toBe(striped.digest)
+    for (const index of lost) {
+      const partBytes = striped.lengths[index]!
+      await node.rebuilder.rebuild(node.id, partId(index), partBytes, { whole: striped.whole([...lost]), index }, 0)
+      expect(await node.disk.chunks.seal(partId(index), partBytes), `${why}, part ${index}`).toBe(
+        striped.digests[index],
+      )
+    }
+  }
 })
 
 describe('a damaged part', () => {

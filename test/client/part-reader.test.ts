@@ -228,6 +228,19 @@ describe('a part that fails', () => {
     expect(reading.asked).toBe(2)
   })
 
+  test('in one of two places is read from the other', async () => {
+    const { striped } = await started(2 * MiB, 4, 1)
+    const other = await striped.further()
+    await reading.serve(other)
+    await other.copier.copy(other.id, partId(2), striped.lengths[2]!, [striped.nodes[2]!.place], 0)
+    const { ec } = reading.told
+    const places = [striped.nodes[2]!.place, other.place]
+    reading.told = { ...reading.told, ec: { ...ec!, parts: ec!.parts.with(2, { ...ec!.parts[2]!, places }) } }
+    await reading.end(striped.nodes[2]!)
+    for (let round = 0; round < 2; round++) await reading.expectSame(0, MiB, 'elsewhere')
+    expect(reading.reads.filter((read) => read.part === 4)).toEqual([])
+  })
+
   test('with more others than the code survives is EIO, and no wrong byte', async () => {
     const { striped } = await started(MiB, 4, 1)
     for (const index of [0, 2]) await striped.nodes[index]!.disk.chunks.delete(partId(index))
