@@ -7,12 +7,13 @@ import { spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { mkdir, open, readFile, rm, writeFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
-import { FsError } from '../base/fault.ts'
+import { FsError, unwrap } from '../base/fault.ts'
 import { loadConfig } from '../config/load.ts'
 import { configToml } from '../config/write.ts'
 import { mountsAt, unmount } from '../fuse/mounts.ts'
 import { hostClock } from '../host/clock.ts'
 import { hostLog } from '../host/log.ts'
+import { labelName } from '../topology/label-names.ts'
 import { type ClusterAddress, findCluster } from './find.ts'
 import { endProcess, gone, lastWords } from './local/role-process.ts'
 import { identify, type ProcessId } from './local/state.ts'
@@ -29,6 +30,9 @@ export interface MountRequest {
   readonly door: 'fuse' | 'fuse-native'
   readonly readOnly: boolean
   readonly opLog: string | undefined
+  readonly prefer: readonly string[]
+  readonly rack: string
+  readonly site: string
 }
 
 export async function mountInBackground(
@@ -50,6 +54,9 @@ export async function mountInBackground(
         masterPort: address.port,
         door: request.door,
         readOnly: request.readOnly,
+        prefer: request.prefer.map((label) => unwrap(labelName(label.trim()))),
+        rack: request.rack,
+        site: request.site,
         allowOther: process.getuid?.() === 0,
         ...(request.opLog === undefined ? {} : { opLog: resolve(request.opLog) }),
       },

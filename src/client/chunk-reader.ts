@@ -22,6 +22,10 @@ const PLACES_MAX = 65_536
 /** Copies take turns in pieces of this size. */
 const TURN_BYTES = 1024 * 1024
 const RETRY_MS = [50, 100, 200, 500, 1_000]
+/** Of at most 64 copies the turn is below 64, a rank below 1024: each of these outweighs all that come before it. */
+const ELSEWHERE_COST = 64
+const RANK_COST = 128
+const SHUNNED_COST = 1024 * RANK_COST
 /** When every copy has been refused (damaged, gone) this often, waiting longer brings nothing back. */
 const REFUSED_ROUNDS = 4
 /** What one read may take before the next copy is asked; a server that hangs must not hang the reader. */
@@ -188,18 +192,20 @@ export class ChunkReader {
     return places
   }
 
-  /** This machine's copies first, shunned ones last; equals take turns by position, so a long read uses all of them. */
+  /** The best rank first, then this machine's copies, shunned ones last; equals take turns by position, so a long read uses all of them. */
   #inOrder(known: ChunkPlaces | undefined, chunk: ChunkId, offset: number): readonly Place[] {
     if (known === undefined || known.places.length === 0) return []
     const { places } = known
     const n = places.length
     const turn = (chunk + Math.floor(offset / TURN_BYTES)) % n
     // Nearly always all copies are alike, and then no list needs to be made or sorted.
-    if (n <= 2 && this.#shunned.none && places.every((place) => place.host === places[0]!.host))
+    const alike = ({ host, rank }: Place): boolean => host === places[0]!.host && rank === places[0]!.rank
+    if (n <= 2 && this.#shunned.none && places.every(alike))
       return turn === 0 || n === 1 ? places : [places[1]!, places[0]!]
     const cost = (place: Place, index: number): number =>
-      (this.#shunned.has(place.disk, chunk) ? 4096 : 0) +
-      (place.host === this.#ownHost ? 0 : 1024) +
+      (this.#shunned.has(place.disk, chunk) ? SHUNNED_COST : 0) +
+      (place.rank ?? 0) * RANK_COST +
+      (place.host === this.#ownHost ? 0 : ELSEWHERE_COST) +
       ((index + n - turn) % n)
     return places
       .map((place, index) => ({ place, cost: cost(place, index) }))

@@ -258,12 +258,13 @@ class StripeRead {
     return into
   }
 
-  /** What is asked already costs nothing, then this machine's disks, those that failed lately last. */
+  /** What is asked already costs nothing, then the best rank, this machine's disks, those that failed lately last. */
   #cost(index: number, offset: number, length: number): number {
     const { places } = this.#parted.ec.parts[index]!
     if (this.#covering(index, offset, offset + length) !== undefined) return 0
-    if (this.#shunned(index)) return 3
-    return places.some((place) => place.host === this.#reader.ownHost) ? 1 : 2
+    if (this.#shunned(index)) return Number.POSITIVE_INFINITY
+    const costs = places.map(({ host, rank = 0 }) => 1 + 2 * rank + (host === this.#reader.ownHost ? 0 : 1))
+    return Math.min(...costs)
   }
 
   #covering(index: number, offset: number, end: number): Asked | undefined {

@@ -253,6 +253,15 @@ const mount = {
   machine: text('', {
     means: 'The `machine` of the chunkservers that run beside this mount, where they declare one; empty: its address.',
   }),
+  prefer: textList(
+    [],
+    { maxLength: LABELS_MAX },
+    {
+      means:
+        'Labels of the disks that are read from first, the best one at the front; what has none of them comes last, and what is equal by that is read where it is nearest.',
+      danger: 'Preferring few disks makes them carry all readers.',
+    },
+  ),
   door: choice(['fuse', 'fuse-native'], 'fuse', {
     means: 'How the kernel is spoken to: straight over /dev/fuse, or through libfuse 2.',
     danger: 'fuse-native lacks locks across mounts, invalidation and more; see docs/fuse-native.md.',

@@ -5,12 +5,13 @@
 
 import { createWriteStream } from 'node:fs'
 import { hostname } from 'node:os'
-import { FsError } from '../base/fault.ts'
+import { FsError, isRefusal } from '../base/fault.ts'
 import type { World } from '../base/world.ts'
 import { Filesystem } from '../client/filesystem.ts'
 import { mountSource } from '../config/mount-source.ts'
 import type { MountConfig } from '../config/tables.ts'
 import { version } from '../host/version.ts'
+import { labelName } from '../topology/label-names.ts'
 import { type Mounted, mountFuse } from './mount.ts'
 
 /** How long the first connection to the master may take before the role gives up (and its supervisor tries again). */
@@ -19,7 +20,12 @@ const START_MS = 30_000
 /** Throws FsError when the cluster or the mount point cannot be used. Resolves when unmounted. */
 export async function run(config: MountConfig, world: World, signal: AbortSignal): Promise<void> {
   const { masterHost: host, masterPort: port, machine, rack, site } = config
-  const placed = `${machine}${rack}${site}` !== ''
+  const prefer = config.prefer.map((label) => {
+    const name = labelName(label)
+    if (isRefusal(name)) throw new FsError(name.errno, `configuration of the mount, prefer: ${name.detail}`)
+    return name.ok
+  })
+  const placed = `${machine}${rack}${site}` !== '' || prefer.length > 0
   const filesystem = new Filesystem(world, {
     master: { host, port },
     cluster: config.cluster.id,
@@ -30,7 +36,7 @@ export async function run(config: MountConfig, world: World, signal: AbortSignal
     onDisconnectMs: config.onDisconnectMs,
     cacheBytes: config.cacheBytes,
     dirtyBytes: config.writeBufferBytes,
-    ...(placed ? { place: { place: { machine, rack, site }, prefer: [] } } : {}),
+    ...(placed ? { place: { place: { machine, rack, site }, prefer } } : {}),
   })
   await filesystem.start(START_MS)
   const opLog = config.opLog === '' ? undefined : createWriteStream(config.opLog, { flags: 'a', mode: 0o600 })

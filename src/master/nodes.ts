@@ -62,6 +62,7 @@ export class Nodes {
   readonly #nodes = new Map<NodeId, LiveNode>()
   readonly #disks = new Map<DiskId, LiveDisk>()
   #addresses: AddressMap = EMPTY_MAP
+  #regions: boolean | undefined
   /** Known for as long as the records that they were made of stand: those are never changed in place. */
   readonly #locations = new Map<NodeId, { readonly record: NodeRecord; readonly location: Location }>()
   readonly #labels = new Map<
@@ -127,6 +128,7 @@ export class Nodes {
     this.#nodes.set(node, live)
     live.peer = peer
     live.awaySinceMs = undefined
+    this.#regions = undefined
     for (const { disk, report } of reports) {
       const known = this.#disks.get(disk) ?? newDisk(disk, node, this.#clock.monotonicMs())
       known.node = node
@@ -175,6 +177,7 @@ export class Nodes {
   forgetNode(node: NodeId): void {
     this.#nodes.delete(node)
     this.#locations.delete(node)
+    this.#regions = undefined
   }
 
   /** How long something is waited for has changed. */
@@ -315,6 +318,15 @@ export class Nodes {
     return location
   }
 
+  /** Whether anything is known of racks and sites. */
+  get hasRegions(): boolean {
+    if (this.#regions === undefined) {
+      const places = [...this.#nodes.keys()].map((node) => this.location(node))
+      this.#regions = places.some(({ rack, site }) => rack !== undefined || site !== undefined)
+    }
+    return this.#regions
+  }
+
   /** Where somebody else stands, by what he says of himself and by his address. */
   locate(declared: DeclaredPlace): Location {
     return locate(declared, this.#addresses)
@@ -339,6 +351,7 @@ export class Nodes {
   setAddresses(addresses: AddressMap): void {
     this.#addresses = addresses
     this.#locations.clear()
+    this.#regions = undefined
     this.#onChange()
   }
 

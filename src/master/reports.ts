@@ -63,7 +63,7 @@ export function statusReport(parts: ReportParts): StatusReport {
     version: parts.version,
     uptimeSeconds: Math.round((clock.monotonicMs() - parts.startedMs) / 1000),
     changelogIndex: counters.index,
-    settings,
+    settings: { ...settings, backupLabels: settings.backupLabels ?? [] },
     files: counters.files,
     directories: counters.directories,
     trashed: counters.trashed,

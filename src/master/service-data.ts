@@ -9,6 +9,7 @@ import { inForce } from '../topology/storage-class.ts'
 import type { Handlers } from '../wire/peer.ts'
 import { wishedCopies, wishOf } from './core/wishes.ts'
 import { attrOf, change, chunksOf, hostOf, NOTHING, type Parts, placesOf } from './parts.ts'
+import { ranked } from './read-order.ts'
 
 type DataCalls =
   | 'locate'
@@ -36,12 +37,13 @@ export function dataHandlers(parts: Parts): Handlers<DataCalls> {
       const { extents, complete } = state.extents.from(ino, offset, LOCATE_EXTENTS, end)
       const last = extents.at(-1)
       const upTo = complete || last === undefined ? end : last.offset + last.length
-      return { reply: { attr, extents, upTo, chunks: chunksOf(parts, extents) } }
+      return { reply: { attr, extents, upTo, chunks: ranked(parts, asking, chunksOf(parts, extents)) } }
     },
 
     chunkPlaces: ({ session, chunks }) => {
-      sessions.heard(session)
-      return { reply: { chunks: chunks.flatMap((chunk) => placesOf(state, nodes, chunk) ?? []) } }
+      const asking = sessions.heard(session)
+      const places = chunks.flatMap((chunk) => placesOf(state, nodes, chunk) ?? [])
+      return { reply: { chunks: ranked(parts, asking, places) } }
     },
 
     chunkOpen: ({ stamp, count, avoid, classId = 0 }, _bulk, { peer }) => {

@@ -10,6 +10,7 @@ import type { Answer, Handlers, Peer } from '../wire/peer.ts'
 import type { NameChange } from '../wire/shapes.ts'
 import type { Wanted } from './holdings.ts'
 import { attrOf, change, chunksOf, directoryOf, inodeOf, NOTHING, type Parts } from './parts.ts'
+import { ranked } from './read-order.ts'
 import { OPENS_MAX, type Session } from './sessions.ts'
 
 type NamespaceCalls =
@@ -250,7 +251,7 @@ export function namespaceHandlers(parts: Parts): Handlers<NamespaceCalls> {
         asking.told(ino)
         if (attr.used === 0) return { reply: { attr, extents: [], complete: true, chunks: [] } }
         const { extents, complete } = state.extents.from(ino, 0, OPEN_EXTENTS)
-        return { reply: { attr, extents, complete, chunks: chunksOf(parts, extents) } }
+        return { reply: { attr, extents, complete, chunks: ranked(parts, asking, chunksOf(parts, extents)) } }
       }
       return settled(session, { inos: [ino] }, open)
     },

@@ -2,8 +2,9 @@
  * The life of a session: begun, resumed after a lost connection or a restarted master, renewed, ended.
  */
 
-import { FsError } from '../base/fault.ts'
+import { FsError, unwrap } from '../base/fault.ts'
 import type { SessionId } from '../base/ids.ts'
+import { labelName } from '../topology/label-names.ts'
 import type { Handlers } from '../wire/peer.ts'
 import { NOTHING, type Parts } from './parts.ts'
 import { giveUp } from './service-namespace.ts'
@@ -57,8 +58,10 @@ export function sessionHandlers(parts: Parts): Handlers<SessionCalls> {
       return { reply: { now: clock.now() } }
     },
 
-    sessionPlace: ({ session, place }) => {
-      sessions.heard(session).place = place
+    sessionPlace: ({ session, place, prefer }) => {
+      const asking = sessions.heard(session)
+      asking.place = place
+      asking.prefer = prefer.map((label) => unwrap(labelName(label)))
       return NOTHING
     },
   }

@@ -40,6 +40,8 @@ export class Session {
   peer: Peer | undefined
   /** What it says of where it stands; what it leaves out follows from its address. */
   place: DeclaredPlace | undefined
+  /** Labels of the disks that it reads from first, in this order. */
+  prefer: readonly string[] = []
   /** Directories that it was told to forget, and when. */
   readonly #leaving = new Map<Ino, number>()
 

@@ -559,6 +559,7 @@ export const calls = {
       graceMs: optional(uint()),
       trashRetentionMs: optional(uint()),
       sessionTimeoutMs: optional(uint()),
+      backupLabels: optional(labels),
     }),
     settings,
     { failures: ['EINVAL'] },

@@ -107,7 +107,13 @@ export interface StatusReport {
   version: string
   uptimeSeconds: number
   changelogIndex: number
-  settings: { copies: number; graceMs: number; trashRetentionMs: number; sessionTimeoutMs: number }
+  settings: {
+    copies: number
+    graceMs: number
+    trashRetentionMs: number
+    sessionTimeoutMs: number
+    backupLabels: string[]
+  }
   files: number
   directories: number
   trashed: number

@@ -156,8 +156,22 @@ export const extent = struct({ offset: fileOffset, length: uint(CHUNK_BYTES_MAX)
 export type Extent = Infer<typeof extent>
 
 /** Where one copy of a chunk can be reached. */
-export const place = struct({ disk, node, host: text(255), port: uint(65535) })
-export type Place = Infer<typeof place>
+export interface Place {
+  readonly disk: DiskId
+  readonly node: NodeId
+  readonly host: string
+  readonly port: number
+  /** In an answer to a mount: smaller ones are read first. Without one as if it were the smallest. */
+  readonly rank?: number | undefined
+}
+/** The cast: an absent rank may also be left out, which a tuple writes the same way as undefined. */
+export const place = struct({
+  disk,
+  node,
+  host: text(255),
+  port: uint(65535),
+  rank: optional(uint(1023)),
+}) as unknown as Schema<Place>
 
 /** Copies of one part: one as a rule, more while it is moved. */
 const PART_PLACES_MAX = 8
@@ -293,13 +307,22 @@ export const inventoryEntry = struct({
 })
 export type InventoryEntry = Infer<typeof inventoryEntry>
 
+export interface Settings {
+  readonly copies: number
+  readonly graceMs: number
+  readonly trashRetentionMs: number
+  readonly sessionTimeoutMs: number
+  /** Disks with one of these labels are read from only when no other copy can be read. */
+  readonly backupLabels?: string[] | undefined
+}
+/** The cast: as of Place. */
 export const settings = struct({
   copies: uint(64),
   graceMs: uint(),
   trashRetentionMs: uint(),
   sessionTimeoutMs: uint(),
-})
-export type Settings = Infer<typeof settings>
+  backupLabels: optional(labels),
+}) as unknown as Schema<Settings>
 
 /** A storage class as it is kept and sent: placings in the canonical form, '' where nothing is defined. */
 export const classText = struct({

@@ -98,8 +98,9 @@ describe.runIf(able)('on a running cluster', () => {
   })
 
   it('watching a drain can be interrupted: it says that the master goes on, and how to end it', async () => {
-    const [disk] = await json<DiskReport[]>('disk', 'list', '--dir', dir)
     // An open chunk keeps the disk from being empty at once.
+    await writeFile(join(mnt, 'open'), 'x'.repeat(100_000))
+    const disk = (await json<DiskReport[]>('disk', 'list', '--dir', dir)).find((d) => d.chunks > 0)
     const child = spawn(process.execPath, [HOLDFAST, 'disk', 'drain', String(disk!.disk), '--force', '--dir', dir])
     let said = ''
     child.stderr.on('data', (piece: Buffer) => (said += piece.toString()))

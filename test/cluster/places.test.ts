@@ -1,9 +1,9 @@
 /* Labels, racks and sites of real chunkservers: declared in their files, by the master's topology file, and at run time. */
 
-import { writeFile } from 'node:fs/promises'
+import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import type { DiskReport, NodeReport } from '../../src/wire/reports.ts'
+import type { DiskReport, NodeReport, StatusReport } from '../../src/wire/reports.ts'
 import { Probe } from '../conformance/vfs-probe.ts'
 import { holdfast, json, type StartedCluster, startLocal } from '../support/holdfast-program.ts'
 import { LocalCluster, spread } from '../support/local-cluster.ts'
@@ -99,6 +99,25 @@ describe.runIf(able)('the command line', () => {
     expect(await refused()).toContain('no label given')
   })
 
+  it('takes labels to read from first, and labels that are read from last', async () => {
+    const settings = await json<StatusReport['settings']>('settings', 'set', '--backup-labels', 'b,usb', ...at())
+    expect(settings.backupLabels).toEqual(['B', 'usb'])
+    expect((await holdfast('settings', 'show', ...at())).stdout).toMatch(/backup-labels +B \{usb\}/)
+    const mnt = join(cluster.base, 'preferring')
+    await writeFile(join(cluster.mnt, 'f'), 'content')
+    await json('mount', mnt, '--prefer', 'ssd,h', '--site', 'site-1', ...at())
+    try {
+      expect(await readFile(join(mnt, 'f'), 'utf8')).toBe('content')
+    } finally {
+      await json('umount', mnt)
+    }
+    const { code, stderr } = await holdfast('mount', mnt, '--prefer', 'SSD', ...at())
+    expect([code === 0, stderr]).toEqual([false, expect.stringContaining('lower-case')])
+    expect(
+      (await json<StatusReport['settings']>('settings', 'set', '--backup-labels', '', ...at())).backupLabels,
+    ).toEqual([])
+  })
+
   it('has the topology file read again, and says which line of it is wrong', async () => {
     const file = join(cluster.dir, 'master', 'topology')
     expect(await json('topology', 'reload', ...at())).toEqual({ rules: 0 })
@@ -137,7 +156,7 @@ describe('chunkservers that are waited for, drained and forgotten', () => {
     await cluster.kill('chunkserver-1')
     await cluster.until('it is away', (s) => s.nodes.some((n) => !n.connected))
     const { stdout } = await holdfast('status', ...at())
-    expect(stdout).toMatch(/away \S+ ?\S*, copied elsewhere in (24 h|23 h)/)
+    expect(stdout).toMatch(/away \S+ \S+, copied elsewhere in (1 d|24 h|23 h)/)
     await cluster.startChunkserver('chunkserver-1')
     const same = await json<NodeReport>('node', 'grace', 'chunkserver-1', 'default', ...at())
     expect(same).toMatchObject({ graceSeconds: 600, graceSet: false })

@@ -10,6 +10,7 @@ export class Mount extends ClusterCommand {
   static override examples = [
     '<%= config.bin %> mount --dir .holdfast mnt2',
     '<%= config.bin %> mount --master 10.1.0.1:9460 /mnt/holdfast --read-only',
+    '<%= config.bin %> mount --dir .holdfast mnt3 --prefer ssd,H',
   ]
   static override args = { path: Args.string({ required: true, description: 'Where; made when missing.' }) }
   static override flags = {
@@ -19,6 +20,12 @@ export class Mount extends ClusterCommand {
       default: 'fuse',
       summary: 'How the kernel is spoken to.',
     })(),
+    prefer: Flags.string({
+      summary: 'Labels of the disks to read from first, in order, like A,B.',
+      helpValue: 'LABELS',
+    }),
+    rack: Flags.string({ summary: 'The rack that it is in.', helpValue: 'NAME' }),
+    site: Flags.string({ summary: 'The site of that rack.', helpValue: 'NAME' }),
     'read-only': Flags.boolean({ summary: 'Refuse every change.', default: false }),
     'op-log': Flags.string({ summary: 'Write one JSON line per operation to this file.', helpValue: 'FILE' }),
   }
@@ -31,6 +38,9 @@ export class Mount extends ClusterCommand {
       master: flags.master,
       door: flags.door,
       readOnly: flags['read-only'],
+      prefer: flags.prefer?.split(',') ?? [],
+      rack: flags.rack ?? '',
+      site: flags.site ?? '',
       opLog: flags['op-log'],
     })
     this.log(`Mounted at ${mounted.mountpoint} (process ${mounted.pid}); its log is ${mounted.log}`)

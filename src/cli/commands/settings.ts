@@ -3,13 +3,14 @@
 import { Flags } from '@oclif/core'
 import { FsError } from '../../base/fault.ts'
 import { formatDuration } from '../../base/units.ts'
-import type { Settings } from '../../wire/shapes.ts'
+import { labelText } from '../../topology/label-names.ts'
+import type { StatusReport } from '../../wire/reports.ts'
 import { ADMIN_STAMP } from '../admin.ts'
 import { ClusterCommand } from '../base.ts'
 import { table } from '../render.ts'
 import { durationOf } from './trash.ts'
 
-function render(settings: Settings): string {
+function render(settings: StatusReport['settings']): string {
   const rows: [string, string, string][] = [
     ['copies', String(settings.copies), 'chunkservers that hold each chunk'],
     [
@@ -21,6 +22,11 @@ function render(settings: Settings): string {
       'trash-retention',
       formatDuration(settings.trashRetentionMs),
       'deleted files of new directories are kept this long',
+    ],
+    [
+      'backup-labels',
+      settings.backupLabels.map(labelText).join(' ') || '-',
+      'disks with one of them are read from only when no other copy can be read',
     ],
     ['session-timeout', formatDuration(settings.sessionTimeoutMs), 'a mount unheard of this long has lost its locks'],
   ]
@@ -35,7 +41,7 @@ export class SettingsShow extends ClusterCommand {
   static override summary = 'The settings of the cluster.'
   static override examples = ['<%= config.bin %> settings show']
 
-  async run(): Promise<Settings> {
+  async run(): Promise<StatusReport['settings']> {
     const { flags } = await this.parse(SettingsShow)
     return this.withMaster(flags, async (admin) => {
       const { settings } = await admin.call('status', {})
@@ -50,15 +56,20 @@ export class SettingsSet extends ClusterCommand {
   static override examples = [
     '<%= config.bin %> settings set --copies 3',
     '<%= config.bin %> settings set --trash-retention 7d',
+    '<%= config.bin %> settings set --backup-labels usb-backup',
   ]
   static override flags = {
     copies: Flags.integer({ summary: 'Copies of each chunk; existing chunks follow.', min: 1, max: 64 }),
     grace: Flags.string({ summary: 'Like 10min.', helpValue: 'TIME' }),
     'trash-retention': Flags.string({ summary: 'Like 24h; 0: no trash.', helpValue: 'TIME' }),
+    'backup-labels': Flags.string({
+      summary: 'Labels of disks that are read from only when nothing else is left, like B,usb-backup; "" for none.',
+      helpValue: 'LABELS',
+    }),
     'session-timeout': Flags.string({ summary: 'Like 30s.', helpValue: 'TIME' }),
   }
 
-  async run(): Promise<Settings> {
+  async run(): Promise<StatusReport['settings']> {
     const { flags } = await this.parse(SettingsSet)
     const time = (typed: string | undefined): number | undefined =>
       typed === undefined ? undefined : durationOf(typed)
@@ -67,11 +78,13 @@ export class SettingsSet extends ClusterCommand {
       graceMs: time(flags.grace),
       trashRetentionMs: time(flags['trash-retention']),
       sessionTimeoutMs: time(flags['session-timeout']),
+      backupLabels: flags['backup-labels']?.split(',').filter((label) => label.trim() !== ''),
     }
     if (Object.values(change).every((value) => value === undefined))
       throw new FsError('EINVAL', 'nothing to set; see holdfast settings set --help')
     return this.withMaster(flags, async (admin) => {
-      const settings = await admin.call('settingsSet', { stamp: ADMIN_STAMP, ...change })
+      const now = await admin.call('settingsSet', { stamp: ADMIN_STAMP, ...change })
+      const settings = { ...now, backupLabels: now.backupLabels ?? [] }
       this.log(render(settings))
       return settings
     })

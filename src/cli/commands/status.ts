@@ -80,7 +80,7 @@ export function nodeState(n: NodeReport): string {
   const maintenance = n.maintenanceLeftSeconds > 0 ? `, in maintenance for ${time(n.maintenanceLeftSeconds)}` : ''
   if (n.connected) return `connected${maintenance}`
   const next = n.graceLeftSeconds > 0 ? `copied elsewhere in ${time(n.graceLeftSeconds)}` : 'being copied elsewhere'
-  return `away ${time(n.awaySeconds)}${maintenance}, ${next}`
+  return `away ${time(Math.max(1, n.awaySeconds))}${maintenance}, ${next}`
 }
 
 export function renderDisks(disks: StatusReport['disks']): string {

@@ -259,6 +259,7 @@ async function setCopies(cluster: ClusterFile): Promise<void> {
       graceMs: undefined,
       trashRetentionMs: undefined,
       sessionTimeoutMs: undefined,
+      backupLabels: undefined,
     })
   } finally {
     admin.close()

@@ -457,6 +457,7 @@ export function check(state: State): Finding[] {
   const c = new Checker(state, totals)
   let cursor: string | undefined = ''
   while (cursor !== undefined) cursor = step(c, cursor, 65_536).next
+  c.labels('settings', { labels: state.settings().backupLabels, labelsSet: undefined })
   const counters = state.counters()
   for (const [name, counted] of Object.entries(totals.counted))
     c.expect(

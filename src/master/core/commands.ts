@@ -530,6 +530,7 @@ export const commands = {
       graceMs: optional(uint()),
       trashRetentionMs: optional(uint()),
       sessionTimeoutMs: optional(uint()),
+      backupLabels: optional(labels),
     }),
   ),
   // ---- storage classes

@@ -266,12 +266,15 @@ export function settingsSet(work: Work, command: CommandOf<'settingsSet'>): Resu
   const { state } = work
   if (command.copies === 0) return refuse('EINVAL', 'at least one copy')
   if (command.sessionTimeoutMs === 0) return refuse('EINVAL', 'sessions need some time')
+  const backup = labelNames(command.backupLabels ?? [])
+  if (isRefusal(backup)) return backup
   const before = state.settings()
   const settings = {
     copies: command.copies ?? before.copies,
     graceMs: command.graceMs ?? before.graceMs,
     trashRetentionMs: command.trashRetentionMs ?? before.trashRetentionMs,
     sessionTimeoutMs: command.sessionTimeoutMs ?? before.sessionTimeoutMs,
+    backupLabels: command.backupLabels === undefined ? before.backupLabels : orNone(backup.ok),
   }
   state.setSettings(settings)
   if (settings.copies !== before.copies) state.setCounters({ copiesToldTo: 0 })

@@ -21,6 +21,7 @@ import {
   nodeRecord,
   pack,
   patternsRecord,
+  settingsRecord,
   unpack,
 } from '../../../src/master/core/records.ts'
 import { after, afterNum, key, num, numAt, tables } from '../../../src/master/core/tables.ts'
@@ -215,6 +216,12 @@ describe('records of chunkservers and disks', () => {
     const disk = decodeRecord(diskRecord, Buffer.from('9a0101a26431a22f64c30703c005c0', 'hex'), 'disk')
     expect(disk).toMatchObject({ version: 1, node: 1, uuid: 'd1', path: '/d', draining: true, chunks: 3 })
     expect([disk.labels, disk.labelsSet]).toEqual([undefined, undefined])
+  })
+
+  it('of settings of before there were backup labels are read, as none', () => {
+    const settings = { copies: 2, graceMs: 600_000, trashRetentionMs: 0, sessionTimeoutMs: 30_000 }
+    expect(settingsRecord.decode([2, 600_000, 0, 30_000], 'settings')).toEqual({ ...settings, backupLabels: undefined })
+    expect(settingsRecord.encode(settings)).toEqual([2, 600_000, 0, 30_000, undefined].map((n) => n ?? null))
   })
 
   it('that joined before that are still read from the changelog', () => {

@@ -156,6 +156,9 @@ describe('the check', () => {
     expect(findings((b) => b.state.setDisk(disk, { ...b.state.disk(disk)!, drainedFor: 'errors' }))).toEqual([
       'disk 1: drained for a reason, but not drained',
     ])
+    expect(findings((b) => b.state.setSettings({ ...b.state.settings(), backupLabels: ['b'] }))).toEqual([
+      'settings: labels b',
+    ])
     expect(findings((b) => b.state.setNode(node, undefined))).toEqual(['disk 1: its node does not exist'])
   })
 })

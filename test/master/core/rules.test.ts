@@ -468,6 +468,7 @@ describe('chunks', () => {
       graceMs: undefined,
       trashRetentionMs: undefined,
       sessionTimeoutMs: undefined,
+      backupLabels: undefined,
     })
     while (b.state.counters().copiesToldTo !== undefined) b.ok({ kind: 'copiesTold', limit: 1 })
     expect(b.state.counters().under).toBe(1)
