@@ -193,12 +193,11 @@ export function renderExplained(one: Explained, places: Places | undefined): str
   }
   if (!report.possible) return [...lines, `  No place now for ${report.missing.join(', ')}.`].join('\n')
   lines.push('  Every copy finds a place now.')
-  for (const { kind, of, fatal } of report.losses)
-    if (of > 0)
-      lines.push(
-        fatal.length === 0
-          ? `  Also after losing any one of ${count(of, kind)}.`
-          : `  Not after losing ${kind} ${fatal.map((which) => named(kind, which)).join(', or ')} (of ${of}).`,
-      )
+  for (const { kind, of, fatal } of report.losses) {
+    if (of === 0) continue
+    const any = `any one of ${count(of, kind)}`
+    const which = fatal.length === of && of > 1 ? any : fatal.map((name) => `${kind} ${named(kind, name)}`).join(' or ')
+    lines.push(fatal.length === 0 ? `  Also after losing ${any}.` : `  Not after losing ${which}.`)
+  }
   return lines.join('\n')
 }

@@ -42,6 +42,7 @@ import type {
   ChangelogPage,
   CheckPage,
   ClassesReport,
+  ClassMoves,
   DiskReport,
   FileReport,
   JobReport,
@@ -52,6 +53,7 @@ import type {
 import {
   attr,
   attrChange,
+  CLASS_MOVES_MAX,
   CLASS_OF_MAX,
   chunk,
   chunkOffset,
@@ -614,6 +616,13 @@ export const calls = {
     struct({ path: bytestr(PATH_BYTES_MAX) }),
     struct({ ino, type: fileType, classId: uint(), name: text(255) }),
     { failures: ['ENOENT', 'ENOTDIR'] },
+  ),
+  classMoves: call(
+    138,
+    'What would be copied if a class said this: a page of the chunks of that class, after the one named. Changes nothing.',
+    struct({ classId: uint(), text: classText, after: uint(), limit: uint(CLASS_MOVES_MAX) }),
+    report<ClassMoves>('ClassMoves'),
+    { failures: ['EINVAL', 'ENOENT'] },
   ),
   patternSet: call(
     136,

@@ -249,3 +249,15 @@ export interface JobReport {
   errno: string
   detail: string
 }
+
+export interface ClassMoves {
+  /** Where the next page begins; null: this was the last. */
+  after: number | null
+  /** Chunks of the class in this page, and those of them of which something would be copied. */
+  chunks: number
+  moving: number
+  /** Copies or parts that would find no place. */
+  nowhere: number
+  /** Bytes between sites ('' where none is known), and within. */
+  links: { from: string; to: string; bytes: number }[]
+}

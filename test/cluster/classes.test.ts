@@ -72,7 +72,7 @@ describe.runIf(able)('storage classes on a running cluster', () => {
     })
     const text = (await holdfast('class', 'explain', 'hdd3x', ...at())).stdout
     expect(text).toContain('keep: 3H/[RACK]:STRICT (strict)')
-    expect(text).toContain('No place now for H.')
+    expect(text).toContain('\n  No place now for H.\n')
     const [tried] = await json<ShownClass[]>('class', 'create', '-K', '2H', '-A', '@2+1', 'tried', '--dry-run', ...at())
     expect(tried).toMatchObject({ changed: false, line: '-K 2H -A @2+1,* tried' })
     expect(await listed()).toHaveLength(5)
@@ -96,6 +96,16 @@ describe.runIf(able)('storage classes on a running cluster', () => {
     await json('class', 'delete', 'mail', 'post', ...at())
     expect((await holdfast('class', 'show', 'post', ...at())).code).toBe(66)
     expect((await holdfast('class', 'modify', 'hddonly', ...at())).code).toBe(64)
+    // Three chunkservers, two copies: with a third one everything is copied once more.
+    await writeFile(join(mnt, 'data'), Buffer.alloc(3_000_000, 1))
+    const tried = await holdfast('class', 'modify', '-K', '3', 'default', '--dry-run', ...at())
+    expect([tried.code, tried.stdout]).toEqual([
+      0,
+      expect.stringMatching(/would copy something of \d+ of \d+ chunks?:\n {2}2\.8\d MiB within site-1\n/),
+    ])
+    expect((await holdfast('class', 'modify', '-K', '2', 'default', '--dry-run', ...at())).stdout).toContain(
+      'copy nothing',
+    )
     // The default class can be given labels, and the setting its say again.
     await json('class', 'modify', '-K', '2H', 'default', ...at())
     expect((await listed())[0]).toBe('-K 2H default')

@@ -109,6 +109,26 @@ describe('classes through the calls', () => {
     expect([after.attr.classId, after.held]).toEqual([undefined, true])
   })
 
+  it('are tried: what a changed one would have copied is summed up page by page', async () => {
+    const master = watched(new TestMaster())
+    const servers = ['a', 'b', 'c'].map((name) => new TestChunkserver(name))
+    for (const server of servers) await server.join(master)
+    const mount = await TestMount.open(master, 'm')
+    const one = await classMade(master, 'one')
+    for (const name of ['f', 'g', 'h']) await writeFile(master, mount, servers, name, 1000)
+    const text = { ...master.state.classes.record(1)!.text, keep: '3*' }
+    const ask = (classId: number, after: number, limit: number) =>
+      master.call(admin, 'classMoves', { classId, text, after, limit })
+    const first = await ask(1, 0, 2)
+    expect(first).toMatchObject({ chunks: 2, moving: 2, nowhere: 0, links: [{ from: '', to: '', bytes: 2000 }] })
+    const second = await ask(1, first.after!, 2)
+    expect(second).toMatchObject({ after: null, chunks: 1, moving: 1, links: [{ bytes: 1000 }] })
+    expect(await ask(one, 0, 256)).toEqual({ after: null, chunks: 0, moving: 0, nowhere: 0, links: [] })
+    await expect(ask(99, 0, 1)).rejects.toThrow('storage class 99')
+    const wrong = { classId: 1, text: { ...text, keep: 'A,' }, after: 0, limit: 1 }
+    await expect(master.call(admin, 'classMoves', wrong)).rejects.toThrow('column 3')
+  })
+
   it('of long files are told to all their chunks by themselves', async () => {
     const master = watched(new TestMaster())
     const servers = ['a', 'b'].map((name) => new TestChunkserver(name))

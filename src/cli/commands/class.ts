@@ -3,10 +3,18 @@
 import { readFile } from 'node:fs/promises'
 import { Args, Flags } from '@oclif/core'
 import { FsError } from '../../base/fault.ts'
+import { formatBytes } from '../../base/units.ts'
 import { formatHours } from '../../topology/class-times.ts'
 import { COPIES_MAX } from '../../topology/labels.ts'
-import { classWith, parseClassLine, printClass, type StorageClass, writeClass } from '../../topology/storage-class.ts'
-import type { ClassReport } from '../../wire/reports.ts'
+import {
+  type ClassText,
+  classWith,
+  parseClassLine,
+  printClass,
+  type StorageClass,
+  writeClass,
+} from '../../topology/storage-class.ts'
+import type { ClassMoves, ClassReport } from '../../wire/reports.ts'
 import { ADMIN_STAMP, type Admin } from '../admin.ts'
 import { ClusterCommand } from '../base.ts'
 import {
@@ -21,7 +29,8 @@ import {
   renderExplained,
   typed,
 } from '../classes.ts'
-import { printable, table } from '../render.ts'
+import { ProgressLine } from '../progress.ts'
+import { count, printable, table } from '../render.ts'
 
 const nameArg = Args.string({ required: true, description: 'Name of the class.' })
 const dryRun = Flags.boolean({
@@ -38,6 +47,50 @@ interface Shown extends ClassReport {
 interface Made extends Shown {
   readonly changed: boolean
   readonly explained: readonly Explained[]
+  /** With --dry-run, of a class that there is: what would be copied. */
+  readonly moves?: Moving
+}
+
+interface Moving {
+  readonly chunks: number
+  readonly moving: number
+  readonly nowhere: number
+  readonly links: readonly { readonly from: string; readonly to: string; readonly bytes: number }[]
+}
+
+/** Chunks that one call looks at. */
+const MOVES_PAGE = 256
+
+/** Asks for it page by page: there may be millions of chunks. */
+async function movesOf(admin: Admin, classId: number, text: ClassText, line: ProgressLine): Promise<Moving> {
+  const links = new Map<string, { from: string; to: string; bytes: number }>()
+  const sum = { chunks: 0, moving: 0, nowhere: 0 }
+  for (let after: number | null = 0; after !== null; ) {
+    const page: ClassMoves = await admin.call('classMoves', { classId, text, after, limit: MOVES_PAGE })
+    sum.chunks += page.chunks
+    sum.moving += page.moving
+    sum.nowhere += page.nowhere
+    for (const { from, to, bytes } of page.links) {
+      const link = links.get(`${from}/${to}`) ?? { from, to, bytes: 0 }
+      links.set(`${from}/${to}`, { ...link, bytes: link.bytes + bytes })
+    }
+    after = page.after
+    if (after !== null) line.show(`${count(sum.chunks, 'chunk')} looked at`)
+  }
+  line.end()
+  return { ...sum, links: [...links.values()].sort((a, b) => b.bytes - a.bytes) }
+}
+
+const siteOf = (site: string): string => (site === '' ? 'an unnamed site' : printable(site))
+
+function renderMoves({ chunks, moving, nowhere, links }: Moving): string {
+  const lines = [`would copy something of ${moving} of ${count(chunks, 'chunk')}:`]
+  for (const { from, to, bytes } of links)
+    lines.push(
+      `  ${formatBytes(bytes)} ${from === to ? `within ${siteOf(from)}` : `from ${siteOf(from)} to ${siteOf(to)}`}`,
+    )
+  if (nowhere > 0) lines.push(`  ${nowhere} copies or parts would find no place`)
+  return moving === 0 && nowhere === 0 ? 'would copy nothing' : lines.join('\n')
 }
 
 const shown = (report: ClassReport, meaning: StorageClass): Shown => ({ ...report, line: printClass(meaning) })
@@ -62,9 +115,19 @@ async function put(
   const found = explained(placingsOf(meaning), places)
   const text = { ...writeClass(meaning), ...(bySetting ? { keep: '' } : {}) }
   const number = dry ? classId : (await admin.call('classSet', { stamp: ADMIN_STAMP, classId, text })).classId
-  log(`${dry ? 'would be' : 'is'}: ${printClass(meaning)}`)
+  log(printable(`${dry ? 'would be' : 'is'}: ${printClass(meaning)}`))
   for (const one of found) if (dry || one.report?.possible === false) log(renderExplained(one, places))
-  return { classId: number, ...text, inodes, line: printClass(meaning), changed: !dry, explained: found }
+  const moves = dry && classId !== 0 ? await movesOf(admin, classId, text, new ProgressLine(true)) : undefined
+  if (moves !== undefined) log(renderMoves(moves))
+  return {
+    classId: number,
+    ...text,
+    inodes,
+    line: printClass(meaning),
+    changed: !dry,
+    explained: found,
+    ...(moves === undefined ? {} : { moves }),
+  }
 }
 
 export class ClassList extends ClusterCommand {
@@ -150,7 +213,7 @@ export class ClassCreate extends ClusterCommand {
         throw new FsError('EEXIST', `there is a storage class "${taken.name}" (see class modify)`)
       const done: Made[] = []
       const wish = { classId: 0, inodes: 0, dry: flags['dry-run'] }
-      for (const one of made) done.push(await put(admin, one, wish, (text) => this.log(printable(text))))
+      for (const one of made) done.push(await put(admin, one, wish, (text) => this.log(text)))
       return done
     })
   }
@@ -183,8 +246,7 @@ export class ClassModify extends ClusterCommand {
         return { meaning, wish: { classId: found.classId, inodes: found.inodes, dry: flags['dry-run'], bySetting } }
       })
       const done: Made[] = []
-      for (const { meaning, wish } of changes)
-        done.push(await put(admin, meaning, wish, (text) => this.log(printable(text))))
+      for (const { meaning, wish } of changes) done.push(await put(admin, meaning, wish, (text) => this.log(text)))
       return done
     })
   }
@@ -206,7 +268,7 @@ export class ClassClone extends ClusterCommand {
       for (const name of names) {
         if (report.classes.some((one) => one.name === name)) throw new FsError('EEXIST', `storage class "${name}"`)
         const wish = { classId: 0, inodes: 0, dry: false }
-        done.push(await put(admin, { ...meaning, name }, wish, (text) => this.log(printable(text))))
+        done.push(await put(admin, { ...meaning, name }, wish, (text) => this.log(text)))
       }
       return done
     })
@@ -281,7 +343,7 @@ export class ClassImport extends ClusterCommand {
       for (const meaning of meanings) {
         const { classId, inodes } = known.get(meaning.name) ?? { classId: 0, inodes: 0 }
         const wish = { classId, inodes, dry: flags['dry-run'] }
-        done.push(await put(admin, meaning, wish, (text) => this.log(printable(text))))
+        done.push(await put(admin, meaning, wish, (text) => this.log(text)))
       }
       return done
     })

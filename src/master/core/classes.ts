@@ -43,6 +43,8 @@ export function classSet(work: Work, { classId, text }: CommandOf<'classSet'>): 
     if (all(work).length >= CLASSES_MAX) return refuse('ENOSPC', `there are ${CLASSES_MAX} storage classes`)
     state.setCounters({ nextClass: classId + 1 })
   }
+  // Also of the default class: from now on classes say something.
+  state.setCounters({ nextClass: state.counters().nextClass ?? DEFAULT_CLASS + 1 })
   classes.set(classId, { version: 1, text, inodes: before?.inodes ?? 0 })
   if (before !== undefined && !alike(before.text, text)) state.setCounters({ copiesToldTo: 0 })
   return ok({ classId })

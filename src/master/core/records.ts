@@ -404,7 +404,7 @@ export const countersRecord = struct({
   nsec: uint(),
   /** Bytes of files that no copy holds any more (see ChunkRecord.lost). */
   lostBytes: optional(uint()),
-  /** Undefined: no class and no pattern was ever made. They count together. */
+  /** Undefined: no class was ever made or changed, and no pattern made. They count together. */
   nextClass: optional(uint()),
   /** Files whose chunks have not all been told of a changed class (table reclass). */
   reclassing: optional(uint()),

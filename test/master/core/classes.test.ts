@@ -38,7 +38,10 @@ describe('the default class', () => {
   })
   it('can be given labels and another name, and taken them again', () => {
     const b = new Bench()
+    expect(b.state.counters().nextClass).toBeUndefined()
     b.ok({ kind: 'classSet', classId: 1, text: textOf(b, 'normal') })
+    // From now on there is something to look after.
+    expect(b.state.counters().nextClass).toBe(2)
     expect(printClass(b.state.classes.meaning(1))).toBe('-K 2H normal')
     b.ok({ kind: 'classSet', classId: 1, text: textOf(b, 'normal', { keep: '' }) })
     expect(printClass(b.state.classes.meaning(1))).toBe('-K 2* normal')
