@@ -6,7 +6,7 @@
 import { expect, test } from 'vitest'
 import type { ChunkId } from '../../src/base/ids.ts'
 import { MemoryCluster } from '../support/memory-cluster.ts'
-import { realClock } from '../support/real-clock.ts'
+import { fastClock, realClock } from '../support/real-clock.ts'
 import { bytesOf, chunksOf, holdersOf, read, until, write } from '../support/whole-files.ts'
 
 const LONG = 120_000
@@ -79,3 +79,85 @@ test('without enough chunkservers for all parts a chunk keeps its copies', { tim
     await cluster.stop()
   }
 })
+
+/**
+ * Every step of cutting a chunk and putting it together again is some operation on some disk; whoever is at it then is killed there,
+ * or the master is, and comes back. Time passes faster: an order that failed is not given again for ten seconds.
+ */
+test.each(['the chunkserver at work', 'the master'])(
+  'a chunk loses no byte when %s is killed at any step of being cut and put together',
+  {
+    timeout: LONG,
+  },
+  async (victim) => {
+    const SERVERS = 5
+    const STEPS = 6
+    const cluster = await MemoryCluster.start({ chunkservers: SERVERS, graceMs: 4_000, clock: fastClock(4) })
+    try {
+      const client = await cluster.client()
+      let operations = 0
+      let killAt = Number.POSITIVE_INFINITY
+      let killing: Promise<void> | undefined
+      const killAndRestart = async (server: number): Promise<void> => {
+        await (victim === 'the master' ? cluster.killMaster() : cluster.chunkserver(server).kill())
+        await realClock.sleep(100)
+        await (victim === 'the master' ? cluster.startMaster() : cluster.chunkserver(server).start())
+      }
+      const watch = (): void => {
+        for (let server = 0; server < SERVERS; server++)
+          cluster.chunkserver(server).disk.fail = (_operation, path) => {
+            if (path.startsWith('chunks/') && ++operations === killAt) killing = killAndRestart(server)
+          }
+      }
+      // What it takes undisturbed, then the same with a kill at one step after the other.
+      const settle = async (chunk: ChunkId, cut: boolean, parts: () => readonly ChunkId[]): Promise<void> => {
+        operations = 0
+        watch()
+        await cluster.command(wish(chunk, cut ? { data: 2, parity: 1 } : undefined))
+        const done = (): boolean => {
+          const record = cluster.record(chunk)
+          return cut ? isCut(cluster, chunk) : record?.ec === undefined && record?.disks.length === 2
+        }
+        await until(cut ? 'cut' : 'put together', async () => {
+          await killing
+          return done()
+        })
+        if (!cut) await until('parts are forgotten', () => parts().every((part) => cluster.record(part) === undefined))
+      }
+      for (const cut of [true, false]) {
+        const bytes = bytesOf(1, 700_000)
+        let undisturbed = 0
+        for (let step = 0; step <= STEPS; step++) {
+          const name = `${cut ? 'cut' : 'together'}-${step}`
+          await write(cluster, name, bytes)
+          const [chunk] = await chunksOf(cluster, `/${name}`)
+          let parts: readonly ChunkId[] = []
+          killAt = Number.POSITIVE_INFINITY
+          if (!cut) {
+            await settle(chunk!, true, () => parts)
+            parts = cluster.record(chunk!)!.ec!.parts
+          }
+          killing = undefined
+          killAt = step === 0 ? Number.POSITIVE_INFINITY : Math.max(1, Math.round((undisturbed * (step - 0.5)) / STEPS))
+          await settle(chunk!, cut, () => parts)
+          if (step === 0) undisturbed = operations
+          else expect(killing, `${name}: nobody was killed at ${killAt} of ${undisturbed}`).toBeDefined()
+          expect((await read(client, name)).equals(bytes), `${name}, killed at ${killAt} of ${undisturbed}`).toBe(true)
+        }
+      }
+      await until('nothing is found', async () => (await cluster.findings()).length === 0)
+      const files = (): number =>
+        Array.from({ length: SERVERS }, (_, i) => cluster.chunkserver(i).disk.names())
+          .flat()
+          .filter((path) => path.endsWith('.chunk')).length
+      await until('no file is left over', () => files() === (STEPS + 1) * (3 + 2))
+      for (const cut of [true, false])
+        for (let step = 0; step <= STEPS; step++)
+          expect(
+            (await read(await cluster.client(), `${cut ? 'cut' : 'together'}-${step}`)).equals(bytesOf(1, 700_000)),
+          ).toBe(true)
+    } finally {
+      await cluster.stop()
+    }
+  },
+)
