@@ -13,15 +13,18 @@ import {
   bucketRecord,
   chunkRecord,
   classRecord,
+  countersRecord,
   decodeRecord,
   diskRecord,
   encodeRecord,
   type InodeRecord,
   inodeRecord,
+  jobRecord,
   nodeRecord,
   pack,
   patternsRecord,
   settingsRecord,
+  unfinishedRecord,
   unpack,
 } from '../../../src/master/core/records.ts'
 import { after, afterNum, key, num, numAt, tables } from '../../../src/master/core/tables.ts'
@@ -199,6 +202,46 @@ describe('values', () => {
     // As it was written before a chunk could lose its end, and when it could.
     expect(decodeRecord(chunkRecord, Buffer.from('9c010203645a020192010290c0c0c0', 'hex'), 'chunk')).toEqual(chunk)
     expect(decodeRecord(chunkRecord, Buffer.from('9a010203645a020192010290c0', 'hex'), 'chunk')).toEqual(chunk)
+  })
+})
+
+describe('records of jobs', () => {
+  const job = {
+    version: 1,
+    kind: 'snapshot',
+    phase: 'clearing',
+    source: '/caf\xe9',
+    target: '/copy',
+    parent: 1,
+    name: 'copy',
+    root: 70_000,
+    inodes: 300,
+    bytes: 4096,
+    begunSec: 1_700_000_000,
+    overSec: undefined,
+    errno: 17,
+    detail: 'it exists',
+  } as const
+
+  it('keep their bytes', () => {
+    expect(hex(encodeRecord(jobRecord, job))).toBe(
+      '9e010001a62f636166c3a9a52f636f707901a4636f7079ce00011170cd012ccd1000ce6553f100c011a9697420657869737473',
+    )
+    expect(decodeRecord(jobRecord, encodeRecord(jobRecord, job), 'job')).toEqual(job)
+    const unfinished = { source: 5 as Ino, after: 'd\x01\x05\xff' }
+    expect(hex(encodeRecord(unfinishedRecord, unfinished))).toBe('9205a5640105c3bf')
+    expect(decodeRecord(unfinishedRecord, encodeRecord(unfinishedRecord, unfinished), 'unfinished')).toEqual(unfinished)
+    expect(hex(key.image(3, key.inode(5 as Ino)))).toBe('6a690103690105')
+    expect(hex(key.unfinished(3, 256 as Ino))).toBe('6a710103020100')
+  })
+
+  it('are in no database of before: its counters say that no snapshot is being made', () => {
+    const counters = encodeRecord(
+      countersRecord,
+      countersRecord.sample(() => 0),
+    )
+    const before = (unpack(counters) as unknown[]).slice(0, Object.keys(countersRecord.fields).indexOf('imaging'))
+    expect(decodeRecord(countersRecord, pack(before), 'counters').imaging).toBeUndefined()
   })
 })
 
