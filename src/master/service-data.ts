@@ -48,7 +48,7 @@ export function dataHandlers(parts: Parts): Handlers<DataCalls> {
 
     chunkOpen: ({ stamp, count, avoid, classId = 0 }, _bulk, { peer }) => {
       const near = nodes.locate({ host: hostOf(peer.address), ...sessions.find(stamp.session)?.place })
-      return change<'chunkOpen'>(parts, stamp, () => {
+      const opened = change<'chunkOpen'>(parts, stamp, () => {
         const cls = state.classes.meaning(classId)
         const wanted = inForce(cls, 'create')
         const first = state.nextIds().chunk
@@ -76,6 +76,11 @@ export function dataHandlers(parts: Parts): Handlers<DataCalls> {
           bytesMax: bytesMax < CHUNK_BYTES_MAX ? bytesMax : undefined,
           classId: classId === 0 ? undefined : classId,
         }
+      })
+      // The order of writing is the command's; what it reads of its own is read like anything else.
+      return opened.then(({ reply }) => {
+        const asking = sessions.find(stamp.session)
+        return { reply: { ...reply, chunks: ranked(parts, asking, reply.chunks) } }
       })
     },
 

@@ -4,6 +4,8 @@
  */
 
 import { afterEach, describe, expect, test } from 'vitest'
+import { drainProblem } from '../../src/master/drain-check.ts'
+import { classWith, writeClass } from '../../src/topology/storage-class.ts'
 import type { NodeReport } from '../../src/wire/reports.ts'
 import { diskReport, TestChunkserver, TestMaster, TestMount, TestPeer, writeFile } from './harness.ts'
 
@@ -175,7 +177,10 @@ describe('draining a chunkserver', () => {
       stamp: ADMIN,
       ...{ copies: 1, graceMs: undefined, trashRetentionMs: undefined, sessionTimeoutMs: undefined },
     } as never)
-    const refused = { code: 'ENOSPC', message: expect.stringContaining('1 chunks on it want up to 3 copies') }
+    const refused = {
+      code: 'ENOSPC',
+      message: expect.stringContaining('one chunk on it would want 3 copies and find right places for only 2'),
+    }
     await expect(drain(master, servers[0]!)).rejects.toMatchObject(refused)
     const ofDisk = { stamp: ADMIN, disk: servers[0]!.disk, drain: true, force: false }
     await expect(master.call(admin, 'diskDrain', ofDisk)).rejects.toMatchObject(refused)
@@ -183,6 +188,33 @@ describe('draining a chunkserver', () => {
     expect(master.state.disk(servers[0]!.disk)!.draining).toBe(true)
     await drain(master, servers[0]!, { drain: false })
     expect(master.state.disk(servers[0]!.disk)!.draining).toBe(false)
+  })
+})
+
+describe('draining where classes want certain disks', () => {
+  test('is refused when a class loses a right place, and not for disks that are none now', async () => {
+    const master = new TestMaster({ copies: 1 })
+    running.push(master)
+    const at = (site: string) => ({ place: { machine: undefined, rack: 'r', site }, labels: ['A'] })
+    const servers = [at('s1'), at('s2'), at('s2')].map((one, i) => new TestChunkserver(`s${i + 1}`, one))
+    for (const server of servers) await server.join(master)
+    const problem = (...which: number[]) =>
+      drainProblem(
+        { state: master.state, nodes: master.master.nodes, clock: master.clock },
+        which.map((i) => servers[i]!.disk),
+      )
+    const text = writeClass(classWith('two-sites', { K: 'A,A/[SITE]' }))
+    await master.master.loop.command(() => ({ ok: { kind: 'classSet', classId: 2, text } }))
+    const mount = await TestMount.open(master, 'm')
+    const opened = await master.call(mount.peer, 'chunkOpen', {
+      ...{ stamp: mount.stamp(), count: 1, kind: 'pack', avoid: [], classId: 2 },
+    })
+    expect(opened.chunks[0]!.places.map(({ disk }) => disk)).toContain(servers[0]!.disk)
+    expect(await problem(0)).toMatch(/class "two-sites": one chunk on it would want 2 copies .* only 1/)
+    expect(await problem(1)).toBeUndefined()
+    expect(await problem(1, 2)).toMatch(/class "two-sites"/)
+    servers[0]!.peer.close()
+    expect(await problem(0)).toBeUndefined()
   })
 })
 
