@@ -10,10 +10,8 @@
 
 import { isRefusal } from '../base/fault.ts'
 import type { DiskId } from '../base/ids.ts'
-import type { Clock, Log } from '../base/world.ts'
 import type { DiskState } from '../wire/shapes.ts'
-import type { State } from './core/state.ts'
-import type { Loop } from './loop.ts'
+import type { Parts } from './parts.ts'
 
 export interface DiskErrorRules {
   /** So many in the period; 0: never. */
@@ -21,27 +19,23 @@ export interface DiskErrorRules {
   readonly periodMs: number
 }
 
+type Needs = Pick<Parts, 'state' | 'loop' | 'nodes' | 'clock' | 'log'>
+
 export class DiskErrors {
-  readonly #state: State
-  readonly #loop: Loop
-  readonly #clock: Clock
-  readonly #log: Log
+  readonly #master: Needs
   readonly #rules: DiskErrorRules
   /** The last count, and when it grew: one entry per error, no more than are needed for the judgement. */
   readonly #known = new Map<DiskId, { count: number; atMs: number[] }>()
 
-  constructor(state: State, loop: Loop, clock: Clock, log: Log, rules: DiskErrorRules) {
-    this.#state = state
-    this.#loop = loop
-    this.#clock = clock
-    this.#log = log
+  constructor(master: Needs, rules: DiskErrorRules) {
+    this.#master = master
     this.#rules = rules
   }
 
   heard(disk: DiskId, report: DiskState): void {
     const { errors: limit, periodMs } = this.#rules
     if (limit === 0) return
-    const nowMs = this.#clock.monotonicMs()
+    const nowMs = this.#master.clock.monotonicMs()
     const known = this.#known.get(disk)
     const before = known?.count ?? (report.state === 'failed' ? 0 : report.errors)
     // A count that fell is that of a process that was started anew.
@@ -56,18 +50,19 @@ export class DiskErrors {
     if (atMs.length < limit) return
     // Given back by an admin, it is judged by what happens from then on.
     this.#known.set(disk, { count: report.errors, atMs: [] })
-    const record = this.#state.disk(disk)
+    const record = this.#master.state.disk(disk)
     if (record === undefined) this.#known.delete(disk)
     if (record === undefined || record.draining || record.leaving !== undefined) return
-    this.#log.error(
+    this.#master.log.error(
       { disk, path: record.path, errors: report.errors, error: report.error },
       'a disk makes errors again and again and is being emptied; replace it, or give it back with "holdfast disk drain DISK --stop"',
     )
-    this.#loop.submit({
+    this.#master.loop.submit({
       prepare: () => ({ ok: { kind: 'diskDrain', disk, drain: true, why: 'errors' } }),
       // Refused in a rush: the next report brings it up again.
       done: (result) => {
         if (isRefusal(result)) this.#known.set(disk, { count: Math.max(0, report.errors - limit), atMs: [] })
+        else this.#master.nodes.changed()
       },
     })
   }

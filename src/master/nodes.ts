@@ -180,8 +180,8 @@ export class Nodes {
     this.#regions = undefined
   }
 
-  /** How long something is waited for has changed. */
-  graceChanged(): void {
+  /** What is to be emptied, or how long something is waited for, has changed: chunks are looked at anew. */
+  changed(): void {
     this.#onChange()
   }
 

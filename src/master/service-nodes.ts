@@ -150,7 +150,7 @@ export function nodeHandlers(
 }
 
 /** A disk marked `*` in its chunkserver's configuration is drained; taking the mark away ends that. */
-function followMark({ state, loop }: Parts, disk: DiskId, old: DiskState | undefined, report?: DiskState): void {
+function followMark({ state, loop, nodes }: Parts, disk: DiskId, old: DiskState | undefined, report?: DiskState): void {
   if (report === undefined) return
   const draining = state.disk(disk)?.draining
   if (draining === undefined) return
@@ -159,6 +159,6 @@ function followMark({ state, loop }: Parts, disk: DiskId, old: DiskState | undef
   if (!begin && !end) return
   loop.submit({
     prepare: () => ({ ok: { kind: 'diskDrain', disk, drain: begin, why: undefined } }),
-    done: () => undefined,
+    done: () => nodes.changed(),
   })
 }

@@ -56,7 +56,7 @@ export function placeHandlers(
     nodeGrace: ({ stamp, node, graceMs }, _bulk, context) => {
       allow(stamp, context)
       return change<'nodeGrace'>(parts, stamp, () => ({ kind: 'nodeGrace', node, graceMs }), {
-        applied: () => nodes.graceChanged(),
+        applied: () => nodes.changed(),
       })
     },
 
@@ -67,7 +67,7 @@ export function placeHandlers(
       const untilSec = forMs === 0 ? undefined : clock.now().sec + Math.ceil(forMs / 1000)
       await loop.run({
         prepare: () => ({ ok: { kind: 'nodeMaintenance', node, untilSec } }),
-        applied: () => nodes.graceChanged(),
+        applied: () => nodes.changed(),
       })
       log.info({ node, name: state.node(node)?.name, forMs }, forMs === 0 ? 'maintenance is over' : 'in maintenance')
       return { reply: { untilSec: untilSec ?? 0 } }

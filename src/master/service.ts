@@ -156,7 +156,7 @@ export class Master {
     const removal = new DiskRemoval(behind, spare)
     const lives = new Lives(behind, watch)
     const drains = new DrainWatch(state, clock, log)
-    const errors = new DiskErrors(state, loop, clock, log, options.diskErrors ?? DISK_ERRORS)
+    const errors = new DiskErrors({ state, loop, nodes, clock, log }, options.diskErrors ?? DISK_ERRORS)
     const worker = (name: string, work: ConstructorParameters<typeof Worker>[1]): Worker =>
       new Worker(name, work, clock, log)
     const watching = worker('chunk watch', watch)
@@ -229,7 +229,10 @@ export class Master {
       watch,
       workers,
       drains,
-      onDrain: () => draining.poke(),
+      onDrain: () => {
+        draining.poke()
+        nodes.changed()
+      },
       cluster: options.cluster,
       version: options.version,
       startedMs: clock.monotonicMs(),
