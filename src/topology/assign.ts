@@ -77,8 +77,8 @@ export interface Assignment<H extends HeldCopy, C extends Candidate> {
 
 /** Bits of a number. */
 export const SLOTS_MAX = 20
-/** A few milliseconds; with up to three unlike disks in a chunkserver the best answer is found long before. */
-export const SEARCH_STEPS = 4000
+/** Disks looked at: a few milliseconds. With few unlike disks in a chunkserver the best answer is found long before. */
+export const SEARCH_STEPS = 30_000
 
 interface Item<H, C> {
   readonly node: NodeId
@@ -345,8 +345,8 @@ function search<H, C>(items: readonly Item<H, C>[], slots: number): (Item<H, C> 
     if (depth === slots || steps <= 0 || score + (slots - depth) * (HELD + 1) <= bestScore) return
     const slot = order[depth]!
     for (const item of options[slot]!) {
-      if (nodes.has(item.node) || keys.has(item.key)) continue
       if (--steps < 0) return
+      if (nodes.has(item.node) || keys.has(item.key)) continue
       nodes.add(item.node)
       keys.add(item.key)
       now[slot] = item
