@@ -19,6 +19,9 @@ import { aboutChunk, refuses, Shunned, TooShort } from './shunned.ts'
 
 /** Chunks whose places are remembered: 4 TiB worth at 64 MiB each. */
 const PLACES_MAX = 65_536
+/** While parts of a chunk are decoded, the master is asked this often where they are now; for so many chunks. */
+const LOOK_AGAIN_MS = 10_000
+const LOOKED_MAX = 4_096
 /** Copies take turns in pieces of this size. */
 const TURN_BYTES = 1024 * 1024
 const RETRY_MS = [50, 100, 200, 500, 1_000]
@@ -41,6 +44,8 @@ export class ChunkReader {
   readonly #places = new Generations<ChunkId, ChunkPlaces>(PLACES_MAX)
   readonly #shunned: Shunned
   readonly #parts: PartReader
+  /** When it was last asked where the parts of a chunk are, because one had to be decoded. */
+  readonly #lookedMs = new Generations<ChunkId, number>(LOOKED_MAX)
   readonly #loading = new Map<string, Promise<void>>()
 
   constructor(
@@ -162,7 +167,13 @@ export class ChunkReader {
       if (known?.ec !== undefined) {
         asked++
         try {
-          return await this.#parts.read({ chunk, length: known.length, ec: known.ec }, offset, length)
+          const { blocks, decoded } = await this.#parts.read(
+            { chunk, length: known.length, ec: known.ec },
+            offset,
+            length,
+          )
+          if (decoded && remembered !== undefined) this.#lookAgain(chunk)
+          return blocks
         } catch (error) {
           if (caller?.signal.aborted) throw new FsError('EINTR', undefined, { cause: error })
           if (!(error instanceof FsError)) throw error
@@ -183,6 +194,17 @@ export class ChunkReader {
     } catch (cause) {
       throw new FsError('EINTR', undefined, { cause })
     }
+  }
+
+  /** A part that is gone is made anew elsewhere; whoever does not learn where goes on decoding. Nobody waits for the answer. */
+  #lookAgain(chunk: ChunkId): void {
+    const now = this.#world.clock.monotonicMs()
+    if (now - (this.#lookedMs.get(chunk) ?? Number.NEGATIVE_INFINITY) < LOOK_AGAIN_MS) return
+    this.#lookedMs.set(chunk, now)
+    this.#locate(chunk, undefined).catch((error: unknown) => {
+      if (errnoOf(error) === undefined) throw error
+      this.#world.log.debug({ chunk, error: String(error) }, 'where the parts of a chunk are now could not be asked')
+    })
   }
 
   async #locate(chunk: ChunkId, caller: Interruptible | undefined): Promise<ChunkPlaces | undefined> {

@@ -70,19 +70,19 @@ export class PartReader {
     this.ownHost = ownHost
   }
 
-  /** The bytes of offset … offset+length that there are, in order, at most a block in each buffer. */
-  async read(parted: PartedChunk, offset: number, length: number): Promise<Buffer[]> {
+  /**
+   * The bytes of offset … offset+length that there are, in order, at most a block in each buffer. `decoded`: not all of them came
+   * from where they lie.
+   */
+  async read(parted: PartedChunk, offset: number, length: number): Promise<{ blocks: Buffer[]; decoded: boolean }> {
     const { data } = parted.ec
     const bytes = Math.min(length, parted.length - offset)
-    if (bytes <= 0) return []
+    if (bytes <= 0) return { blocks: [], decoded: false }
     const pieces = piecesOf(offset, bytes, data)
-    const got = await new StripeRead(this, parted).pieces(pieces)
-    return inOrder(
-      offset,
-      bytes,
-      data,
-      pieces.map((piece, i) => ({ index: piece.index, offset: piece.offset, bytes: got[i]! })),
-    )
+    const request = new StripeRead(this, parted)
+    const got = await request.pieces(pieces)
+    const parts = pieces.map((piece, i) => ({ index: piece.index, offset: piece.offset, bytes: got[i]! }))
+    return { blocks: inOrder(offset, bytes, data, parts), decoded: request.decoded }
   }
 
   /** Exactly these bytes of one part, from one place. */
@@ -147,6 +147,7 @@ class StripeRead {
   /** Parts are asked for all of this when it is known beforehand that one has to be decoded: the others serve both then. */
   #span: { readonly from: number; readonly to: number } | undefined
   #refusals = true
+  decoded = false
 
   constructor(reader: PartReader, parted: PartedChunk) {
     this.#reader = reader
@@ -218,6 +219,7 @@ class StripeRead {
   async #decode({ index: lost, offset, length }: Piece): Promise<Buffer> {
     const { chunk, ec } = this.#parted
     const { data, parity, parts } = ec
+    this.decoded = true
     const present: Part[] = []
     const candidates: number[] = []
     for (const [index, part] of parts.entries()) {

@@ -241,6 +241,27 @@ describe('a part that fails', () => {
     expect(reading.reads.filter((read) => read.part === 4)).toEqual([])
   })
 
+  test('and was made anew elsewhere is read from there soon, though its reader could go on decoding', async () => {
+    const { striped } = await started(2 * MiB, 4, 1)
+    await reading.expectSame(0, MiB, 'whole')
+    const other = await striped.further()
+    await reading.serve(other)
+    const lost = { whole: striped.whole([2]), index: 2 }
+    await other.rebuilder.rebuild(other.id, partId(2), striped.lengths[2]!, lost, 0)
+    await striped.nodes[2]!.disk.chunks.delete(partId(2))
+    const { ec } = reading.told
+    reading.told = {
+      ...reading.told,
+      ec: { ...ec!, parts: ec!.parts.with(2, { ...ec!.parts[2]!, places: [other.place] }) },
+    }
+    await reading.expectSame(0, MiB, 'decoded')
+    await reading.expectSame(MiB, MiB, 'decoded or not')
+    reading.reads.length = 0
+    await reading.expectSame(0, MiB, 'made anew')
+    expect(reading.reads.map((read) => read.part).sort((a, b) => a - b)).toEqual([-1, 0, 1, 3])
+    expect(reading.asked).toBe(2)
+  })
+
   test('with more others than the code survives is EIO, and no wrong byte', async () => {
     const { striped } = await started(MiB, 4, 1)
     for (const index of [0, 2]) await striped.nodes[index]!.disk.chunks.delete(partId(index))
@@ -276,7 +297,7 @@ describe('a part that is slow', () => {
 
   test('is waited for when it is only far away', async () => {
     await started(4 * MiB, 4, 1)
-    reading.before = (part) => (part === 3 ? realClock.sleep(60) : undefined)
+    reading.before = (part) => (part === 3 ? realClock.sleep(120) : undefined)
     for (let round = 0; round < 6; round++) await reading.expectSame((round % 4) * MiB, MiB, 'far')
     expect(reading.reads.filter((read) => read.part === 4)).toEqual([])
   })
