@@ -221,7 +221,8 @@ async function main(): Promise<void> {
       delay.enable()
       longestTurnMs = 0
       longestBusyMs = 0
-      ranAtMs = ranMs()
+      const ranBeforeMs = ranMs()
+      ranAtMs = ranBeforeMs
       const watching = watchBusy()
       const using = [users.look(), users.change()]
       const start = performance.now()
@@ -244,6 +245,7 @@ async function main(): Promise<void> {
         files,
         seconds: round((name === 'snapshot' ? shownMs : allMs) / 1000),
         clearedSeconds: round(allMs / 1000),
+        cpuSeconds: round((ranMs() - ranBeforeMs) / 1000),
         longestTurnMs: round(longestTurnMs),
         longestBusyMs: round(longestBusyMs),
         loopPauseMs: round(delay.max / 1e6),

@@ -18,6 +18,9 @@ import type { DirEntry, State } from './state.ts'
 import { after, key } from './tables.ts'
 import type { Work } from './work.ts'
 
+/** Rows that only have to be dropped, in the time that it takes to free an inode. */
+const DROPPED_AT_ONCE = 8
+
 export function treeDetached(work: Work, command: CommandOf<'treeDetached'>): Result<unknown> {
   const { state } = work
   const { parent, name } = command
@@ -106,7 +109,7 @@ export function jobCleared(work: Work, command: CommandOf<'jobCleared'>): Result
     done += freeSome(work, job, tree, openIn)
   }
   if (state.jobs.detached(job, 1).length > 0) return ok({})
-  let left = limit - done
+  let left = (limit - done) * DROPPED_AT_ONCE
   for (const prefix of [key.imagesOf(job), key.copiedOf(job), key.unfinishedOf(job)]) {
     left -= drop(work, prefix, left)
     if (left <= 0) return ok({})
