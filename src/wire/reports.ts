@@ -193,7 +193,16 @@ export interface CheckPage {
   records: number
   findings: Finding[]
   /** Chunks seen on this page, for the comparison with the disks. */
-  chunks: { chunk: number; state: string; length: number; disks: number[] }[]
+  chunks: {
+    chunk: number
+    state: string
+    length: number
+    disks: number[]
+    /** Of an erasure-coded one: its parts, which stand in the list as well, and how many of them are enough. */
+    ec?: { data: number; parts: number[] }
+    /** It is a part. */
+    isPart?: boolean
+  }[]
 }
 
 export interface ClassReport {

@@ -44,6 +44,39 @@ describe('comparing chunks with disks', () => {
     expect(compareChunks(expected(100, []), new Map()).findings[0]?.severity).toBe('error')
     expect(compareChunks(expected(0, [1]), new Map([[1, disk({})]])).findings).toEqual([])
   })
+  it('calls an erasure-coded chunk lost only when too few of its parts are good and none may come back', () => {
+    const parts = [11, 12, 13]
+    const coded = [
+      { chunk: 7, state: 'sealed', length: 100, disks: [], ec: { data: 2, parts } },
+      ...parts.map((chunk, i) => ({ chunk, state: 'sealed', length: 50, disks: [i + 1], isPart: true })),
+    ]
+    const with_ = (...there: ('good' | 'gone' | 'away')[]) =>
+      compareChunks(
+        coded,
+        new Map(
+          there.map((how, i) => [
+            i + 1,
+            disk(how === 'good' ? { [parts[i]!]: { state: 'sealed', length: 50 } } : {}, how !== 'away'),
+          ]),
+        ),
+      ).findings
+    expect(with_('good', 'good', 'good')).toEqual([])
+    expect(with_('good', 'good', 'gone')).toEqual([
+      {
+        severity: 'warning',
+        what: expect.stringMatching(/part 3: disk does not hold it; 2 good parts left, 2 are enough/),
+      },
+    ])
+    expect(with_('good', 'away', 'gone')).toEqual([
+      {
+        severity: 'warning',
+        what: expect.stringMatching(/1 of 2 parts can be reached now \(1 on disks that are away\)/),
+      },
+    ])
+    expect(with_('gone', 'gone', 'good')).toEqual([
+      { severity: 'error', what: expect.stringMatching(/is lost, 1 of the 2 parts/) },
+    ])
+  })
   it('keeps only findings that are still there at the second look', () => {
     const a = { severity: 'error', what: 'a' } as const
     const b = { severity: 'error', what: 'b' } as const

@@ -33,28 +33,79 @@ export interface Comparison {
 }
 
 export function compareChunks(expected: readonly ExpectedChunk[], disks: ReadonlyMap<number, DiskView>): Comparison {
-  const findings: Finding[] = []
-  let copies = 0
-  let goodCopies = 0
-  for (const chunk of expected) {
-    const complaints: string[] = []
-    let good = 0
-    let unknown = 0
-    for (const number of chunk.disks) {
-      copies++
-      const disk = disks.get(number)
-      if (disk === undefined || !disk.asked) {
-        unknown++
-        continue
-      }
-      const complaint = copyComplaint(chunk, disk.held.get(chunk.chunk))
-      if (complaint === undefined) good++
-      else complaints.push(`${disk.name} ${complaint}`)
-    }
-    goodCopies += good
-    findings.push(...chunkFindings(chunk, good, unknown, complaints))
+  const all = new Map(expected.map((chunk) => [chunk.chunk, lookAt(chunk, disks)]))
+  const looks = [...all.values()]
+  return {
+    chunks: expected.length,
+    copies: looks.reduce((sum, { chunk }) => sum + chunk.disks.length, 0),
+    goodCopies: looks.reduce((sum, { good }) => sum + good, 0),
+    findings: looks.flatMap((look) => {
+      // What is wrong with a part is said of the chunk that is made of it.
+      if (look.chunk.isPart === true) return []
+      return look.chunk.ec === undefined ? chunkFindings(look) : codedFindings(look, look.chunk.ec, all)
+    }),
   }
-  return { chunks: expected.length, copies, goodCopies, findings }
+}
+
+interface Look {
+  readonly chunk: ExpectedChunk
+  readonly good: number
+  /** On disks that could not be asked. */
+  readonly unknown: number
+  readonly complaints: readonly string[]
+}
+
+function lookAt(chunk: ExpectedChunk, disks: ReadonlyMap<number, DiskView>): Look {
+  const complaints: string[] = []
+  let good = 0
+  let unknown = 0
+  for (const number of chunk.disks) {
+    const disk = disks.get(number)
+    if (disk === undefined || !disk.asked) {
+      unknown++
+      continue
+    }
+    const complaint = copyComplaint(chunk, disk.held.get(chunk.chunk))
+    if (complaint === undefined) good++
+    else complaints.push(`${disk.name} ${complaint}`)
+  }
+  return { chunk, good, unknown, complaints }
+}
+
+/** As long as a copy, or enough parts, are good, what else is wrong is repair's work. */
+function codedFindings(
+  whole: Look,
+  { data, parts }: { data: number; parts: number[] },
+  all: ReadonlyMap<number, Look>,
+): Finding[] {
+  const name = `chunk ${chunkName(whole.chunk.chunk as ChunkId)}`
+  const looks = parts.map((part) => all.get(part))
+  const good = looks.filter((look) => (look?.good ?? 0) > 0).length
+  const hoped = looks.filter((look) => look?.good === 0 && look.unknown > 0).length
+  const complaints = looks.flatMap((look, i) => {
+    const missing = look === undefined || (look.good === 0 && look.unknown === 0 && look.complaints.length === 0)
+    return missing ? [`part ${i + 1} is on no disk`] : look.complaints.map((what) => `part ${i + 1}: ${what}`)
+  })
+  const said = [...whole.complaints, ...complaints]
+  if (whole.good > 0 || good >= data)
+    return said.map((what) => ({
+      severity: 'warning',
+      what: `${name}: ${what}; ${good} good parts left, ${data} are enough`,
+    }))
+  const why = said.length > 0 ? `: ${said.join('; ')}` : ''
+  if (good + hoped >= data || whole.unknown > 0)
+    return [
+      {
+        severity: 'warning',
+        what: `${name}: ${good} of ${data} parts can be reached now (${hoped} on disks that are away)${why}`,
+      },
+    ]
+  return [
+    {
+      severity: 'error',
+      what: `${name} (${whole.chunk.length} bytes) is lost, ${good} of the ${data} parts that are needed are good${why}`,
+    },
+  ]
 }
 
 function copyComplaint(chunk: ExpectedChunk, held: HeldCopy | undefined): string | undefined {
@@ -64,7 +115,7 @@ function copyComplaint(chunk: ExpectedChunk, held: HeldCopy | undefined): string
   return undefined
 }
 
-function chunkFindings(chunk: ExpectedChunk, good: number, unknown: number, complaints: string[]): Finding[] {
+function chunkFindings({ chunk, good, unknown, complaints }: Look): Finding[] {
   const name = `chunk ${chunkName(chunk.chunk as ChunkId)}`
   if (chunk.length === 0) return complaints.map((what) => ({ severity: 'warning', what: `${name}: ${what}` }))
   if (good > 0) return complaints.map((what) => ({ severity: 'warning', what: `${name}: ${what}; ${good} good left` }))

@@ -377,7 +377,12 @@ function checkExtents(c: Checker, ino: Ino, record: InodeRecord): void {
 function checkChunk(c: Checker, chunk: ChunkId, record: ChunkRecord): void {
   const { state } = c
   const who = `chunk ${chunk}`
-  c.chunks.push({ chunk, state: record.state, length: record.length, disks: [...record.disks] })
+  const { ec, whole, length, disks } = record
+  c.chunks.push({
+    ...{ chunk, state: record.state, length, disks: [...disks] },
+    ...(ec === undefined ? {} : { ec: { data: ec.data, parts: [...ec.parts] } }),
+    ...(whole === undefined ? {} : { isPart: true }),
+  })
   const owners = state.extents.inChunk(chunk, undefined, c.totals === undefined ? NESTED_MAX : Number.MAX_SAFE_INTEGER)
   const live = sumOf(owners.map(({ extent }) => extent.length))
   if (record.whole === undefined)
