@@ -15,9 +15,10 @@ import { CHUNK_BYTES_MAX } from '../base/limits.ts'
 import type { Work, WorkStep } from '../base/worker.ts'
 import { slotsOf } from '../topology/labels.ts'
 import { copiesUntilCoded } from '../topology/storage-class.ts'
-import type { Extent } from '../wire/shapes.ts'
+import type { ChunkPlaces, Extent } from '../wire/shapes.ts'
 import { fitting, type Owned, type Partly, type Rewrite, rewrite, rewriteByChunk } from './core/compaction.ts'
-import type { WorkParts } from './parts.ts'
+import type { ChunkRecord } from './core/records.ts'
+import { placesOf, type WorkParts } from './parts.ts'
 import { WorstChunks } from './worst-chunks.ts'
 
 /** Extents moved by one command: it holds a turn of the loop for about 30 ms. */
@@ -201,20 +202,24 @@ export class Compaction implements Work {
     return this.#master.state.chunk(chunk)?.classId ?? 0
   }
 
-  /** Sealed, and there is a copy to read all of it from. */
+  /** Sealed, and there is a copy to read all of it from, or enough parts. */
   #readable(chunk: ChunkId): boolean {
     const record = this.#master.state.chunk(chunk)
+    if (record === undefined || record.lost !== undefined || record.state !== 'sealed') return false
+    if (this.#isThere(record)) return true
+    const { ec } = record
     return (
-      record?.lost === undefined &&
-      record?.state === 'sealed' &&
-      record.disks.some((d) => this.#master.nodes.isLive(d) && !record.unsealed.includes(d))
+      ec !== undefined && ec.parts.filter((part) => this.#isThere(this.#master.state.chunk(part))).length >= ec.data
     )
+  }
+  #isThere(record: ChunkRecord | undefined): boolean {
+    return record?.disks.some((d) => this.#master.nodes.isLive(d) && !record.unsealed.includes(d)) === true
   }
 
   async #carryOut({ ranges, moves, length }: Rewrite, signal: AbortSignal): Promise<void> {
     const sources = new Map(
       [...new Set(ranges.map((range) => range.chunk))].map((chunk) => {
-        const found = this.#master.state.chunkPlaces(chunk)!
+        const found = placesOf(this.#master.state, this.#master.nodes, chunk)!
         return [chunk, { ...found, places: this.#master.nodes.readable(found.places) }]
       }),
     )
@@ -225,7 +230,8 @@ export class Compaction implements Work {
     const near = first === undefined ? undefined : this.#master.nodes.location(first.node)
     const disks: DiskId[] = [...this.#master.nodes.chooseFor(wanted, { bytes: length, room: 'reserve', near }).disks]
     // What is as safe as it should be does not become less so by being moved.
-    const needed = Math.max(1, ...[...sources.values()].map(({ places }) => Math.min(copies, places.length)))
+    const bears = ({ places, ec }: ChunkPlaces): number => (ec === undefined ? places.length : ec.parity + 1)
+    const needed = Math.max(1, ...[...sources.values()].map((source) => Math.min(copies, bears(source))))
     if (disks.length < needed)
       throw new FsError('ENOSPC', `${needed} disks have to take a rewritten chunk, ${disks.length} can`)
     let chunk = 0 as ChunkId

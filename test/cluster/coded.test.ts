@@ -4,10 +4,10 @@
  */
 
 import { expect, test } from 'vitest'
-import type { ChunkId } from '../../src/base/ids.ts'
+import { type ChunkId, ROOT_INO } from '../../src/base/ids.ts'
 import { MemoryCluster } from '../support/memory-cluster.ts'
 import { fastClock, realClock } from '../support/real-clock.ts'
-import { bytesOf, chunksOf, holdersOf, read, until, write } from '../support/whole-files.ts'
+import { bytesOf, chunksOf, holdersOf, read, root, until, write } from '../support/whole-files.ts'
 
 const LONG = 120_000
 
@@ -64,6 +64,26 @@ for (const [data, parity] of [
       await cluster.stop()
     }
   })
+
+test('a chunk in parts that is mostly dead is rewritten from its parts', { timeout: LONG }, async () => {
+  const cluster = await MemoryCluster.start({ chunkservers: 5, clock: fastClock(20) })
+  try {
+    const bytes = bytesOf(11, 9_000_000)
+    await write(cluster, 'f', bytes)
+    const [chunk] = await chunksOf(cluster, '/f')
+    await cluster.command(wish(chunk!, { data: 2, parity: 1 }))
+    await until('cut', () => isCut(cluster, chunk!))
+    const parts = cluster.record(chunk!)!.ec!.parts
+    const client = await cluster.client()
+    const { ino } = await client.lookup(ROOT_INO, 'f', root)
+    await client.setattr(ino, { size: 1_000_000 }, root)
+    await until('rewritten', () => [chunk!, ...parts].every((id) => cluster.record(id) === undefined))
+    expect((await read(await cluster.client(), 'f')).equals(bytes.subarray(0, 1_000_000))).toBe(true)
+    expect(await cluster.findings()).toEqual([])
+  } finally {
+    await cluster.stop()
+  }
+})
 
 test('without enough chunkservers for all parts a chunk keeps its copies', { timeout: LONG }, async () => {
   const cluster = await MemoryCluster.start({ chunkservers: 3 })
