@@ -33,20 +33,17 @@ export function ranked(parts: Needs, asking: Session | undefined, chunks: ChunkP
       distance(nodes.location(node), own)
     )
   }
-  const rank = (place: Place): Place => ({ ...place, rank: rankOf(place) })
   return chunks.map((chunk) => {
     const { places, ec } = chunk
     const all = ec === undefined ? places : [...places, ...ec.parts.flatMap((part) => part.places)]
-    const first = all[0]
-    if (first === undefined || all.length === 1) return chunk
-    const common = rankOf(first)
-    if (all.every((place) => rankOf(place) === common)) return chunk
-    return {
-      ...chunk,
-      places: places.map(rank),
-      ...(ec === undefined
-        ? {}
-        : { ec: { ...ec, parts: ec.parts.map((part) => ({ ...part, places: part.places.map(rank) })) } }),
-    }
+    if (all.length < 2) return chunk
+    const ranks = all.map(rankOf)
+    if (ranks.every((rank) => rank === ranks[0])) return chunk
+    let next = 0
+    const rank = (place: Place): Place => ({ ...place, rank: ranks[next++] })
+    // In the order in which they were ranked.
+    const whole = { ...chunk, places: places.map(rank) }
+    if (ec === undefined) return whole
+    return { ...whole, ec: { ...ec, parts: ec.parts.map((part) => ({ ...part, places: part.places.map(rank) })) } }
   })
 }
