@@ -34,6 +34,7 @@ import {
   NodeShow,
   TopologyReload,
 } from './commands/node.ts'
+import { QuotaDelete, QuotaGet, QuotaList, QuotaSet } from './commands/quota.ts'
 import { Run } from './commands/run.ts'
 import { SettingsSet, SettingsShow } from './commands/settings.ts'
 import { Append, SnapshotCancel, SnapshotCreate, SnapshotDelete, SnapshotList } from './commands/snapshot.ts'
@@ -77,6 +78,10 @@ export const COMMANDS: Readonly<Record<string, Command.Class>> = {
   'pattern:add': PatternAdd,
   'pattern:list': PatternList,
   'pattern:remove': PatternRemove,
+  'quota:delete': QuotaDelete,
+  'quota:get': QuotaGet,
+  'quota:list': QuotaList,
+  'quota:set': QuotaSet,
   run: Run,
   'settings:set': SettingsSet,
   'settings:show': SettingsShow,

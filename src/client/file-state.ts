@@ -43,6 +43,10 @@ export class FileState {
   change: AttrChange | undefined
   /** Made here and not closed yet: attribute changes may wait for the close. */
   young = false
+  /** The master has said that a quota is nearly used up: no close is answered before its commit. */
+  careful = false
+  /** A close was answered before its commit, which has not begun yet. */
+  answered = false
   /** Closed and waiting for a common commit; settles with it. */
   lag: Promise<void> | undefined
   /** The first write error nobody has been told of. */

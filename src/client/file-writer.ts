@@ -11,6 +11,7 @@
 
 import { type Attr, type AttrChange, changedAttr, later, withoutSetId } from '../base/attr.ts'
 import { errnoOf, FsError } from '../base/fault.ts'
+import type { Ino } from '../base/ids.ts'
 import { FILE_BYTES_MAX } from '../base/limits.ts'
 import type { World } from '../base/world.ts'
 import type { Extent, FileCommit } from '../wire/shapes.ts'
@@ -41,6 +42,7 @@ export class FileWriter {
   readonly #committer: Committer
   readonly #journal: NameJournal
   readonly #onCommitted: (attr: Attr) => void
+  readonly #onLost: (ino: Ino) => void
   readonly #dirtyLimitBytes: number
   readonly #dirty = new Set<FileState>()
   /** Closed, answered, and about to be committed together. */
@@ -56,6 +58,7 @@ export class FileWriter {
     committer: Committer,
     journal: NameJournal,
     onCommitted: (attr: Attr) => void,
+    onLost: (ino: Ino) => void,
     options: { dirtyLimitBytes: number },
   ) {
     this.#world = world
@@ -64,6 +67,7 @@ export class FileWriter {
     this.#committer = committer
     this.#journal = journal
     this.#onCommitted = onCommitted
+    this.#onLost = onLost
     this.#dirtyLimitBytes = options.dirtyLimitBytes
   }
 
@@ -132,16 +136,24 @@ export class FileWriter {
   /**
    * Whether the close of a small new file may be answered before its commit: the master knows that the file is here and
    * recalls it when another mount opens it, so nobody can tell, and hundreds of files share one append and one commit.
-   * Only while all is well: the pack that takes it is open and its disks are writing, and memory is not short.
+   * Only while all is well: no quota may refuse it, the pack that takes it is open and its disks are writing, and memory
+   * is not short.
    */
   mayLag(file: FileState): boolean {
-    if (file.error !== undefined || file.pendingBytes > 0 || this.#dirtyBytes > this.#dirtyLimitBytes / 2) return false
+    if (
+      file.careful ||
+      file.error !== undefined ||
+      file.pendingBytes > 0 ||
+      this.#dirtyBytes > this.#dirtyLimitBytes / 2
+    )
+      return false
     return file.attr.size <= SMALL_BYTES && this.#writer.healthy(classOf(file))
   }
 
   /** Commits with others, at most LAG_MS from now. */
   commitSoon(file: FileState): void {
     if (this.#lagging.size === 0) this.#world.clock.timer(LAG_MS, () => this.#commitLagging())
+    file.answered = true
     file.lag = new Promise((resolve) => this.#lagging.set(file, resolve))
     file.lag.catch((error: unknown) => {
       // Whoever looks at the file next hears of it; if nobody does, retire() logs it.
@@ -194,8 +206,9 @@ export class FileWriter {
     if (sync) await this.#makeDurable(file)
     // Segments that failed were taken out of `pending` when they failed.
     const ready = taken.filter((entry) => file.pending.includes(entry))
-    const change = file.change
+    const { change, answered } = file
     file.change = undefined
+    file.answered = false
     if (ready.length === 0 && change === undefined) {
       if (sync) {
         await told
@@ -207,16 +220,7 @@ export class FileWriter {
     file.sending = true
     try {
       await told
-      const { forgotten } = file
-      const answer = await this.#sendCommit(file, ready, change, sync)
-      // A name that it has lost here meanwhile, and that the master may not have heard of.
-      const attr = this.#journal.involves(file.ino) ? { ...answer, nlink: file.attr.nlink } : answer
-      this.#committed(file, ready)
-      this.#onCommitted(attr)
-      // Another may have written over it since, and the news of that may have been taken in before this answer.
-      if (file.forgotten === forgotten) file.version = attr.version
-      else file.forgetBase()
-      file.attr = file.dirty ? { ...attr, ...localView(file, attr.size) } : attr
+      await this.#commitOf(file, ready, change, { sync, answered })
     } catch (error) {
       if (!(error instanceof FsError)) throw error
       for (const entry of ready) this.#discard(file, entry)
@@ -227,7 +231,40 @@ export class FileWriter {
     }
   }
 
-  async #sendCommit(file: FileState, ready: PendingSegment[], change: AttrChange | undefined, sync: boolean) {
+  async #commitOf(
+    file: FileState,
+    ready: PendingSegment[],
+    change: AttrChange | undefined,
+    how: { readonly sync: boolean; readonly answered: boolean },
+  ): Promise<void> {
+    const { forgotten } = file
+    let answer: Attr
+    try {
+      answer = await this.#sendCommit(file, ready, change, how)
+    } catch (error) {
+      if (errnoOf(error) !== 'EDQUOT' || ready.length < 2) throw error
+      // As much of it as the quota takes, from the beginning on.
+      const half = ready.length >> 1
+      await this.#commitOf(file, ready.slice(0, half), change, how)
+      await this.#commitOf(file, ready.slice(half), undefined, how)
+      return
+    }
+    // A name that it has lost here meanwhile, and that the master may not have heard of.
+    const attr = this.#journal.involves(file.ino) ? { ...answer, nlink: file.attr.nlink } : answer
+    this.#committed(file, ready)
+    this.#onCommitted(attr)
+    // Another may have written over it since, and the news of that may have been taken in before this answer.
+    if (file.forgotten === forgotten) file.version = attr.version
+    else file.forgetBase()
+    file.attr = file.dirty ? { ...attr, ...localView(file, attr.size) } : attr
+  }
+
+  async #sendCommit(
+    file: FileState,
+    ready: PendingSegment[],
+    change: AttrChange | undefined,
+    { sync, answered }: { readonly sync: boolean; readonly answered: boolean },
+  ) {
     for (;;) {
       const session = this.#session.id
       const request: FileCommit = {
@@ -238,6 +275,7 @@ export class FileWriter {
         mtime: ready.length === 0 ? undefined : file.attr.mtime,
         change,
         ctime: file.attr.ctime,
+        answered: answered ? true : undefined,
       }
       try {
         return await this.#committer.commit(request, sync)
@@ -328,6 +366,9 @@ export class FileWriter {
     this.#writer.committed(entry.segment)
     this.#gaveBack(file, entry.segment.length)
     file.forgetBase()
+    // It is shown as the master has it, as soon as nothing else of it is under way.
+    file.young = false
+    this.#onLost(file.ino)
   }
 
   #gaveBack(file: FileState, bytes: number): void {

@@ -253,7 +253,8 @@ export class Files {
     if (this.#open.get(file.ino) === file) {
       this.#open.delete(file.ino)
       this.#closed.set(file.ino, file)
-      this.#tree.learn(file.attr)
+      // What it seemed to be when something of it could not be stored is not what it is.
+      if (file.version !== -1) this.#tree.learn(file.attr)
     }
   }
 }

@@ -30,6 +30,8 @@ import { MasterSession, type MountPlace } from './session.ts'
 import type { Caller, Entry, FallocateMode, FileLock, Invalidation, NewNode, RenameFlags, StatFs, Vfs } from './vfs.ts'
 
 const STATFS_MS = 1_000
+/** Answers kept; df asks about one place, a file manager about those that it shows. */
+const STATFS_MAX = 64
 
 export interface FilesystemOptions {
   readonly master: { readonly host: string; readonly port: number }
@@ -61,7 +63,8 @@ export class Filesystem implements Vfs {
   readonly #lockOwners = new Map<Ino, Set<string>>()
   /** Pushes were taken in, and what had been answered before them perhaps not yet. */
   #overtaking = false
-  #statfs: { at: number; answer: StatFs } | undefined
+  /** By the inode that was asked about: quotas make it differ. */
+  readonly #statfs = new Map<Ino, { at: number; answer: StatFs }>()
   #listener: (change: Invalidation) => void = () => undefined
 
   constructor(world: World, options: FilesystemOptions) {
@@ -96,8 +99,10 @@ export class Filesystem implements Vfs {
     this.#chunkWriter = new ChunkWriter(world, this.#session, this.#chunkservers, learnPlaces, { onDisconnectMs })
     const committer = new Committer(this.#session)
     const learn = (attr: Attr): void => this.#tree.learn(attr)
+    // The door shows bytes and a size that are not there.
+    const lost = (ino: Ino): void => this.#listener({ kind: 'inode', ino, data: true })
     this.#reader = new FileReader(this.#session, chunkReader, this.#journal)
-    this.#writer = new FileWriter(world, this.#session, this.#chunkWriter, committer, this.#journal, learn, {
+    this.#writer = new FileWriter(world, this.#session, this.#chunkWriter, committer, this.#journal, learn, lost, {
       dirtyLimitBytes: options.dirtyBytes,
     })
     this.#files = new Files(world, this.#session, this.#tree, this.#journal, this.#reader, this.#writer)
@@ -378,13 +383,15 @@ export class Filesystem implements Vfs {
 
   // ---- the whole
 
-  async statfs(caller: Caller): Promise<StatFs> {
+  async statfs(ino: Ino, caller: Caller): Promise<StatFs> {
     const now = this.#world.clock.monotonicMs()
-    if (this.#statfs === undefined || now - this.#statfs.at > STATFS_MS) {
-      const answer = await this.#session.ask('statfs', {}, caller)
-      this.#statfs = { at: now, answer: { blockSize: 4096, ...answer } }
-    }
-    return this.#statfs.answer
+    const known = this.#statfs.get(ino)
+    if (known !== undefined && now - known.at <= STATFS_MS) return known.answer
+    await this.#journal.settleIf(ino)
+    const answer = { blockSize: 4096, ...(await this.#session.ask('statfs', { ino }, caller)) }
+    if (this.#statfs.size >= STATFS_MAX) this.#statfs.clear()
+    this.#statfs.set(ino, { at: now, answer })
+    return answer
   }
 
   onInvalidate(listener: (change: Invalidation) => void): void {

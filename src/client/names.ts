@@ -210,7 +210,11 @@ export class Names {
     )
     this.#born(parent, name, attr, answer.parent)
     if (answer.held) this.#journal.hold(parent, recalls)
-    if (created) return this.#files.born(attr)
+    if (created) {
+      const file = this.#files.born(attr)
+      file.careful = answer.careful === true
+      return file
+    }
     // Whoever opened something else than a file looks again, and finds what it is.
     if (attr.type !== 'file') throw new FsError('ESTALE', `${name} is a ${attr.type}`)
     // Made by somebody else in this moment. That it was closed here before may have been told after this was asked.

@@ -163,7 +163,8 @@ export interface Vfs {
   /** All locks of one owner on this inode (close of a descriptor for posix, release for flock). */
   releaseLocks(ino: Ino, family: 'posix' | 'flock', owner: string): Promise<void>
 
-  statfs(caller: Caller): Promise<StatFs>
+  /** What a quota leaves of the filesystem to this inode, or the whole of it. */
+  statfs(ino: Ino, caller: Caller): Promise<StatFs>
 
   /** Called for every change made elsewhere that this client may have shown. At most one listener. */
   onInvalidate(listener: (change: Invalidation) => void): void

@@ -146,7 +146,8 @@ class NativeOps {
       readdir: (path: string, cb: Callback) => this.#do('readdir', path, cb, () => this.#list(path)),
       readlink: (path: string, cb: Callback) =>
         this.#do('readlink', path, cb, async () => [toText(await vfs.readlink((await at(path)).ino, caller))]),
-      statfs: (path: string, cb: Callback) => this.#do('statfs', path, cb, () => this.#statfs()),
+      statfs: (path: string, cb: Callback) =>
+        this.#do('statfs', path, cb, async () => this.#statfs((await at(path)).ino)),
       truncate: (path: string, size: number, cb: Callback) =>
         this.#do('truncate', path, cb, async () => void (await vfs.setattr((await at(path)).ino, { size }, caller))),
       ftruncate: (path: string, fd: number, size: number, cb: Callback) =>
@@ -306,8 +307,8 @@ class NativeOps {
     }
   }
 
-  async #statfs(): Promise<unknown[]> {
-    const s = await this.#vfs.statfs(this.#caller)
+  async #statfs(ino: Ino): Promise<unknown[]> {
+    const s = await this.#vfs.statfs(ino, this.#caller)
     // Counts have 32 bits: larger blocks until they fit.
     let bsize = s.blockSize
     while (s.totalBytes / bsize >= 0x1_0000_0000) bsize *= 2

@@ -264,7 +264,7 @@ const TABLE: readonly Op[] = [
     },
     reply: putSize,
   }),
-  op('STATFS', { call: (_r, door, caller) => door.vfs.statfs(caller), reply: putStatFs }),
+  op('STATFS', { call: (r, door, caller) => door.vfs.statfs(r.ino, caller), reply: putStatFs }),
   op<void>('RELEASE', {
     need: RELEASE_IN.size,
     changes: true,

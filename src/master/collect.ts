@@ -7,6 +7,7 @@ import { FsError } from '../base/fault.ts'
 import type { ChunkId, DiskId } from '../base/ids.ts'
 import type { Work, WorkStep } from '../base/worker.ts'
 import type { Clock } from '../base/world.ts'
+import { hasQuotaWork, WALKED_AT_ONCE } from './core/quotas.ts'
 import { CLEARED_AT_ONCE } from './core/sessions.ts'
 import type { State } from './core/state.ts'
 import type { Loop } from './loop.ts'
@@ -154,7 +155,8 @@ export interface GarbageOptions {
   readonly deadGraceMs: number
 }
 
-/** Dead chunks, doomed inodes, ended sessions, expired trash, a changed number of copies: one command per step and kind, each bounded. */
+/** Dead chunks, doomed inodes, ended sessions, expired trash, a changed number of copies, quotas to be
+ * counted: one command per step and kind, each bounded. */
 export class Garbage implements Work {
   readonly #state: State
   readonly #loop: Loop
@@ -194,6 +196,10 @@ export class Garbage implements Work {
     }
     if (this.#state.counters().reclassing !== undefined) {
       await this.#loop.command(() => ({ ok: { kind: 'reclassed', limit: RECLASS_AT_ONCE } }))
+      busy = true
+    }
+    if (hasQuotaWork(this.#state)) {
+      await this.#loop.command(() => ({ ok: { kind: 'quotaWalked', limit: WALKED_AT_ONCE } }))
       busy = true
     }
     const expiring = this.#state.trash.page(undefined, 1)[0]

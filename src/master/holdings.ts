@@ -55,6 +55,7 @@ export interface Wanted {
 export class Holdings {
   readonly #sessions: Sessions
   readonly #exists: (ino: Ino) => boolean
+  readonly #hasRoom: (directory: Ino) => boolean
   readonly #clock: Clock
   readonly #makers = new Map<Ino, Session>()
   readonly #holders = new Map<Ino, Session>()
@@ -67,10 +68,20 @@ export class Holdings {
   readonly #heldMax: number
   #graceWaiters: (() => void)[] = []
 
-  /** `exists`: whether the master knows an inode. */
-  constructor(sessions: Sessions, exists: (ino: Ino) => boolean, clock: Clock, heldMax = HELD_MAX) {
+  /**
+   * `exists`: whether the master knows an inode. `hasRoom`: whether no quota stands in the way of what a session may
+   * change in a directory before it says so (quota-room.ts).
+   */
+  constructor(
+    sessions: Sessions,
+    exists: (ino: Ino) => boolean,
+    hasRoom: (directory: Ino) => boolean,
+    clock: Clock,
+    heldMax: number = HELD_MAX,
+  ) {
     this.#sessions = sessions
     this.#exists = exists
+    this.#hasRoom = hasRoom
     this.#clock = clock
     this.#heldMax = heldMax
     this.#startedMs = clock.monotonicMs()
@@ -111,6 +122,7 @@ export class Holdings {
     if (session === undefined || this.#recalled.has(directory)) return false
     const holder = this.#holders.get(directory)
     if (holder !== undefined && holder !== session) return false
+    if (!this.#hasRoom(directory)) return false
     // Also what it holds already: it may do so only because it came back with changes.
     return this.#forgotten(session, directory) && this.hold(session, directory)
   }
@@ -135,6 +147,8 @@ export class Holdings {
     this.#holders.set(directory, session)
     held.add(directory)
     session.told(directory)
+    // A mount takes it that it holds what it has made. This reaches it before the answer that says that it was made.
+    if (!this.#hasRoom(directory)) void this.#recall(session, [], [directory], false)
     return true
   }
 
@@ -207,6 +221,14 @@ export class Holdings {
       ...recalled,
       ...asked.map((session) => this.#recall(session, [], [...(this.#kept.get(session)?.held ?? [])], true)),
     ])
+  }
+
+  /** These directories are held by nobody any more, and what has been changed in them is told soon. */
+  callIn(which: (directory: Ino) => boolean): void {
+    for (const [session, { held }] of this.#kept) {
+      const some = [...held].filter(which)
+      if (some.length > 0) void this.#recall(session, [], some, false)
+    }
   }
 
   /**

@@ -17,6 +17,7 @@ import type { Holdings } from './holdings.ts'
 import type { Loop } from './loop.ts'
 import type { Nodes } from './nodes.ts'
 import type { Orders } from './orders.ts'
+import type { QuotaRoom } from './quota-room.ts'
 import type { Sessions } from './sessions.ts'
 
 export interface Parts {
@@ -24,6 +25,7 @@ export interface Parts {
   readonly loop: Loop
   readonly sessions: Sessions
   readonly holdings: Holdings
+  readonly quotaRoom: QuotaRoom
   readonly nodes: Nodes
   readonly clock: Clock
   readonly log: Log

@@ -26,6 +26,7 @@ import { labelsOf } from './core/records.ts'
 import type { State } from './core/state.ts'
 import type { DrainWatch } from './drain-watch.ts'
 import type { Parts } from './parts.ts'
+import { quotaStatus } from './quota-reports.ts'
 
 /** Extents of one file in a report; more are left out, the report is for people. */
 const REPORT_EXTENTS_MAX = 10_000
@@ -69,6 +70,7 @@ export function statusReport(parts: ReportParts): StatusReport {
     trashed: counters.trashed,
     sustained: counters.sustained,
     logicalBytes: counters.logicalBytes,
+    quotas: quotaStatus(parts),
     totalBytes: rawTotal,
     usedBytes: rawUsed,
     availableBytes: rawAvailable,

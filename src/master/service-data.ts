@@ -9,6 +9,7 @@ import { inForce } from '../topology/storage-class.ts'
 import type { Handlers } from '../wire/peer.ts'
 import { wishedCopies, wishOf } from './core/wishes.ts'
 import { attrOf, change, chunksOf, hostOf, NOTHING, type Parts, placesOf } from './parts.ts'
+import { quotaSpace } from './quota-room.ts'
 import { ranked } from './read-order.ts'
 
 type DataCalls =
@@ -118,17 +119,18 @@ export function dataHandlers(parts: Parts): Handlers<DataCalls> {
       return NOTHING
     },
 
-    statfs: ({ session }) => {
+    statfs: ({ session, ino }) => {
       sessions.heard(session)
+      const { bytes, inodes } = ino === undefined ? {} : quotaSpace(state, ino, parts.clock.now().sec)
       const { totalBytes, availableBytes } = nodes.capacity(state.settings().copies)
       const { files, directories } = state.counters()
       return {
         reply: {
-          totalBytes,
-          freeBytes: availableBytes,
-          availableBytes,
-          files: files + directories + FILES_FREE,
-          filesFree: FILES_FREE,
+          totalBytes: bytes?.total ?? totalBytes,
+          freeBytes: bytes?.free ?? availableBytes,
+          availableBytes: Math.min(bytes?.free ?? availableBytes, availableBytes),
+          files: inodes?.total ?? files + directories + FILES_FREE,
+          filesFree: inodes?.free ?? FILES_FREE,
         },
       }
     },

@@ -39,7 +39,7 @@ type NamespaceCalls =
 const OPEN_EXTENTS = 256
 
 export function namespaceHandlers(parts: Parts): Handlers<NamespaceCalls> {
-  const { state, sessions, holdings, loop } = parts
+  const { state, sessions, holdings, quotaRoom, loop } = parts
   /** Runs it when nobody else holds anything back of what is wanted: at once, nearly always. */
   const settled = <T>(by: number, wanted: Wanted, run: () => T | Promise<T>): T | Promise<T> =>
     holdings.settle(by, wanted)?.then(run) ?? run()
@@ -130,7 +130,9 @@ export function namespaceHandlers(parts: Parts): Handlers<NamespaceCalls> {
             else if (attr.type === 'file') asking.opens?.add(attr.ino)
             asking.told(attr.ino)
           },
-        }),
+        }).then((answer) =>
+          quotaRoom.isNear(answer.reply.attr.ino) ? { ...answer, reply: { ...answer.reply, careful: true } } : answer,
+        ),
       ),
 
     unlink: ({ stamp, parent, name }) =>
@@ -202,7 +204,11 @@ export function namespaceHandlers(parts: Parts): Handlers<NamespaceCalls> {
           },
           {
             tells: [wish.parent, wish.newParent],
-            applied: ({ replaced }) => {
+            applied: ({ ino, replaced }) => {
+              // Whoever holds it may have been given it where there was room.
+              const isDirectory = state.inode(ino)?.attr.type === 'dir'
+              if (isDirectory && quotaRoom.isNear(ino))
+                holdings.callIn((held) => held === ino || quotaRoom.countsIn(held, new Set([ino])))
               if (replaced !== undefined && state.inode(replaced) === undefined) holdings.gone(replaced)
             },
           },

@@ -2,11 +2,12 @@
  * The master put together: state and store, the loop, what it remembers of sessions and chunkservers, its background
  * work, and one handler for every call that it answers. It opens no socket and no file; the daemon does.
  *
- * After each commit, in this order: mounts are told what changed (before any reply of the batch goes out), lock requests
- * that wait are tried again, repair looks at the chunks that were touched, files that nobody counts any more are deleted.
+ * After each commit, in this order: mounts are told what changed (before any reply of the batch goes out), directories are
+ * called in whose quota is nearly used up, lock requests that wait are tried again, repair looks at the chunks that were touched, files that nobody counts any more are deleted.
  */
 
 import { setMaxListeners } from 'node:events'
+import type { Ino } from '../base/ids.ts'
 import { Worker } from '../base/worker.ts'
 import type { Clock, Log, Random } from '../base/world.ts'
 import type { Handlers } from '../wire/peer.ts'
@@ -32,6 +33,7 @@ import { type Change, Loop, type Soon } from './loop.ts'
 import { Nodes } from './nodes.ts'
 import { ORDERS_MAX, Orders } from './orders.ts'
 import type { Parts, WorkParts } from './parts.ts'
+import { QuotaRoom } from './quota-room.ts'
 import { Repair } from './repair.ts'
 import type { ReportParts } from './reports.ts'
 import { Sealing } from './sealing.ts'
@@ -43,6 +45,7 @@ import { lockHandlers } from './service-locks.ts'
 import { namespaceHandlers } from './service-namespace.ts'
 import { nodeHandlers } from './service-nodes.ts'
 import { loadTopology, placeHandlers, type ReadTopology } from './service-places.ts'
+import { quotaHandlers } from './service-quotas.ts'
 import { restoreSessions, sessionHandlers } from './service-sessions.ts'
 import { Sessions } from './sessions.ts'
 import { Spare } from './spare.ts'
@@ -83,6 +86,7 @@ function handlersOf(parts: ReportParts, rest: HandlerParts) {
     ...placeHandlers(parts, rest.removal, rest.options.topologyFile),
     ...classHandlers(parts),
     ...jobHandlers(parts, rest.onJob),
+    ...quotaHandlers(parts),
     ...nodeHandlers(parts, rest.deletions, rest.damage, rest.spare, rest.errors, rest.options),
   }
 }
@@ -117,7 +121,13 @@ export class Master {
     options: MasterOptions,
   ) {
     const sessions = new Sessions(clock)
-    const holdings = new Holdings(sessions, (ino) => state.inode(ino) !== undefined, clock)
+    const quotaRoom = new QuotaRoom(state, sessions)
+    const holdings = new Holdings(
+      sessions,
+      (ino) => state.inode(ino) !== undefined,
+      (directory) => !quotaRoom.isNear(directory),
+      clock,
+    )
     const locks = new WaitingLocks()
     const rules = (): RepairRules => ({
       graceMs: state.settings().graceMs,
@@ -134,7 +144,7 @@ export class Master {
     const loop: Loop = new Loop(store, state, new EmbeddedChangelog(state), clock, log, soon, (changes) =>
       committed(changes),
     )
-    const parts: Parts = { state, loop, sessions, holdings, nodes, clock, log }
+    const parts: Parts = { state, loop, sessions, holdings, quotaRoom, nodes, clock, log }
     const orders = new Orders(state, nodes)
     const spare = new Spare(
       state,
@@ -206,6 +216,7 @@ export class Master {
     const committed = (changes: readonly Change[]): void => {
       sessions.push(changes)
       let look = false
+      const near = new Set<Ino>()
       for (const { touched } of changes) {
         for (const ino of touched.unlocked) locks.unlocked(ino)
         if (touched.chunks.length > 0) {
@@ -214,6 +225,7 @@ export class Master {
           look = true
         }
         if (touched.unwanted.length > 0) deletions.add(touched.unwanted)
+        for (const quota of quotaRoom.takeNear(touched.quotas)) near.add(quota)
         if (touched.inodes.length > 0) {
           compaction.touched(touched.inodes)
           lives.touchedFiles(touched.inodes)
@@ -221,6 +233,8 @@ export class Master {
       }
       if (look) watching.poke()
       if (lives.queued() > 0) living.poke()
+      // Before the answers: whoever made names there hears of it before it makes more.
+      if (near.size > 0) holdings.callIn((directory) => quotaRoom.countsIn(directory, near))
     }
 
     restoreSessions(parts)

@@ -47,6 +47,8 @@ import type {
   FileReport,
   JobReport,
   NodeReport,
+  QuotaPage,
+  QuotaReport,
   StatusReport,
   TrashPage,
 } from './reports.ts'
@@ -78,6 +80,7 @@ import {
   nameChange,
   node,
   place,
+  quotaLimits,
   session,
   settings,
   stamp,
@@ -247,7 +250,14 @@ export const calls = {
     24,
     'Makes a regular file and opens it; an existing one is opened (EEXIST with `exclusive`).',
     struct({ stamp, ...inDir, mode, umask: mode, uid, gid: uid, exclusive: bool, truncate: bool, killSuidGid }),
-    struct({ attr, created: bool, parent: optional(attr), held }),
+    struct({
+      attr,
+      created: bool,
+      parent: optional(attr),
+      held,
+      /** A quota that the file counts in is nearly used up: its close must not be answered before its commit. */
+      careful: optional(bool),
+    }),
     { failures: ['EEXIST', 'ENOENT', 'ENOTDIR', 'EISDIR', 'ESTALE', 'ENAMETOOLONG', 'EDQUOT', 'EINVAL'] },
   ),
   unlink: call(
@@ -466,8 +476,8 @@ export const calls = {
   ),
   statfs: call(
     58,
-    'Space and inodes of the whole filesystem; bytes are what files can hold at the present number of copies.',
-    struct({ session }),
+    'Space and inodes of the whole filesystem, or what a quota leaves of them to an inode; bytes are what files can hold at the present number of copies.',
+    struct({ session, ino: optional(ino) }),
     struct({ totalBytes: uint(), freeBytes: uint(), availableBytes: uint(), files: uint(), filesFree: uint() }),
   ),
   invalidate: call(
@@ -694,6 +704,40 @@ export const calls = {
     nothing,
     struct({ rules: uint() }),
     { failures: ['EINVAL', 'EACCES', 'EIO', 'EISDIR', 'ENOENT'] },
+  ),
+  quotaSet: call(
+    155,
+    'Limits what is in a directory; absent limits stay, 0 is none. Until everything in it is counted nothing is refused.',
+    struct({
+      stamp,
+      path: bytestr(PATH_BYTES_MAX),
+      inodes: quotaLimits,
+      length: quotaLimits,
+      raw: quotaLimits,
+      graceMs: optional(uint()),
+    }),
+    nothing,
+    { failures: ['ENOENT', 'ENOTDIR', 'EINVAL', 'EBUSY', 'ENOSPC'] },
+  ),
+  quotaDelete: call(
+    156,
+    'Takes the quota of a directory away.',
+    struct({ stamp, path: bytestr(PATH_BYTES_MAX) }),
+    nothing,
+    { failures: ['ENOENT', 'ENOTDIR', 'ENODATA'] },
+  ),
+  quotaGet: call(
+    157,
+    'The quotas in which a path counts, the nearest first.',
+    struct({ path: bytestr(PATH_BYTES_MAX) }),
+    report<QuotaReport[]>('QuotaReport[]'),
+    { failures: ['ENOENT', 'ENOTDIR'] },
+  ),
+  quotaList: call(
+    158,
+    'All quotas, after `cursor` (a directory; 0 = from the start).',
+    struct({ cursor: ino, limit: uint(4096) }),
+    report<QuotaPage>('QuotaPage'),
   ),
 
   // ---- snapshots and whole trees, asked for by the command line

@@ -119,6 +119,8 @@ export interface StatusReport {
   trashed: number
   sustained: number
   logicalBytes: number
+  /** `exceeded`: over a soft limit or at a hard one. `counting`: not in force yet, or being taken away. */
+  quotas: { set: number; exceeded: number; counting: number }
   totalBytes: number
   usedBytes: number
   availableBytes: number
@@ -167,6 +169,35 @@ export interface TrashPage {
   entries: TrashEntry[]
   /** Empty at the end. */
   cursor: string
+}
+
+export interface QuotaLimitReport {
+  used: number
+  /** 0: no limit. */
+  soft: number
+  hard: number
+  /** Since when the soft limit has been exceeded, and from when on it acts as a hard one, in seconds since 1970; 0: it is not. */
+  overSince: number
+  refusesFrom: number
+}
+export interface QuotaReport {
+  ino: number
+  /** Byte string. */
+  path: string
+  state: 'active' | 'counting' | 'waiting' | 'leaving'
+  /** While it is being counted or taken away: names looked at so far. */
+  walked: number
+  graceMs: number
+  inodes: QuotaLimitReport
+  length: QuotaLimitReport
+  raw: QuotaLimitReport
+  /** Something is over its soft limit, or at its hard one. */
+  exceeded: boolean
+}
+export interface QuotaPage {
+  quotas: QuotaReport[]
+  /** 0 at the end. */
+  cursor: number
 }
 
 export interface ChangelogRow {

@@ -217,6 +217,8 @@ export const fileCommit = struct({
   change: optional(attrChange),
   /** When the client says that the last of it happened: it has shown this time, and it must not move by itself later. */
   ctime: optional(time),
+  /** The close of a new small file has been answered: no quota refuses it any more. */
+  answered: optional(bool),
 })
 export type FileCommit = Infer<typeof fileCommit>
 
@@ -306,6 +308,9 @@ export const inventoryEntry = struct({
   length: chunkOffset,
 })
 export type InventoryEntry = Infer<typeof inventoryEntry>
+
+/** Of one thing that a quota limits. Absent: as it was; 0: no limit. */
+export const quotaLimits = struct({ soft: optional(uint()), hard: optional(uint()) })
 
 export interface Settings {
   readonly copies: number

@@ -11,7 +11,7 @@ import { basename, join } from 'node:path'
 import { promisify } from 'node:util'
 import { afterEach, describe, expect, test, vi } from 'vitest'
 import { errnoOf } from '../../src/base/fault.ts'
-import type { Ino } from '../../src/base/ids.ts'
+import { type Ino, ROOT_INO } from '../../src/base/ids.ts'
 import { BLOCK_BYTES } from '../../src/base/limits.ts'
 import type { Transport } from '../../src/base/world.ts'
 import { blockOf, DATA_OFFSET } from '../../src/chunk/core/chunk-format.ts'
@@ -152,7 +152,7 @@ describe('faults', () => {
     const { reservedBytes } = await it.until('the disks say that they are full', (s) => s.availableBytes === 0)
     // What is kept aside is not written to by clients, nor promised to them.
     expect(reservedBytes).toBeGreaterThan(2 * 10 * MiB)
-    expect((await p.vfs.statfs(p.caller)).availableBytes).toBe(0)
+    expect((await p.vfs.statfs(ROOT_INO, p.caller)).availableBytes).toBe(0)
     kept.sort((a, b) => a.ino - b.ino)
     for (const [i, { name }] of kept.entries()) if (i % 2 === 0) await p.unlink(name)
     const left = kept.filter((_, i) => i % 2 === 1)

@@ -167,7 +167,7 @@ export function attributeTests(started: () => Started): void {
 
     test('statfs tells of space', async () => {
       const p = await fresh('statfs')
-      const space = await p.vfs.statfs(p.caller)
+      const space = await p.vfs.statfs(ROOT_INO, p.caller)
       expect(space.blockSize).toBeGreaterThanOrEqual(512)
       expect(space.totalBytes).toBeGreaterThan(0)
       expect(space.freeBytes).toBeLessThanOrEqual(space.totalBytes)

@@ -260,6 +260,7 @@ describe('a chunk whose copies have all lost its end', () => {
               mtime: undefined,
               change: undefined,
               ctime: undefined,
+              answered: undefined,
             },
           ],
           sync: false,

@@ -424,6 +424,7 @@ export async function writeFile(
         mtime: undefined,
         change: undefined,
         ctime: undefined,
+        answered: undefined,
       },
     ],
     sync: false,

@@ -423,7 +423,13 @@ test('a session that holds very many directories is asked for the oldest, and ne
   peer.answers.recall = () => ({})
   const info = { session: 1 as SessionId, client: 'c', host: 'h', mountpoint: '/m', version: '0' }
   const session = sessions.begin(info, peer)
-  const holdings = new Holdings(sessions, () => true, new TestClock(), 3)
+  const holdings = new Holdings(
+    sessions,
+    () => true,
+    () => true,
+    new TestClock(),
+    3,
+  )
   for (let ino = 10; ino < 14; ino++) expect(holdings.hold(session, ino as Ino)).toBe(true)
   expect(peer.asked[0]).toMatchObject({ name: 'recall', request: { directories: [10, 11, 12] } })
   expect(holdings.heldBy(session)).toBe(1)
@@ -438,7 +444,12 @@ test('inode numbers whose range was given out long ago, or twice, are asked for 
     const info = { session: id as SessionId, client: `c${id}`, host: 'h', mountpoint: '/m', version: '0' }
     return { peer, session: sessions.begin(info, peer) }
   })
-  const holdings = new Holdings(sessions, () => false, clock)
+  const holdings = new Holdings(
+    sessions,
+    () => false,
+    () => true,
+    clock,
+  )
   holdings.reserved(one!.session, 100, 50)
   holdings.reserved(other!.session, 100, 50)
   holdings.reserved(one!.session, 50, 20)

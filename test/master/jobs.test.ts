@@ -72,7 +72,17 @@ async function write(master: TestMaster, mount: TestMount, ino: Ino, extents: nu
     }))
     await master.call(mount.peer, 'commit', {
       stamp: mount.stamp(),
-      files: [{ ino, extents: page, minSize: undefined, mtime: undefined, change: undefined, ctime: undefined }],
+      files: [
+        {
+          ino,
+          extents: page,
+          minSize: undefined,
+          mtime: undefined,
+          change: undefined,
+          ctime: undefined,
+          answered: undefined,
+        },
+      ],
       sync: false,
     })
   }

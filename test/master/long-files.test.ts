@@ -36,7 +36,15 @@ async function longFile() {
         chunk,
         chunkOffset: (from + i) * 2,
       }))
-      const file = { ino: attr.ino, extents, minSize: undefined, mtime: undefined, change: undefined, ctime: undefined }
+      const file = {
+        ino: attr.ino,
+        extents,
+        minSize: undefined,
+        mtime: undefined,
+        change: undefined,
+        ctime: undefined,
+        answered: undefined,
+      }
       await master.call(mount.peer, 'commit', { stamp: mount.stamp(), files: [file], sync: false })
     }
     return attr.ino

@@ -389,7 +389,7 @@ export class MemoryVfs implements Vfs {
     this.#nodes.get(target)?.locks.release(family, owner)
   }
 
-  async statfs(_caller: Caller): Promise<StatFs> {
+  async statfs(_ino: Ino, _caller: Caller): Promise<StatFs> {
     let used = 0
     for (const node of this.#nodes.values()) used += node.attr.used
     const totalBytes = 1 << 30

@@ -63,7 +63,7 @@ describe('a link', () => {
       message: 'stale file handle: inode 7',
     })
     await expect(peer.call('readlink', { session: s1, ino: 7 as Ino })).rejects.toMatchObject({ code: 'EINVAL' })
-    await expect(peer.call('statfs', { session: s1 })).rejects.toMatchObject({ code: 'ENOSYS' })
+    await expect(peer.call('statfs', { session: s1, ino: undefined })).rejects.toMatchObject({ code: 'ENOSYS' })
   })
 
   it('refuses a request that cannot be, naming the field, and keeps the connection', async () => {
@@ -72,12 +72,12 @@ describe('a link', () => {
       code: 'EPROTO',
       message: expect.stringContaining('getattr.ino: expected an integer'),
     })
-    expect((await peer.call('statfs', { session: s1 })).reply).toEqual(space)
+    expect((await peer.call('statfs', { session: s1, ino: undefined })).reply).toEqual(space)
   })
 
   it('fails a call whose reply is not what the table says, and closes the connection', async () => {
     const { peer } = await pair({ statfs: () => ({ reply: { ...space, files: -1 } }) })
-    await expect(peer.call('statfs', { session: s1 })).rejects.toMatchObject({ code: 'EPROTO' })
+    await expect(peer.call('statfs', { session: s1, ino: undefined })).rejects.toMatchObject({ code: 'EPROTO' })
     expect(peer.closed).toBe(true)
   })
 
@@ -146,19 +146,24 @@ describe('a link', () => {
           }),
         ),
     })
-    await expect(peer.call('statfs', { session: s1 }, { timeoutMs: 100 })).rejects.toMatchObject({ code: 'ETIMEDOUT' })
+    await expect(peer.call('statfs', { session: s1, ino: undefined }, { timeoutMs: 100 })).rejects.toMatchObject({
+      code: 'ETIMEDOUT',
+    })
     await hostClock.sleep(20)
     expect(aborted).toBe(true)
   })
 
   it('rejects every waiting call once when the connection breaks', async () => {
     const { net, server, peer } = await pair({ statfs: () => new Promise(() => undefined) })
-    const waiting = [peer.call('statfs', { session: s1 }), peer.call('statfs', { session: s1 })]
+    const waiting = [
+      peer.call('statfs', { session: s1, ino: undefined }),
+      peer.call('statfs', { session: s1, ino: undefined }),
+    ]
     await hostClock.sleep(10)
     net.cut(server.port)
     for (const call of waiting) await expect(call).rejects.toMatchObject({ code: 'ECONNRESET' })
     expect(peer.closed).toBe(true)
-    await expect(peer.call('statfs', { session: s1 })).rejects.toMatchObject({ code: 'ECONNRESET' })
+    await expect(peer.call('statfs', { session: s1, ino: undefined })).rejects.toMatchObject({ code: 'ECONNRESET' })
   })
 
   it('closes a half-open connection: a peer that stays silent although pinged', async () => {
@@ -212,7 +217,7 @@ describe('a link', () => {
     raw.onData(() => undefined)
     raw.send([bytes])
     await closed
-    expect((await peer.call('statfs', { session: s1 })).reply.files).toBe(1)
+    expect((await peer.call('statfs', { session: s1, ino: undefined })).reply.files).toBe(1)
   })
 })
 

@@ -28,6 +28,7 @@ export function renderStatus(s: StatusReport): string {
       `space   ${bar(used)}  ${formatBytes(s.usedBytes)} of ${formatBytes(s.totalBytes)} used, ${formatBytes(s.availableBytes)} available, ${formatBytes(s.reservedBytes)} kept aside`,
       `files   ${count(s.files, 'file')}, ${s.directories} ${s.directories === 1 ? 'directory' : 'directories'}, ${formatBytes(s.logicalBytes)}; ${s.trashed} in the trash`,
       `chunks  ${chunkHealth(s.chunks)}`,
+      ...(s.quotas.set === 0 ? [] : [`quotas  ${quotaWords(s.quotas)}`]),
     ].join('\n'),
     table(s.nodes, [
       { title: 'CHUNKSERVER', value: (n) => n.name },
@@ -58,6 +59,14 @@ export function renderStatus(s: StatusReport): string {
     ),
   ]
   return parts.filter((part) => part !== '').join('\n\n')
+}
+
+function quotaWords({ set, exceeded, counting }: StatusReport['quotas']): string {
+  const rest = [
+    exceeded > 0 ? `${exceeded} EXCEEDED` : 'none exceeded',
+    ...(counting > 0 ? [`${counting} being counted`] : []),
+  ]
+  return `${set} set, ${rest.join(', ')}`
 }
 
 function chunkHealth(c: StatusReport['chunks']): string {

@@ -44,6 +44,7 @@ import { inosReserve, names } from './held-names.ts'
 import { doomedFreed, released, trashExpired, trashPurge, trashRestore, trashRetention } from './lifetime.ts'
 import { create, link, make, rename, rmdir, unlink } from './namespace.ts'
 import type { Outcome } from './outcome.ts'
+import { quotaDelete, quotaSet, quotaWalked, settleQuotas } from './quotas.ts'
 import type { SessionRecord } from './records.ts'
 import { releaseLocks, sessionCleared, sessionEnd, sessionOpen, setLock } from './sessions.ts'
 import { jobCancelled, snapshotBegin, snapshotCopied, snapshotShown } from './snapshot.ts'
@@ -120,6 +121,9 @@ const handlers: Handlers = {
   jobCancelled,
   treeDetached,
   jobCleared,
+  quotaSet,
+  quotaDelete,
+  quotaWalked,
 }
 
 /** Replies that a session may leave unacknowledged: a link has at most 1 024 requests in flight. */
@@ -134,6 +138,7 @@ export function apply(state: State, envelope: Envelope, command: Command): Outco
   assert(envelope.index === counters.index + 1, `command ${envelope.index} comes after ${counters.index}`)
   const work = new Work(state, { sec: envelope.sec, nsec: envelope.nsec }, envelope.session)
   const result = answered(work, envelope, command)
+  work.touched.quotas.push(...settleQuotas(work))
   record(state, envelope, command, 'errno' in result ? result.errno : undefined)
   return { result, touched: work.touched }
 }

@@ -10,6 +10,7 @@ import { FILE_BYTES_MAX, NAME_BYTES_MAX, XATTR_LIST_BYTES_MAX, XATTR_VALUE_BYTES
 import { ACL_ACCESS, ACL_DEFAULT, type Acl, chmodAcl, isMerelyMode, modeOfAcl, parseAcl, serializeAcl } from './acl.ts'
 import type { CommandOf } from './commands.ts'
 import { resized } from './extents.ts'
+import { refuseGrowth } from './quotas.ts'
 import type { InodeRecord } from './records.ts'
 import { key } from './tables.ts'
 import type { Work } from './work.ts'
@@ -34,6 +35,10 @@ export function changeAttributes(work: Work, record: InodeRecord, change: AttrCh
   // Set-id bits of directories mean something else and stay.
   const wish = type === 'dir' ? { ...change, killSuidGid: false } : change
   let base = attr
+  if (change.size !== undefined && change.size > attr.size) {
+    const full = refuseGrowth(work, record.quota, { inodes: 0, length: change.size - attr.size, used: 0 })
+    if (full !== undefined) return full
+  }
   if (change.size !== undefined) {
     const { size, used } = resized(work, record, change.size)
     base = { ...attr, size, used, mtime: work.now }

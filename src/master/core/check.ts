@@ -16,6 +16,7 @@ import { bytesBeyond, type ChunkClass, chunkClass, isSparse, needsAttention } fr
 import { DEFAULT_CLASS } from './class-table.ts'
 import { BUCKET_SLOTS, nameHash } from './dentries.ts'
 import { lossFindings } from './losses.ts'
+import { checkQuota, checkQuotaOfInode, checkQuotaWalk, isElsewhere, QuotaRecount } from './quota-check.ts'
 import {
   bucketRecord,
   type ChunkRecord,
@@ -30,6 +31,7 @@ import { after, afterNum, key, num48At, numAt, type TableName, tables } from './
 
 interface Totals {
   readonly links: Map<Ino, number>
+  readonly quotas: QuotaRecount
   readonly counted: {
     [K in ChunkClass | 'directories' | 'files' | 'trashed' | 'sustained' | 'doomed' | 'sessions']: number
   }
@@ -113,6 +115,8 @@ const visitors: { readonly [T in TableName]?: (c: Checker, at: string, value: Ui
       c.expect(child === undefined || child.attr.type === type, `${who}: inode ${ino} has another type`)
       if (child?.attr.type === 'dir')
         c.expect(child.parent === parent && child.name === name, `${who}: directory ${ino} thinks it is elsewhere`)
+      if (c.totals !== undefined && child !== undefined && isElsewhere(c.state, parent, child))
+        c.findings.push({ severity: 'warning', what: `${who}: counts in quota ${child.quota}, where it had a name` })
       c.totals?.links.set(ino, (c.totals.links.get(ino) ?? 0) + 1)
     }
   },
@@ -279,6 +283,14 @@ const visitors: { readonly [T in TableName]?: (c: Checker, at: string, value: Ui
     c.expect(record?.attr.type !== 'dir' || record.parent === ino, `tree ${ino}, which is to be freed, has a place`)
     c.totals?.links.set(ino, 1)
   },
+  quota: (c, at) => {
+    checkQuota(c.state, numAt(at, 1) as Ino, (holds, what) => c.expect(holds, what))
+    c.totals?.quotas.met()
+  },
+  quotaWalk: (c, at) => {
+    const ino = numAt(at, afterNum(at, 1)) as Ino
+    checkQuotaWalk(c.state, numAt(at, 1) === 0, ino, (holds, what) => c.expect(holds, what))
+  },
   changelog: (c, _at, value) => {
     if (c.totals === undefined) return
     c.totals.changelogBytes += value.length
@@ -315,6 +327,9 @@ function checkInode(c: Checker, ino: Ino, record: InodeRecord): void {
   const names = state.xattrs(ino)
   const bytes = names.reduce((sum, name) => sum + name.length + 1, 0)
   c.expect(bytes === record.xattrBytes, `${who}: ${bytes} bytes of attribute names, not ${record.xattrBytes}`)
+  if (state.quotas.any || record.quota !== 0)
+    checkQuotaOfInode(state, ino, record, (holds, what) => c.expect(holds, what))
+  if (record.quota !== 0) totals?.quotas.add(state, record)
   if (attr.type === 'dir') checkDirectory(c, ino, record)
   else checkExtents(c, ino, record)
 }
@@ -451,6 +466,7 @@ export function check(state: State): Finding[] {
   const zero = { open: 0, safe: 0, under: 0, endangered: 0, lost: 0, over: 0, dead: 0 }
   const totals: Totals = {
     links: new Map(),
+    quotas: new QuotaRecount(),
     counted: { ...zero, directories: 0, files: 0, trashed: 0, sustained: 0, doomed: 0, sessions: 0 },
     logicalBytes: 0,
     lostBytes: 0,
@@ -475,6 +491,7 @@ export function check(state: State): Finding[] {
   c.expect(counters.index - counters.firstIndex + 1 === totals.entries, `changelog: ${totals.entries} entries`)
   c.expect((counters.reclassing ?? 0) === totals.reclassing, `counter reclassing: ${totals.reclassing} found`)
   for (const what of wrongWithClasses(state, totals.classed)) c.expect(false, what)
+  totals.quotas.compare(state, (holds, what) => c.expect(holds, what))
   for (const [ino, links] of totals.links) {
     const record = state.inode(ino)
     if (record !== undefined && record.attr.type !== 'dir')

@@ -39,6 +39,7 @@ import {
   name,
   nameChange,
   node,
+  quotaLimits,
   session,
   uid,
 } from '../../wire/shapes.ts'
@@ -570,6 +571,22 @@ export const commands = {
     struct({ number: uint(), pattern: classPattern }),
   ),
   patternDelete: command(76, 'patternDelete', 'A pattern goes.', struct({ number: uint() })),
+  // ---- quotas
+  /** Of a directory that has none: it is counted by `quotaWalked` first. */
+  quotaSet: command(
+    80,
+    'quotaSet',
+    'What is in a directory may grow so far.',
+    struct({ ino, inodes: quotaLimits, length: quotaLimits, raw: quotaLimits, graceMs: optional(uint()) }),
+  ),
+  quotaDelete: command(81, 'quotaDelete', 'A directory is limited no more.', struct({ ino })),
+  /** While a quota is being counted or taken away, or waits for it (core/quotas.ts, hasQuotaWork). */
+  quotaWalked: command(
+    82,
+    undefined,
+    'The next inodes pass to the quota that they are to count in.',
+    struct({ limit: uint(65536) }),
+  ),
 } as const
 
 export type Commands = typeof commands

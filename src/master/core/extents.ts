@@ -13,6 +13,8 @@ import type { Extent, FileCommit } from '../../wire/shapes.ts'
 import { changeAttributes, withoutCapabilities } from './attributes.ts'
 import { addLive, putChunk, seal } from './chunks.ts'
 import type { CommandOf } from './commands.ts'
+import { ofClass } from './quota-table.ts'
+import { countsRaw, refuseGrowth } from './quotas.ts'
 import type { InodeRecord } from './records.ts'
 import type { Work } from './work.ts'
 
@@ -154,6 +156,42 @@ function refuseExtent(work: Work, extent: Extent): Result<never> | undefined {
   return end > limit ? refuse('EIO', `chunk ${extent.chunk} ends at ${limit}`) : undefined
 }
 
+/** Why a quota does not take these bytes; undefined: it does. */
+function refuseBytes(
+  work: Work,
+  { attr, quota }: InodeRecord,
+  extents: readonly { readonly offset: number; readonly length: number }[],
+  minSize: number,
+): ReturnType<typeof refuse> | undefined {
+  if (quota === 0) return undefined
+  let size = Math.max(attr.size, minSize)
+  let used = 0
+  const raw = countsRaw(work.state, quota)
+  for (const { offset, length } of extents) {
+    size = Math.max(size, offset + length)
+    if (raw) used += length - covered(work, attr, offset, offset + length)
+  }
+  used = Math.max(0, used)
+  return refuseGrowth(work, quota, {
+    inodes: 0,
+    length: size - attr.size,
+    used,
+    classes: ofClass(attr.classId, used),
+  })
+}
+
+/** Bytes of a file between two offsets that are not in a hole. */
+function covered(work: Work, { ino, used }: InodeRecord['attr'], from: number, to: number): number {
+  if (used === 0) return 0
+  let bytes = 0
+  for (let at = from; ; ) {
+    const { extents, complete } = work.state.extents.from(ino, at, EXTENTS_PAGE, to)
+    for (const extent of extents) bytes += Math.min(endOf(extent), to) - Math.max(extent.offset, from)
+    if (complete) return bytes
+    at = endOf(extents.at(-1)!)
+  }
+}
+
 function commitFile(work: Work, file: FileCommit): Result<InodeRecord> {
   const found = work.inode(file.ino)
   if ('errno' in found) return found
@@ -163,6 +201,8 @@ function commitFile(work: Work, file: FileCommit): Result<InodeRecord> {
     const refusal = refuseExtent(work, extent)
     if (refusal !== undefined) return refusal
   }
+  const full = file.answered === true ? undefined : refuseBytes(work, record, file.extents, file.minSize ?? 0)
+  if (full !== undefined) return full
   let { size, used } = record.attr
   for (const extent of file.extents) {
     used += write(work, file.ino, extent, { used, size })
@@ -203,6 +243,8 @@ export function fallocate(work: Work, command: CommandOf<'fallocate'>): Result<u
   if (command.what === 'punch' && !command.keepSize) return refuse('EINVAL')
   const end = command.offset + command.length
   if (end > FILE_BYTES_MAX) return refuse('EFBIG')
+  const full = command.keepSize ? undefined : refuseBytes(work, record, [], end)
+  if (full !== undefined) return full
   const freed = command.what === 'reserve' ? 0 : cut(work, command.ino, command.offset, end, attr.used)
   countBytes(work, -freed)
   const size = command.keepSize ? attr.size : Math.max(attr.size, end)
@@ -243,6 +285,9 @@ export function copyRange(work: Work, command: CommandOf<'copyRange'>): Result<u
   const replaced = work.state.extents.from(command.target, targetOffset, SHARE_EXTENTS_MAX, targetOffset + length)
   if (!replaced.complete) length = endOf(replaced.extents.at(-1)!) - targetOffset
   const { attr } = to.ok
+  // At most this: what is a hole in the source takes no room.
+  const full = refuseBytes(work, to.ok, [{ offset: targetOffset, length }], 0)
+  if (full !== undefined) return full
   let used = attr.used - cut(work, command.target, targetOffset, targetOffset + length, attr.used)
   for (const extent of extents) {
     const start = Math.max(extent.offset, sourceOffset)

@@ -66,5 +66,6 @@ export function found(state: State, { now, salt, settings, uid, gid }: Founding)
     target: '',
     trashedUntil: undefined,
     doomed: false,
+    quota: 0,
   })
 }

@@ -15,6 +15,8 @@ import { BUCKET_SLOTS } from './dentries.ts'
 import { freeAll } from './extents.ts'
 import { addName } from './names.ts'
 import { dirPath } from './paths.ts'
+import { usageOf } from './quota-table.ts'
+import { refuseGrowth } from './quotas.ts'
 import { EMPTY, encodeRecord, type InodeRecord, trashRecord } from './records.ts'
 import { key } from './tables.ts'
 import { badName, type Work } from './work.ts'
@@ -177,6 +179,10 @@ export function trashRestore(work: Work, command: CommandOf<'trashRestore'>): Re
   let { parent } = target.ok
   if (state.find(parent, missing[0] ?? name).bucket.length >= BUCKET_SLOTS)
     return refuse('ENOSPC', 'too many names with one hash')
+  const quota = state.inode(parent)?.quota ?? 0
+  const back = usageOf(record)
+  const full = refuseGrowth(work, quota, { ...back, inodes: 1 + missing.length })
+  if (full !== undefined) return full
   for (const [i, part] of missing.entries()) {
     const made = restoredDirectory(work, fresh[i]!, parent, record)
     const refusal = addName(work, parent, part, made)
@@ -192,7 +198,7 @@ export function trashRestore(work: Work, command: CommandOf<'trashRestore'>): Re
     }
   const counters = state.counters()
   state.setCounters({ files: counters.files + 1, sustained: counters.sustained - (sustained ? 1 : 0) })
-  const restored = work.put(next, { nlink: 1, ctime: work.now }, { parent })
+  const restored = work.put(next, { nlink: 1, ctime: work.now }, { parent, quota })
   addName(work, parent, name, restored)
   return ok({ path: dirPath(state, parent) === '/' ? `/${name}` : `${dirPath(state, parent)}/${name}` })
 }
@@ -218,9 +224,13 @@ function wayTo(work: Work, path: string): Result<{ parent: Ino; name: string; mi
   return ok({ parent, name, missing: [] })
 }
 
-/** A directory that had gone with the file; nobody knows any more what it was like: it has the class of where it is made. */
+/**
+ * A directory that had gone with the file; nobody knows any more what it was like: it has the class and the quota of where
+ * it is made.
+ */
 function restoredDirectory(work: Work, ino: Ino, parent: Ino, file: InodeRecord): InodeRecord {
-  const { classId = 0 } = work.state.inode(parent)?.attr ?? {}
+  const place = work.state.inode(parent)
+  const { classId = 0 } = place?.attr ?? {}
   const attr: Attr = {
     ino,
     type: 'dir',
@@ -248,6 +258,7 @@ function restoredDirectory(work: Work, ino: Ino, parent: Ino, file: InodeRecord)
     target: '',
     trashedUntil: undefined,
     doomed: false,
+    quota: place?.quota ?? 0,
   }
   countClass(work, classId, 1)
   const counters = work.state.counters()

@@ -14,6 +14,8 @@ import type { CommandOf } from './commands.ts'
 import { BUCKET_SLOTS } from './dentries.ts'
 import { lastNameGone } from './lifetime.ts'
 import { addName, removeName, replaceName } from './names.ts'
+import { NOTHING, type Usage, usageOf } from './quota-table.ts'
+import { ONE_INODE, type Passage, pass, passage, quotaOfRemoved, refuseGrowth, refusePassage } from './quotas.ts'
 import type { Dentry, InodeRecord } from './records.ts'
 import { badName, type Work } from './work.ts'
 
@@ -39,6 +41,7 @@ function makeInode(work: Work, dir: InodeRecord, name: string, wanted: New): Ino
     target: type === 'symlink' ? wanted.target : '',
     trashedUntil: undefined,
     doomed: false,
+    quota: dir.quota,
   }
   if (inherited?.acl !== undefined) record = putXattr(work, record, ACL_ACCESS, serializeAcl(inherited.acl))
   if (defaultAcl !== undefined && type === 'dir') record = putXattr(work, record, ACL_DEFAULT, serializeAcl(defaultAcl))
@@ -80,6 +83,8 @@ export function make(work: Work, command: CommandOf<'make'>): Result<unknown> {
   if (work.state.lookup(command.parent, command.name) !== undefined) return refuse('EEXIST')
   if (command.type === 'symlink' && command.target === '') return refuse('ENOENT', 'a symlink needs a target')
   if (command.type === 'symlink' && command.target.includes('\0')) return refuse('EINVAL')
+  const quota = refuseGrowth(work, dir.ok.quota, ONE_INODE)
+  if (quota !== undefined) return quota
   const made = makeNamed(work, dir.ok, command.name, command)
   return 'errno' in made ? made : ok({ attr: made.ok.attr, parent: attrOf(work, command.parent) })
 }
@@ -91,6 +96,8 @@ export function create(work: Work, command: CommandOf<'create'>): Result<unknown
   if (bad !== undefined) return bad
   const entry = work.state.lookup(command.parent, command.name)
   if (entry === undefined) {
+    const quota = refuseGrowth(work, dir.ok.quota, ONE_INODE)
+    if (quota !== undefined) return quota
     const made = makeNamed(work, dir.ok, command.name, { ...command, type: 'file', rdev: 0, target: '' })
     return 'errno' in made ? made : ok({ attr: made.ok.attr, created: true, parent: attrOf(work, command.parent) })
   }
@@ -113,7 +120,9 @@ export function unlinked(
 ): number {
   const record = work.state.inode(ino)
   if (record === undefined) return 0
-  const next = work.put(record, { nlink: record.attr.nlink - 1, ctime: work.now })
+  const nlink = record.attr.nlink - 1
+  // What nobody can reach by a name counts in no quota.
+  const next = work.put(record, { nlink, ctime: work.now }, nlink === 0 ? { quota: 0 } : {})
   work.touchInode(ino, false)
   if (next.attr.nlink === 0) lastNameGone(work, next, was, openIn, then)
   return next.attr.nlink
@@ -124,6 +133,7 @@ export function removed(work: Work, record: InodeRecord): void {
   const { ino } = record.attr
   dropXattrs(work, record)
   forgetInode(work, record)
+  quotaOfRemoved(work, ino)
   work.touchInode(ino, true)
   work.state.setCounters({ directories: work.state.counters().directories - 1 })
 }
@@ -169,8 +179,11 @@ export function link(work: Work, command: CommandOf<'link'>): Result<unknown> {
   if (record.attr.nlink >= LINK_MAX) return refuse('EMLINK')
   const full = noRoom(work, command.newParent, command.newName)
   if (full !== undefined) return full
+  const way = passage(work, record, dir.ok)
+  if (way.kind === 'crosses') return refuse('EXDEV', 'it counts in another quota')
   const next = work.put(record, { nlink: record.attr.nlink + 1, ctime: work.now })
   addName(work, command.newParent, command.newName, next)
+  pass(work, command.ino, way)
   work.touchInode(command.ino, false)
   return ok(next.attr)
 }
@@ -214,16 +227,24 @@ export function rename(work: Work, command: CommandOf<'rename'>): Result<unknown
     (parent === newParent ? [parent] : [parent, newParent]).flatMap((ino) => attrOf(work, ino) ?? [])
   // Two names of one inode: POSIX wants nothing to happen.
   if (target?.ino === source.ino) return ok({ ino: source.ino, replaced: target.ino })
+  const way = passage(work, sourceRecord, to.ok, from.ok)
   if (exchange && target !== undefined && targetRecord !== undefined) {
+    const back = passage(work, targetRecord, from.ok, to.ok)
+    if (way.kind === 'crosses' || back.kind === 'crosses') return refuse('EXDEV', 'they count in different quotas')
     swap(work, command, source, sourceRecord, target, targetRecord)
+    pass(work, source.ino, way)
+    pass(work, target.ino, back)
     return ok({ ino: source.ino, replaced: undefined, parents: parents() })
   }
   if (target !== undefined && targetRecord !== undefined) {
     if (source.type === 'dir' && target.type !== 'dir') return refuse('ENOTDIR')
     if (source.type !== 'dir' && target.type === 'dir') return refuse('EISDIR')
     if (target.type === 'dir' && targetRecord.entries > 0) return refuse('ENOTEMPTY')
+    const edge = refusePassage(work, sourceRecord, way, freedBy(targetRecord, way))
+    if (edge !== undefined) return edge
     removeName(work, parent, name)
     replaceName(work, newParent, newName, sourceRecord)
+    pass(work, source.ino, way)
     moved(work, source.ino)
     if (target.type === 'dir') removed(work, targetRecord)
     else unlinked(work, target.ino, { parent: newParent, name: newName }, command.openIn)
@@ -231,10 +252,19 @@ export function rename(work: Work, command: CommandOf<'rename'>): Result<unknown
   }
   const full = noRoom(work, newParent, newName)
   if (full !== undefined) return full
+  const edge = refusePassage(work, sourceRecord, way, NOTHING)
+  if (edge !== undefined) return edge
   removeName(work, parent, name)
   addName(work, newParent, newName, sourceRecord)
+  pass(work, source.ino, way)
   moved(work, source.ino)
   return ok({ ino: source.ino, replaced: undefined, parents: parents() })
+}
+
+/** What goes from the quota into which something comes, when it takes the place of this. */
+function freedBy(replaced: InodeRecord, way: Passage): Usage {
+  const last = replaced.attr.type === 'dir' || replaced.attr.nlink === 1
+  return last && way.kind === 'crosses' && replaced.quota === way.to ? usageOf(replaced) : NOTHING
 }
 
 function swap(

@@ -17,6 +17,8 @@ export interface Touched {
   readonly unlocked: Ino[]
   /** Copies that the state no longer counts: their files are to be deleted. */
   readonly unwanted: { readonly disk: DiskId; readonly chunk: ChunkId }[]
+  /** Quotas (by their directories) that changed, or in which something else counts now. */
+  readonly quotas: Ino[]
 }
 
 export interface Outcome {

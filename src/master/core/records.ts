@@ -79,6 +79,8 @@ export interface InodeRecord {
   readonly trashedUntil: number | undefined
   /** Gone for everybody; its extents are being freed in steps. */
   readonly doomed: boolean
+  /** The quota that it counts in: that of the nearest directory above (or itself) that has one; 0 = none, or no name. */
+  readonly quota: Ino | 0
 }
 
 const INODE_VERSION = 1
@@ -112,6 +114,7 @@ export const inodeRecord = {
       record.trashedUntil ?? null,
       record.doomed ? 1 : 0,
       a.classId ?? 0,
+      record.quota,
     ]
     while (tuple.length > INODE_FIELDS_ALWAYS && (tuple.at(-1) === 0 || tuple.at(-1) === null)) tuple.pop()
     return tuple
@@ -152,6 +155,7 @@ export const inodeRecord = {
       target: raw[22] ?? '',
       trashedUntil: raw[23] ?? undefined,
       doomed: raw[24] === 1,
+      quota: raw[26] ?? 0,
     }
   },
 }
@@ -348,6 +352,50 @@ export type JobRecord = Infer<typeof jobRecord>
 /** A copy that is not complete: what it is a copy of, and after which key of that the work goes on. */
 export const unfinishedRecord = struct({ source: ino, after: bytestr(512) })
 export type Unfinished = Infer<typeof unfinishedRecord>
+// ---- quotas
+
+/** One thing that a quota limits. A soft limit may be exceeded for the grace of the quota, from `overSec` on. */
+const quotaLimit = struct({ soft: optional(uint()), hard: optional(uint()), overSec: optional(uint()) })
+
+export const quotaRecord = struct({
+  version: uint(),
+  /**
+   * `waiting` for its turn to be counted; `counting`; `active`: everything is counted, limits hold; `leaving`: to be
+   * taken away; `gone`: taken away, but files that were linked there from elsewhere still count in it.
+   */
+  phase: oneOf('waiting', 'counting', 'active', 'leaving', 'gone'),
+  /** The next quota above, in which all of this counts as well; 0 = none. */
+  parent: ino,
+  graceMs: uint(),
+  inodes: quotaLimit,
+  length: quotaLimit,
+  raw: quotaLimit,
+  /** What counts in it, nested quotas included: inodes, the sizes of files, the bytes that their extents cover. */
+  usage: struct({
+    inodes: uint(),
+    length: uint(),
+    used: uint(),
+    /** Of `used`, by storage class, because each takes its own share of the disks; what is missing is of the default class. */
+    classes: optional(list(struct({ classId: uint(), used: uint() }), 65536)),
+  }),
+  /** It was taken away while it was being counted: that goes on first. */
+  leaves: optional(bool),
+})
+export type QuotaRecord = Infer<typeof quotaRecord>
+export type QuotaLimit = Infer<typeof quotaLimit>
+
+/** All quotas at a glance. `root` 0: none is being counted or taken away now. */
+export const quotasRecord = struct({
+  version: uint(),
+  count: uint(),
+  /** The quota that is being counted or taken away; its inodes pass from one quota to the other. */
+  root: ino,
+  from: ino,
+  to: ino,
+  /** Names looked at so far. */
+  walked: uint(),
+})
+export type QuotasRecord = Infer<typeof quotasRecord>
 
 export const settingsRecord = settings
 

@@ -27,6 +27,8 @@ import { newJob } from './jobs.ts'
 import { addName } from './names.ts'
 import { isWithin, noRoom } from './namespace.ts'
 import { dirPath } from './paths.ts'
+import { NOTHING, usageOf } from './quota-table.ts'
+import { pass, passage, refuseExcess, refuseGrowth, refusePassage } from './quotas.ts'
 import { bucketRecord, type Dentry, type InodeRecord, inodeRecord, type JobRecord, pack, unpack } from './records.ts'
 import { key, num48At, numAt, tables } from './tables.ts'
 import { badName, type Work } from './work.ts'
@@ -53,6 +55,8 @@ export function snapshotBegin(work: Work, command: CommandOf<'snapshotBegin'>): 
   if (isWithin(work, parent, command.source)) return refuse('EINVAL', 'the target is inside the source')
   const imaging = state.imaging()
   if (imaging !== undefined) return refuse('EBUSY', `snapshot ${imaging.job} is being made; one at a time`)
+  const quota = refuseGrowth(work, dir.ok.quota, { ...usageOf(found.ok), used: 0, classes: undefined })
+  if (quota !== undefined) return quota
   const root = state.counters().nextIno as Ino
   const made = newJob(work, {
     kind: 'snapshot',
@@ -83,6 +87,9 @@ export function snapshotCopied(work: Work, command: CommandOf<'snapshotCopied'>)
   copying.run()
   copying.save()
   const now = work.state.jobs.get(command.job)
+  const excess = refuseExcess(work, work.state.inode(record.root as Ino)?.quota ?? 0)
+  if (excess !== undefined && copying.damage === '' && now !== undefined)
+    giveUp(work, command.job, now, { errno: errno[excess.errno].number, detail: excess.detail ?? '' })
   if (copying.damage !== '' && now !== undefined)
     giveUp(work, command.job, now, { errno: errno.EIO.number, detail: copying.damage })
   return ok({})
@@ -101,8 +108,12 @@ export function snapshotShown(work: Work, command: CommandOf<'snapshotShown'>): 
   if (state.lookup(parent, record.name) !== undefined) return refuse('EEXIST', 'the target has come to exist')
   const root = state.inode(record.root as Ino)
   if (root === undefined) return refuse('EIO', 'the copy does not exist')
+  const way = passage(work, root, dir.ok)
+  const edge = refusePassage(work, root, way, NOTHING)
+  if (edge !== undefined) return edge
   const refusal = addName(work, parent, record.name, root)
   if (refusal !== undefined) return refusal
+  pass(work, root.attr.ino, way)
   state.setCounters({ imaging: undefined })
   state.jobs.put(command.job, { ...record, phase: 'clearing' })
   return ok({})
@@ -174,6 +185,7 @@ class Copying {
       xattrBytes: 0,
       trashedUntil: undefined,
       doomed: false,
+      quota: this.#quotaIn(parent === ino ? undefined : parent),
     })
     countClass(this.#work, classed === attr ? classId : undefined, 1)
     state.setCounters({
@@ -187,6 +199,13 @@ class Copying {
     if (!isComplete && isDir) state.jobs.setUnfinished(this.#job, ino, { source, after: '' })
     else if (!isComplete) this.#goOn(ino, source, '')
     return ino
+  }
+
+  /** A copy counts from the beginning on where it will be. */
+  #quotaIn(directory: Ino | undefined): Ino | 0 {
+    const { state } = this.#work
+    const target = directory ?? (state.jobs.get(this.#job)?.parent as Ino | undefined)
+    return target === undefined ? 0 : (state.inode(target)?.quota ?? 0)
   }
 
   #goOn(copy: Ino, source: Ino, after: string): void {

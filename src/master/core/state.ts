@@ -1,6 +1,7 @@
 /*
  * The master's state as values: every read that the shell, `apply` and `check` need, over any Kv. It knows the tables and
- * nothing about rules. Tables that are only read by range are parts of their own: extents, chunkIndex, trash, jobs.
+ * nothing about rules. Tables that are only read by range are parts of their own: extents, chunkIndex, trash, jobs;
+ * and so are quotas, which follow every change of an inode.
  *
  * Hot records (inodes, chunks, sessions, disks, the counters) are held decoded and written back once per transaction:
  * a thousand creates in one directory write the directory once. So changes reach the store when `flush()` runs, inside
@@ -25,6 +26,7 @@ import { Held } from './held.ts'
 import { type Imaging, ImagingKv } from './imaging-kv.ts'
 import { JobTable } from './job-table.ts'
 import type { Kv, StateStore } from './kv.ts'
+import { QuotaTable } from './quota-table.ts'
 import {
   bucketRecord,
   type ChunkRecord,
@@ -78,6 +80,7 @@ export class State {
   readonly trash: TrashTable
   readonly classes: ClassTable
   readonly jobs: JobTable
+  readonly quotas: QuotaTable
   readonly keeps: ChangelogBounds
   readonly #inodes = new Held<Ino, InodeRecord>(HELD_INODES_MAX)
   readonly #chunks = new Held<ChunkId, ChunkRecord>(HELD_CHUNKS_MAX)
@@ -97,6 +100,7 @@ export class State {
     this.trash = new TrashTable(this.kv)
     this.jobs = new JobTable(this.kv)
     this.classes = new ClassTable(this.kv, () => this.settings().copies)
+    this.quotas = new QuotaTable(this.kv)
   }
 
   // ---- write-back
@@ -112,6 +116,7 @@ export class State {
     this.#sessions.flush((session, record) => this.#write(key.session(session), sessionRecord, record))
     this.#disks.flush((disk, record) => this.#write(key.disk(disk), diskRecord, record))
     this.classes.flush()
+    this.quotas.flush()
     if (this.#countersChanged) {
       this.kv.put(key.meta('counters'), encodeRecord(countersRecord, this.counters()))
       this.#countersChanged = false
@@ -123,7 +128,8 @@ export class State {
     return (
       !this.#countersChanged &&
       this.classes.clean &&
-      this.#inodes.changed + this.#chunks.changed + this.#sessions.changed + this.#disks.changed === 0
+      this.#inodes.changed + this.#chunks.changed + this.#sessions.changed + this.#disks.changed === 0 &&
+      this.quotas.changed === 0
     )
   }
 
@@ -134,6 +140,7 @@ export class State {
     this.#sessions.forget()
     this.#disks.forget()
     this.classes.forget()
+    this.quotas.forget()
     this.#nodes.clear()
     this.#counters = undefined
     this.#countersChanged = false
@@ -219,6 +226,7 @@ export class State {
     return value === undefined ? undefined : inodeRecord.decode(unpack(value), ino)
   }
   setInode(ino: Ino, record: InodeRecord | undefined): void {
+    if (this.quotas.any) this.quotas.recharge(this.inode(ino), record)
     this.#inodes.set(ino, record)
   }
   /** Attributes of an inode that mounts may see: named or held open, not doomed, not merely in the trash. */

@@ -88,6 +88,13 @@ export const tables = {
     says: 'Copies of a running snapshot that are not complete.',
   },
   detached: { prefix: 'jt', key: 'job, ino', value: 'empty', says: 'Trees that are out of sight and being freed.' },
+  quota: { prefix: 'q', key: 'directory', value: 'quota', says: 'Directories with a quota, and what counts in it.' },
+  quotaWalk: {
+    prefix: 'Q',
+    key: '0, directory; or 1, directory',
+    value: 'empty; or cookie',
+    says: 'Quotas that wait to be counted or taken away; directories of the one at work that are still to be looked at.',
+  },
   changelog: { prefix: 'g', key: 'index', value: 'changelog entry', says: 'The last commands.' },
 } as const satisfies Record<string, Table>
 
@@ -196,5 +203,10 @@ export const key = {
   unfinished: (job: number, copy: Ino): string => `jq${num(job)}${num(copy)}`,
   detachedOf: (job: number): string => `jt${num(job)}`,
   detached: (job: number, ino: Ino): string => `jt${num(job)}${num(ino)}`,
+  quota: (directory: Ino): string => `q${num(directory)}`,
+  quotasWaiting: `Q${num(0)}`,
+  quotaWaiting: (directory: Ino): string => `Q${num(0)}${num(directory)}`,
+  quotaPendings: `Q${num(1)}`,
+  quotaPending: (directory: Ino): string => `Q${num(1)}${num(directory)}`,
   changelog: (index: number): string => `g${num(index)}`,
 } as const

@@ -21,7 +21,7 @@ export class Work {
   /** When: of a command that reports what was done at several times (`names`), of the change in hand. */
   now: Time
   readonly session: SessionId
-  readonly touched: Touched = { inodes: [], entries: [], chunks: [], unlocked: [], unwanted: [] }
+  readonly touched: Touched = { inodes: [], entries: [], chunks: [], unlocked: [], unwanted: [], quotas: [] }
   freeBudget: number = FREE_EXTENTS_MAX
   reclassBudget: number = RECLASS_EXTENTS_MAX
 

@@ -23,6 +23,7 @@ import {
   nodeRecord,
   pack,
   patternsRecord,
+  quotaRecord,
   settingsRecord,
   unfinishedRecord,
   unpack,
@@ -58,6 +59,7 @@ const file: InodeRecord = {
   target: '',
   trashedUntil: undefined,
   doomed: false,
+  quota: 0,
 }
 const envelope = { index: 9, sec: 1_700_000_000, nsec: 1, session: 3 as SessionId, seq: 4, acked: 2 }
 
@@ -169,9 +171,34 @@ describe('values', () => {
         target: '../x',
         trashedUntil: 4_000_000_000,
         doomed: true,
+        quota: 9 as Ino,
       }
       expect(inodeRecord.decode(unpack(pack(inodeRecord.encode(record))), record.attr.ino)).toEqual(record)
     }
+  })
+
+  it('of a file that counts in a quota say so last', () => {
+    const counted = { ...file, quota: 9 as Ino }
+    const value = pack(inodeRecord.encode(counted))
+    expect(hex(value)).toBe(GOLDEN.counted)
+    expect(inodeRecord.decode(unpack(value), file.attr.ino)).toEqual(counted)
+  })
+
+  it('of quotas keep their bytes', () => {
+    const none = { soft: undefined, hard: undefined, overSec: undefined }
+    const quota = {
+      version: 1,
+      phase: 'active' as const,
+      parent: 3 as Ino,
+      graceMs: 604_800_000,
+      inodes: { soft: 10, hard: 20, overSec: 1_700_000_000 },
+      length: none,
+      raw: { ...none, hard: 4_096 },
+      usage: { inodes: 12, length: 100, used: 90, classes: [{ classId: 3, used: 80 }] },
+      leaves: undefined,
+    }
+    expect(hex(encodeRecord(quotaRecord, quota))).toBe(GOLDEN.quota)
+    expect(decodeRecord(quotaRecord, Buffer.from(GOLDEN.quota, 'hex'), 'quota')).toEqual(quota)
   })
 
   it('of names and chunks keep their bytes', () => {
@@ -317,6 +344,8 @@ const GOLDEN = {
   hashA: 134468871967484,
   hashCafe: 142480561029907,
   file: 'dc00100104cd01a401cd03e8cd03e8cd1000cd1000ce6553f101ce075bcd15ce6553f10005c0c00202',
+  counted: 'dc001b0104cd01a401cd03e8cd03e8cd1000cd1000ce6553f101ce075bcd15ce6553f10005c0c00202c0000000c000c0c0000009',
+  quota: '99010203ce240c8400930a14ce6553f10093c0c0c093c0cd1000c0940c645a91920350c0',
   bucket: '9400a5636166c3a90504',
   chunk: '99010203645a020192010290',
   changelog: '949609ce6553f100010304020b9a01a16105cd01a4000708c2c2c011',
