@@ -241,6 +241,32 @@ describe('a quota', () => {
     expect(b.usage(d)).toEqual({ inodes: 2, length: 20, used: 20 })
   })
 
+  it('counts a snapshot where it is made, from the first copy on, and gives one up that does not fit', () => {
+    const b = new QuotaBench()
+    const source = b.dir('source')
+    for (const name of ['x', 'y', 'z']) b.put(b.file(name, source), 0, 100)
+    const d = b.dir('d')
+    b.limit(d, { length: hard(350), inodes: hard(6) })
+    const snapshot = (name: string): string => {
+      const paths = { sourcePath: '/source', targetPath: `/d/${name}` }
+      const { job } = b.ok({ kind: 'snapshotBegin', source, parent: d, name, ...paths })
+      while (b.state.jobs.get(job)?.phase === 'copying' && b.state.jobs.lastUnfinished(job) !== undefined)
+        b.ok({ kind: 'snapshotCopied', job, inodes: 1, rows: 1 })
+      if (b.state.jobs.get(job)?.phase === 'copying') b.ok({ kind: 'snapshotShown', job })
+      const { errno } = b.state.jobs.get(job)!
+      while (b.state.jobs.get(job)?.phase === 'clearing') b.ok({ kind: 'jobCleared', job, limit: 3, openIn: [] })
+      return errno === undefined ? 'shown' : errno === 122 ? 'EDQUOT' : String(errno)
+    }
+    expect(snapshot('first')).toBe('shown')
+    expect(b.usage(d)).toEqual({ inodes: 5, length: 300, used: 300 })
+    expect(snapshot('second')).toBe('EDQUOT')
+    expect(b.usage(d)).toEqual({ inodes: 5, length: 300, used: 300 })
+    b.ok({ kind: 'treeDetached', parent: d, name: 'first', path: '/d/first', openIn: [] })
+    for (const { job } of b.state.jobs.all())
+      while (b.state.jobs.get(job)?.phase === 'clearing') b.ok({ kind: 'jobCleared', job, limit: 3, openIn: [] })
+    expect(b.usage(d)).toEqual({ inodes: 1, length: 0, used: 0 })
+  })
+
   it('goes with its directory', () => {
     const b = new QuotaBench()
     const d = b.dir('d')
