@@ -281,7 +281,7 @@ describe('a deleted tree', () => {
     await settle()
     expect(master.state.inode(open)).toBeUndefined()
     await expect(master.call(admin, 'treeDelete', { stamp, path: '/' })).rejects.toThrow('names no place')
-    await expect(master.call(admin, 'treeDelete', { stamp, path: '/source' })).rejects.toThrow('no such file')
+    await expect(master.call(admin, 'treeDelete', { stamp, path: '/source' })).rejects.toThrow('directory: /source')
   })
 })
 

@@ -197,6 +197,19 @@ print(all(open('big-copy/%d/%d' % (i // 200, i)).read() == str(i) for i in range
     await clean()
   })
 
+  it('wait for each other, and are of what others made', async () => {
+    await many('again', 2_000)
+    const names = ['again-1', 'again-2', 'again-3']
+    const made = await Promise.all(
+      names.map((name) => json<JobReport>('snapshot', 'create', join(mnt, 'again'), join(mnt, name))),
+    )
+    for (const { inodes } of made) expect(inodes).toBe(2_011)
+    expect(new Set(made.map(({ job }) => job)).size).toBe(3)
+    await Promise.all(names.map((name) => json('snapshot', 'delete', join(mnt, name))))
+    for (const name of names) await expect(stat(join(mnt, name))).rejects.toThrow('ENOENT')
+    await clean()
+  })
+
   it('are refused in words, listed, cancelled, and shown among the running work', async () => {
     await mkdir(join(mnt, 'place'))
     const refused = async (...words: string[]): Promise<string> => {

@@ -27,7 +27,7 @@ export function treeDetached(work: Work, command: CommandOf<'treeDetached'>): Re
   const dir = work.directory(parent)
   if ('errno' in dir) return dir
   const entry = state.lookup(parent, name)
-  if (entry === undefined) return refuse('ENOENT')
+  if (entry === undefined) return refuse('ENOENT', command.path)
   const made = newJob(work, {
     kind: 'delete',
     phase: 'clearing',
