@@ -3,8 +3,8 @@
  * files are deleted, moved when their class, or that of their files, says something else. What is decided is one command
  * (`chunkWish`); repair carries it out.
  *
- * Looked at is what commands touched, what is due, and now and then every chunk there is, slowly: that finds what was
- * forgotten by a restart, and what stands wrong because labels or places of disks have changed. Everything held here can be
+ * Looked at is what commands touched, what is due, and, when labels or places of disks have changed and now and then, every
+ * chunk there is, slowly: that finds what stands wrong by now, and what was forgotten by a restart. Everything held here can be
  * thrown away. While there is only the default class nothing is looked at, because nothing could be wanted.
  */
 
@@ -47,6 +47,7 @@ export class Lives implements Work {
   #waiting = 0
   #cursor: ChunkId | 0 | undefined
   #surveyAtMs: number
+  #places: string | undefined
   #changed = 0
   #left = 0
 
@@ -70,12 +71,6 @@ export class Lives implements Work {
     if (!this.#classes) return
     for (const { ino } of inodes) if (this.#files.size < FRESH_MAX) this.#files.set(ino, 0)
   }
-  /** Classes, labels or places have changed: everything may stand wrong. */
-  survey(): void {
-    if (!this.#classes) return
-    this.#cursor = 0
-  }
-
   queued(): number {
     return this.#fresh.size + this.#files.size
   }
@@ -89,6 +84,7 @@ export class Lives implements Work {
     this.#takeDue()
     this.#takeFiles()
     const nowMs = this.#master.clock.monotonicMs()
+    this.#lookAtPlaces()
     if (this.#cursor === undefined && nowMs >= this.#surveyAtMs) this.#cursor = 0
     if (this.#cursor !== undefined && this.#fresh.size === 0) this.#takeSurveyed(nowMs)
     this.#left = STEP_EXTENTS
@@ -99,6 +95,16 @@ export class Lives implements Work {
     }
     const busy = this.queued() > 0 || this.#cursor !== undefined
     return busy ? { restMs: STEP_REST_MS, resting: 'throttled' } : { restMs: DUE_LOOK_MS, resting: 'idle' }
+  }
+
+  /** Disks that have come, and other labels, racks and sites, whoever gave them: everything may stand wrong. */
+  #lookAtPlaces(): void {
+    const places = [...this.#master.nodes.map().values()]
+      .map(({ disk, location, labels }) => [disk, location.host, location.rack, location.site, ...labels].join(' '))
+      .sort()
+      .join('\n')
+    if (this.#places !== undefined && places !== this.#places) this.#cursor = 0
+    this.#places = places
   }
 
   #takeDue(): void {

@@ -4,12 +4,13 @@
  */
 
 import { FsError } from '../base/fault.ts'
-import { chunkName, type Ino, ROOT_INO } from '../base/ids.ts'
+import { chunkName, type DiskId, type Ino, ROOT_INO } from '../base/ids.ts'
 import { formatBytes } from '../base/units.ts'
 import type { Worker } from '../base/worker.ts'
 import type { Location } from '../topology/place.ts'
 import type {
   ChangelogPage,
+  CopyReport,
   DiskReport,
   FileReport,
   HealthReport,
@@ -24,6 +25,7 @@ import type { ChunkWatch } from './chunk-watch.ts'
 import { bytesBeyond } from './core/chunks.ts'
 import { labelsOf } from './core/records.ts'
 import type { State } from './core/state.ts'
+import { wishedCopies, wishOf } from './core/wishes.ts'
 import type { DrainWatch } from './drain-watch.ts'
 import type { Parts } from './parts.ts'
 import { quotaStatus } from './quota-reports.ts'
@@ -213,11 +215,10 @@ export function fileReport({ state, nodes }: Parts, path: string): FileReport {
   const record = state.inode(ino)
   if (record === undefined) throw new FsError('ENOENT', path)
   const { extents } = state.extents.from(ino, 0, REPORT_EXTENTS_MAX)
+  const cls = state.classes.meaning(record.attr.classId ?? 0)
   const settings = state.settings()
-  const chunks = [...new Set(extents.map((extent) => extent.chunk))].flatMap((chunk) => {
-    const found = state.chunk(chunk)
-    if (found === undefined) return []
-    const copies = found.disks.map((disk) => {
+  const copiesOf = (disks: readonly DiskId[]): CopyReport[] =>
+    disks.map((disk) => {
       const node = state.disk(disk)?.node
       return {
         disk,
@@ -226,7 +227,18 @@ export function fileReport({ state, nodes }: Parts, path: string): FileReport {
         connected: nodes.isLive(disk),
       }
     })
-    return [{ chunk: chunkName(chunk), state: found.state, length: found.length, liveBytes: found.live, copies }]
+  const chunks = [...new Set(extents.map((extent) => extent.chunk))].flatMap((chunk) => {
+    const found = state.chunk(chunk)
+    if (found === undefined) return []
+    const { length, live, ec } = found
+    const parts = ec?.parts.map((part) => {
+      const known = state.chunk(part)
+      return { chunk: chunkName(part), length: known?.length ?? 0, copies: copiesOf(known?.disks ?? []) }
+    })
+    const cut = ec === undefined || parts === undefined ? null : { data: ec.data, parity: ec.parity, parts }
+    return [
+      { chunk: chunkName(chunk), state: found.state, length, liveBytes: live, copies: copiesOf(found.disks), ec: cut },
+    ]
   })
   return {
     path,
@@ -234,8 +246,8 @@ export function fileReport({ state, nodes }: Parts, path: string): FileReport {
     type: record.attr.type,
     size: record.attr.size,
     used: record.attr.used,
-    copiesWanted: record.copies === 0 ? settings.copies : record.copies,
-    class: state.classes.meaning(record.attr.classId ?? 0).name,
+    copiesWanted: record.copies === 0 ? wishedCopies(wishOf(cls, 'keep')) : record.copies,
+    class: cls.name,
     trashRetentionMs: record.retentionMs ?? settings.trashRetentionMs,
     extents: extents.map((extent) => {
       const { committed, length = 0 } = state.chunk(extent.chunk) ?? {}

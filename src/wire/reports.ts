@@ -152,7 +152,15 @@ export interface FileReport {
   trashRetentionMs: number
   /** `lost`: so many bytes at its end are on no disk any more. */
   extents: { offset: number; length: number; chunk: string; chunkOffset: number; lost: number }[]
-  chunks: { chunk: string; state: string; length: number; liveBytes: number; copies: CopyReport[] }[]
+  chunks: {
+    chunk: string
+    state: string
+    length: number
+    liveBytes: number
+    copies: CopyReport[]
+    /** What it is cut into, data parts first; null while it is not. */
+    ec: { data: number; parity: number; parts: { chunk: string; length: number; copies: CopyReport[] }[] } | null
+  }[]
 }
 
 export interface TrashEntry {

@@ -1,11 +1,14 @@
 /* Storage classes and patterns of a running cluster, each command through the program itself. */
 
-import { mkdir, stat, writeFile } from 'node:fs/promises'
+import { mkdir, readFile, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
+import type { CopyReport, FileReport } from '../../src/wire/reports.ts'
 import { holdfast, json, type StartedCluster, startLocal } from '../support/holdfast-program.ts'
 
 const able = process.getuid?.() === 0 || Boolean(process.env.HOLDFAST_NO_SKIP)
+
+const PATIENCE = { timeout: 90_000, interval: 1_000 }
 
 interface ShownClass {
   name: string
@@ -132,6 +135,30 @@ describe.runIf(able)('storage classes on a running cluster', () => {
     const back = await json('class', 'set', 'default', join(mnt, 'films'), '-r', '--from', 'films')
     expect(back).toEqual({ changed: 1204, left: 0 })
     await json('class', 'delete', 'films', ...at())
+  })
+
+  it('are followed by what is stored: copies move to the labels, are cut into parts, and put together again', async () => {
+    const names = [1, 2, 3].map((n) => `chunkserver-${n}`)
+    await json('class', 'create', '-C', '1', '-K', '2H:s', 'moved', ...at())
+    await mkdir(join(mnt, 'moved'))
+    await json('class', 'set', 'moved', join(mnt, 'moved'))
+    const bytes = Buffer.alloc(1_000_000, 'moved')
+    const file = join(mnt, 'moved', 'x')
+    await writeFile(file, bytes)
+    const chunk = async () => (await json<FileReport[]>('file', 'info', file))[0]!.chunks[0]!
+    const nodesOf = (copies: CopyReport[]): string[] => copies.map(({ nodeName }) => nodeName).sort()
+    expect((await chunk()).copies).toHaveLength(1)
+    // A chunk is sealed after half a minute without writes, and moved then.
+    await vi.waitFor(async () => expect(nodesOf((await chunk()).copies)).toEqual(names.slice(0, 2)), PATIENCE)
+    await json('class', 'modify', '-A', '@2+1', '-o', 'F', 'moved', ...at())
+    await vi.waitFor(async () => {
+      const { copies, ec } = await chunk()
+      expect([copies, ec?.parts.flatMap((part) => nodesOf(part.copies)).sort()]).toEqual([[], names])
+    }, PATIENCE)
+    expect((await holdfast('file', 'info', file)).stdout).toMatch(/2\+1 parts: chunkserver-\d disk \d \|/)
+    await json('class', 'modify', '-A', '-', '-K', '2', 'moved', ...at())
+    await vi.waitFor(async () => expect(await chunk()).toMatchObject({ ec: null, copies: [{}, {}] }), PATIENCE)
+    expect(await readFile(file)).toEqual(bytes)
   })
 
   it('are given by name to what is made from then on', async () => {

@@ -129,6 +129,30 @@ describe('classes through the calls', () => {
     await expect(master.call(admin, 'classMoves', wrong)).rejects.toThrow('column 3')
   })
 
+  it('are followed by what is stored, also when the labels of chunkservers change', async () => {
+    const master = watched(new TestMaster())
+    const servers = ['a', 'b', 'c'].map((name) => new TestChunkserver(name))
+    for (const server of servers) await server.join(master)
+    const label = (server: TestChunkserver, ...labels: string[]) =>
+      master.call(admin, 'nodeLabel', { stamp: ADMIN, node: server.node, labels })
+    const [a, b, c] = servers as [TestChunkserver, TestChunkserver, TestChunkserver]
+    for (const server of [a, b]) await label(server, 'H')
+    const one = await classMade(master, 'one', { keep: '2H:STRICT' })
+    const mount = await TestMount.open(master, 'm')
+    const { chunk, disks } = await writeFile(master, mount, servers, 'f', 1000)
+    master.work()
+    await master.clock.pass(30_000)
+    expect(new Set(master.state.chunk(chunk)?.disks)).toEqual(new Set(disks))
+    const wish = { stamp: ADMIN, path: '/f', ino: undefined, onlyFrom: undefined, page: undefined }
+    await master.call(admin, 'classOf', { ...wish, classId: one })
+    await master.clock.pass(30_000)
+    expect(new Set(master.state.chunk(chunk)?.disks)).toEqual(new Set([a.disk, b.disk]))
+    await label(b, 'X')
+    await label(c, 'H')
+    await master.clock.pass(30_000)
+    expect(new Set(master.state.chunk(chunk)?.disks)).toEqual(new Set([a.disk, c.disk]))
+  })
+
   it('of long files are told to all their chunks by themselves', async () => {
     const master = watched(new TestMaster())
     const servers = ['a', 'b'].map((name) => new TestChunkserver(name))

@@ -77,11 +77,18 @@ export function renderFile(f: FileReport): string {
     { title: 'LIVE', value: (c) => formatBytes(c.liveBytes), right: true },
     {
       title: 'COPIES',
-      value: (c) =>
-        c.copies.map((p) => `${p.nodeName}${p.connected ? '' : ' (away)'} disk ${p.disk}`).join(', ') || 'NONE',
+      value: (c) => [copiesText(c.copies), c.ec === null ? '' : cutText(c.ec)].filter(Boolean).join('; ') || 'NONE',
     },
   ])
   const more =
     Math.max(f.extents.length, f.chunks.length) > ROWS_MAX ? `(the first ${ROWS_MAX} are shown; --json has all)` : ''
   return [head, extents, chunks, more].filter((part) => part !== '').join('\n\n')
+}
+
+const copiesText = (copies: FileReport['chunks'][number]['copies']): string =>
+  copies.map((p) => `${p.nodeName}${p.connected ? '' : ' (away)'} disk ${p.disk}`).join(', ')
+
+/** "2+1 parts: chunkserver-1 disk 1 | chunkserver-2 disk 4 | LOST". */
+function cutText({ data, parity, parts }: NonNullable<FileReport['chunks'][number]['ec']>): string {
+  return `${data}+${parity} parts: ${parts.map(({ copies }) => copiesText(copies) || 'LOST').join(' | ')}`
 }
