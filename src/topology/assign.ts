@@ -4,10 +4,10 @@
  * carries out what comes back.
  *
  * What holds for every answer: a copy fills a slot rightly only if its disk has the slot's labels, no other such copy is on
- * its chunkserver, and none shares what `unique` names. As many held copies as possible fill slots rightly (earlier ones
- * first), and beside those as many candidates as possible. A held copy that fits nowhere still stands in for a
- * slot that has none, so that nothing calls it surplus before something better exists. What is not known of a place tells
- * nothing apart: two chunkservers of unknown rack count as one rack.
+ * its chunkserver, and none shares what `unique` names. As many slots as possible are filled rightly; where held copies
+ * and candidates do that equally well, by held copies (earlier ones first), so that nothing is moved without gain. A held copy
+ * that fits nowhere still stands in for a slot that has none, so that nothing calls it surplus before something better
+ * exists. What is not known of a place tells nothing apart: two chunkservers of unknown rack count as one rack.
  *
  * Where all disks of a chunkserver agree in what makes them unique (always so for IP, rack, site, and without `unique`)
  * this is matching in a graph of two sides, solved exactly by augmenting paths: at most slots² · groups steps. Where they
@@ -122,11 +122,12 @@ export function assign<H extends HeldCopy, C extends Candidate>(
       const mask = maskOf(candidate.labels) & (partsOf.get(candidate.node) ?? all)
       free.push({ node: candidate.node, key: keyOf(candidate), mask, held: undefined, candidate })
     }
-  if (!complete)
-    filled = fill(
-      [...heldItems, ...free.filter((item) => item.mask !== 0 && item.candidate!.state === 'ready')],
-      slots.length,
-    )
+  if (!complete) {
+    const ready = free.filter((item) => item.mask !== 0 && item.candidate!.state === 'ready')
+    const more = fill([...heldItems, ...ready], slots.length)
+    // Moved is only for gain: else what is carried out would be planned again, the other way round.
+    if (countOf(more) > countOf(filled)) filled = more
+  }
 
   const holders = filled.map((item) => (item?.held === undefined ? undefined : item))
   const right = new Set(holders.filter((item) => item !== undefined))
@@ -135,6 +136,24 @@ export function assign<H extends HeldCopy, C extends Candidate>(
     item?.candidate === undefined ? undefined : { candidate: item.candidate, fit: 'right' },
   )
   if (!complete) standIn(holders, planned, left)
+  const fits = holders.map((holder, slot): Fit | undefined => {
+    if (holder === undefined) return undefined
+    if (right.has(holder)) return 'right'
+    const fit = fitAmong(holder, slot, holders)
+    if (fit !== 'right' || planned[slot] === undefined) return fit
+    // It would be right, but for what is to come elsewhere; or what was to replace it is not needed.
+    const inTheWay = planned.some((plan, at) => {
+      return (
+        at !== slot &&
+        plan !== undefined &&
+        (plan.candidate.node === holder.node || keyOf(plan.candidate) === holder.key)
+      )
+    })
+    if (inTheWay) return 'unique'
+    planned[slot] = undefined
+    right.add(holder)
+    return 'right'
+  })
 
   const nodesHeld = new Set(held.map((one) => one.node))
   const short: SlotFill<H, C>['shortOf'][] = slots.map(() => 'nothing')
@@ -206,9 +225,7 @@ export function assign<H extends HeldCopy, C extends Candidate>(
 
   return {
     slots: slots.map((_, slot): SlotFill<H, C> => {
-      const holder = holders[slot]
-      const fit = holder === undefined ? undefined : right.has(holder) ? 'right' : fitAmong(holder, slot, holders)
-      return { held: holder?.held, fit, planned: planned[slot], shortOf: short[slot]! }
+      return { held: holders[slot]?.held, fit: fits[slot], planned: planned[slot], shortOf: short[slot]! }
     }),
     surplus: [...left].map((item) => item.held!),
     options,
@@ -256,6 +273,8 @@ function standIn<H extends HeldCopy, C extends Candidate>(
       }
 }
 
+const countOf = (filled: readonly unknown[]): number => filled.filter((item) => item !== undefined).length
+
 /** Slot → what fills it rightly. Held items come before candidates in the list, and within each the liked ones. */
 function fill<H, C>(items: readonly Item<H, C>[], slots: number): (Item<H, C> | undefined)[] {
   const keyOfNode = new Map<NodeId, string>()
@@ -270,7 +289,7 @@ function fill<H, C>(items: readonly Item<H, C>[], slots: number): (Item<H, C> | 
 interface Group<H, C> {
   readonly held: Item<H, C>[]
   readonly free: Item<H, C>[]
-  /** Of the items that may be used: the held ones, or where none of them is of use, the candidates. */
+  /** Of the items that may be used: the held ones; the candidates where none of those is of use, or as long as slots are left. */
   mask: number
 }
 
@@ -301,24 +320,33 @@ function augment<H, C>(items: readonly Item<H, C>[], slots: number): (Item<H, C>
     return false
   }
   const seat = (group: Group<H, C>, from: readonly Item<H, C>[]): void => {
-    group.mask = from.reduce((mask, item) => mask | item.mask, 0)
+    group.mask = maskOfAll(from)
     seen = 0
     if (group.mask !== 0) find(group)
   }
   for (const group of groups.values()) if (group.held.length > 0) seat(group, group.held)
   const byHeld = new Set(inSlot)
+  const complete = (): boolean => inSlot.every((sitting) => sitting !== undefined)
   for (const group of groups.values()) {
-    if (inSlot.every((sitting) => sitting !== undefined)) break
+    if (complete()) break
     if (!byHeld.has(group) && group.free.length > 0) seat(group, group.free)
   }
+  // Those who have a seat may take another by a candidate, so that one more finds a seat.
+  if (!complete() && [...byHeld].some((group) => group !== undefined && group.free.length > 0)) {
+    for (const group of byHeld) if (group !== undefined) group.mask = maskOfAll([...group.held, ...group.free])
+    for (const group of groups.values()) {
+      if (complete()) break
+      if (!inSlot.includes(group)) seat(group, [...group.held, ...group.free])
+    }
+  }
   return inSlot.map((group, slot) =>
-    group === undefined
-      ? undefined
-      : (byHeld.has(group) ? group.held : group.free).find((item) => (item.mask & (2 ** slot)) !== 0),
+    group === undefined ? undefined : [...group.held, ...group.free].find((item) => (item.mask & (2 ** slot)) !== 0),
   )
 }
 
-/** Slots with the fewest items first; the best that SEARCH_STEPS steps find, held items counting before anything else. */
+const maskOfAll = (items: readonly Item<unknown, unknown>[]): number => items.reduce((mask, { mask: m }) => mask | m, 0)
+
+/** Slots with the fewest items first; the most that SEARCH_STEPS steps fill, and of those the ones with most held items. */
 function search<H, C>(items: readonly Item<H, C>[], slots: number): (Item<H, C> | undefined)[] {
   // Of items that are alike in all that counts, the first will do.
   const alike = new Map<string, Item<H, C>>()
@@ -330,7 +358,7 @@ function search<H, C>(items: readonly Item<H, C>[], slots: number): (Item<H, C> 
     [...alike.values()].filter((item) => (item.mask & (2 ** slot)) !== 0),
   )
   const order = options.map((_, slot) => slot).sort((a, b) => options[a]!.length - options[b]!.length || a - b)
-  const HELD = SLOTS_MAX + 1
+  const FILLED = SLOTS_MAX + 1
   const now: (Item<H, C> | undefined)[] = Array(slots).fill(undefined)
   const nodes = new Set<NodeId>()
   const keys = new Set<string>()
@@ -342,7 +370,7 @@ function search<H, C>(items: readonly Item<H, C>[], slots: number): (Item<H, C> 
       bestScore = score
       best = [...now]
     }
-    if (depth === slots || steps <= 0 || score + (slots - depth) * (HELD + 1) <= bestScore) return
+    if (depth === slots || steps <= 0 || score + (slots - depth) * (FILLED + 1) <= bestScore) return
     const slot = order[depth]!
     for (const item of options[slot]!) {
       if (--steps < 0) return
@@ -350,7 +378,7 @@ function search<H, C>(items: readonly Item<H, C>[], slots: number): (Item<H, C> 
       nodes.add(item.node)
       keys.add(item.key)
       now[slot] = item
-      descend(depth + 1, score + 1 + (item.held === undefined ? 0 : HELD))
+      descend(depth + 1, score + FILLED + (item.held === undefined ? 0 : 1))
       now[slot] = undefined
       nodes.delete(item.node)
       keys.delete(item.key)
