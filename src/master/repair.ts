@@ -14,7 +14,7 @@ import type { ChunkWatch } from './chunk-watch.ts'
 import type { Coding } from './coding.ts'
 import type { Deletions } from './collect.ts'
 import { type Order, plan } from './core/plan.ts'
-import { judge, type RepairRules, type Survivor } from './core/repair.ts'
+import { dropIn, judge, type RepairRules, type Survivor } from './core/repair.ts'
 import type { WorkParts } from './parts.ts'
 import type { Spare } from './spare.ts'
 
@@ -72,9 +72,10 @@ export class Repair implements Work {
     if (chunks.length === 0) return { restMs: this.#jobs.waits ? WAIT_MS : IDLE_MS, resting: 'idle' }
     const disks = this.#master.nodes.map()
     const rules = this.#rules()
-    const { orders, waiting, nowhere } = plan(chunks, disks, rules, room, (n) => this.#random.below(n))
+    const { orders, waiting, nowhere, settled } = plan(chunks, disks, rules, room, (n) => this.#random.below(n))
     this.#nowhere = nowhere.length
-    for (const chunk of chunks) if (judge(chunk, disks, rules).need.kind === 'none') this.#watch.forgetFor(chunk.chunk)
+    // Else what cannot be bettered now would stand before what can.
+    for (const chunk of settled) this.#watch.forgetFor(chunk)
     for (const chunk of nowhere) this.#homeless(chunk, signal)
     for (const order of orders) this.#begin(order, signal)
     return orders.length > 0 || waiting.length > 0
@@ -133,8 +134,8 @@ export class Repair implements Work {
       // Judged again inside the transaction: another survivor may have gone meanwhile.
       const now = this.#master.state.chunk(whole)
       const need = now && judge(this.#watch.view(whole, now), this.#master.nodes.map(), this.#rules()).need
-      const drop = need?.kind === 'copy' && need.urgency === 'misplaced' ? need.otherwise : need
-      const still = drop?.kind === 'drop' && drop.disk === disk && drop.chunk === chunk
+      const drop = need && dropIn(need)
+      const still = drop?.disk === disk && drop.chunk === chunk
       return (still || reason === 'damaged') && this.#spare.hasOther(chunk, disk)
         ? { ok: { kind: 'copyDropped', chunk, disk, reason } }
         : { errno: 'EAGAIN', detail: 'the copy is needed again' }

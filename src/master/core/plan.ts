@@ -8,7 +8,7 @@
  */
 
 import type { ChunkId, DiskId } from '../../base/ids.ts'
-import { type Assignment, assign, type Candidate, type CandidateState } from '../../topology/assign.ts'
+import { type Assignment, assign, type Candidate, type CandidateState, type Option } from '../../topology/assign.ts'
 import { byLiking, distance, type Location, takes } from '../../topology/place.ts'
 import {
   type DiskMap,
@@ -16,6 +16,7 @@ import {
   type DropReason,
   judge,
   type Need,
+  type PartHolder,
   type RepairChunk,
   type RepairDisk,
   type RepairRules,
@@ -67,6 +68,8 @@ export interface Plan {
   readonly waiting: readonly ChunkId[]
   /** Chunks that want a copy or a part for which there is no disk at all now. */
   readonly nowhere: readonly ChunkId[]
+  /** Chunks that need nothing, or nothing that any disk there is could better. */
+  readonly settled: readonly ChunkId[]
 }
 
 /** Orders for these chunks, most urgent first, no more than `room` of them and never more per disk than the rules say. */
@@ -80,24 +83,33 @@ export function plan(
   const planner = new Planner(disks, rules, below)
   const due = chunks
     .map((chunk) => ({ chunk, need: judge(chunk, disks, rules).need }))
-    .filter((item) => item.need.kind !== 'none')
     .sort((a, b) => urgencyOf(a.need) - urgencyOf(b.need))
   const orders: Order[] = []
   const waiting: ChunkId[] = []
   const nowhere: ChunkId[] = []
+  const settled: ChunkId[] = []
   for (const { chunk, need } of due) {
-    const found = orders.length >= room ? 'waiting' : planner.order(chunk, need)
+    const found = orders.length >= room && need.kind !== 'none' ? 'waiting' : planner.order(chunk, need)
     if (found === 'waiting') waiting.push(chunk.chunk)
     else if (found === 'nowhere') nowhere.push(chunk.chunk)
-    else if (found !== 'nothing') orders.push(found)
+    else if (found === 'nothing') settled.push(chunk.chunk)
+    else orders.push(found)
   }
-  return { orders, waiting, nowhere }
+  return { orders, waiting, nowhere, settled }
 }
 
 const urgencyOf = (need: Need): number => (need.kind === 'none' ? URGENCIES.length : URGENCIES.indexOf(need.urgency))
 
 type Found = Order | 'waiting' | 'nowhere' | 'nothing'
 type Choice = RepairDisk & Candidate
+
+interface PartChoice {
+  /** Such that all parts can have their places together. */
+  readonly planned?: Option<Choice>
+  readonly possible?: Option<Choice>
+  readonly from: readonly RepairDisk[]
+  readonly waits: boolean
+}
 
 class Planner {
   readonly #disks: readonly RepairDisk[]
@@ -132,14 +144,14 @@ class Planner {
         return this.#encode(chunk, need)
       case 'rebuild':
       case 'move':
-        return this.#part(chunk, need)
+        return this.#parts(chunk, need)
       case 'join':
         return this.#join(chunk, need)
     }
   }
 
   #copy(chunk: RepairChunk, need: Need & { kind: 'copy' }): Found {
-    const { of, urgency, held, otherwise } = need
+    const { of, urgency, held } = need
     const source = this.#idle(need.sources)
     if (source === undefined) return 'waiting'
     const wish = { slots: need.slots, unique: chunk.wish.unique, mode: chunk.wish.mode }
@@ -147,14 +159,12 @@ class Planner {
     const avoid = new Set(of.disks)
     const choices = this.#choices(of.length, endangered, source.location, avoid)
     const { slots } = assign<RepairDisk, Choice>(wish, held, choices)
+    // First what is missing; where that finds no disk, what stands where it should not may still be bettered.
     const missing = slots.find((slot) => slot.held === undefined && slot.planned !== undefined)
-    const better = missing ?? slots.find((slot) => slot.held !== undefined && slot.planned !== undefined)
-    // One that is missing is not made by moving another that stands where it should not.
-    const chosen = urgency === 'misplaced' ? better : missing
+    const awaited = missing === undefined && slots.some((slot) => slot.shortOf === 'ready')
+    const chosen = missing ?? (awaited ? undefined : slots.find((slot) => slot.planned !== undefined))
     if (chosen?.planned === undefined) {
-      if (slots.some((slot) => slot.shortOf === 'ready')) return 'waiting'
-      if (otherwise !== undefined) return dropOrder(chunk.chunk, otherwise)
-      return urgency === 'misplaced' ? 'nothing' : 'nowhere'
+      return awaited ? 'waiting' : this.#orElse(chunk, need)
     }
     return this.#copyTo(chunk.chunk, urgency, of, chosen.planned.candidate, need.sources)
   }
@@ -171,21 +181,23 @@ class Planner {
     return { kind: 'copy', urgency, whole, chunk, length, target: target.disk, sources: sources.map((d) => d.disk) }
   }
 
-  #part(chunk: RepairChunk, need: Need & { kind: 'rebuild' | 'move' }): Found {
-    const { index, urgency, held } = need
-    const code = chunk.wish.code!
-    const part = chunk.ec!.parts[index]!
-    const source = this.#idle(need.sources)
-    if (source === undefined) return 'waiting'
-    const avoid = new Set(part.disks)
-    const choices = this.#choices(part.length, urgency === 'endangered', source.location, avoid)
-    const { slots } = assign<RepairDisk & { slot: number }, Choice>(code, held, choices)
-    const { planned, shortOf } = slots[index]!
-    if (planned === undefined || (urgency === 'misplaced' && planned.fit !== 'right'))
-      return shortOf === 'ready' ? 'waiting' : urgency === 'misplaced' ? 'nothing' : 'nowhere'
-    const target = planned.candidate
-    if (need.kind === 'move') return this.#copyTo(chunk.chunk, urgency, part, target, need.sources)
-    const sources = this.#nearest(need.sources, target.location)
+  /** The first of the parts that a disk can be found for: one that suits all of them together, or at least this one. */
+  #parts(chunk: RepairChunk, need: Need & { kind: 'rebuild' | 'move' }): Found {
+    const { indexes, urgency } = need
+    const found: PartChoice[] = []
+    for (const index of indexes) {
+      found.push(this.#part(chunk, need, index))
+      if (found.at(-1)!.planned !== undefined) break
+    }
+    const together = found.findIndex((one) => one.planned !== undefined)
+    const alone =
+      together >= 0 || urgency === 'misplaced' ? together : found.findIndex((one) => one.possible !== undefined)
+    if (alone < 0) return found.some((one) => one.waits) ? 'waiting' : this.#orElse(chunk, need)
+    const { planned, possible, from } = found[alone]!
+    const index = indexes[alone]!
+    const target = (planned ?? possible!).candidate
+    if (need.kind === 'move') return this.#copyTo(chunk.chunk, urgency, chunk.ec!.parts[index]!, target, from)
+    const sources = this.#nearest(from, target.location)
     this.#load(sources.slice(0, chunk.ec!.data), [target])
     return {
       kind: 'rebuild',
@@ -195,6 +207,34 @@ class Planner {
       target: target.disk,
       sources: sources.map((d) => d.disk),
     }
+  }
+
+  #part(
+    chunk: RepairChunk,
+    { kind, urgency, held, sources }: Need & { kind: 'rebuild' | 'move' },
+    index: number,
+  ): PartChoice {
+    const part = chunk.ec!.parts[index]!
+    const from = kind === 'move' ? sources[index]! : sources
+    const source = this.#idle(from)
+    if (source === undefined) return { from, waits: true }
+    const choices = this.#choices(part.length, urgency === 'endangered', source.location, new Set(part.disks))
+    const { slots, options } = assign<PartHolder, Choice>(chunk.wish.code!, held, choices)
+    const { planned, shortOf } = slots[index]!
+    const [possible] = options(index)
+    const useful = planned !== undefined && (urgency !== 'misplaced' || planned.fit === 'right')
+    return {
+      ...(useful ? { planned } : {}),
+      ...(possible === undefined ? {} : { possible }),
+      from,
+      waits: shortOf === 'ready',
+    }
+  }
+
+  /** What is left to do where no disk can take what is needed first. */
+  #orElse(chunk: RepairChunk, need: Extract<Need, { otherwise: Need }>): Found {
+    const found = this.order(chunk, need.otherwise)
+    return found === 'nothing' && need.urgency !== 'misplaced' ? 'nowhere' : found
   }
 
   #encode(chunk: RepairChunk, need: Need & { kind: 'encode' }): Found {

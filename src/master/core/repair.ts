@@ -85,6 +85,9 @@ export interface Drop {
   readonly survivors: readonly Survivor[]
 }
 
+export type PartHolder = RepairDisk & { readonly slot: number }
+
+/** `otherwise`: what is to be done when no disk can take what is needed first. One chunk, one thing at a time. */
 export type Need =
   | { readonly kind: 'none' }
   | {
@@ -95,24 +98,26 @@ export type Need =
       readonly slots: Wish['slots']
       readonly held: readonly RepairDisk[]
       readonly sources: readonly RepairDisk[]
-      /** When no disk can take it. */
-      readonly otherwise: Drop | undefined
+      readonly otherwise: Need
     }
   | {
-      /** A part that nobody has: made from the others. */
+      /** Parts that nobody has: made from the others. */
       readonly kind: 'rebuild'
       readonly urgency: Urgency
-      readonly index: number
-      readonly held: readonly (RepairDisk & { readonly slot: number })[]
+      readonly indexes: readonly number[]
+      readonly held: readonly PartHolder[]
       readonly sources: readonly RepairDisk[]
+      readonly otherwise: Need
     }
   | {
-      /** A part on a disk that is to be emptied, or where it does not belong. */
+      /** Parts on disks that are to be emptied, or where they do not belong. */
       readonly kind: 'move'
       readonly urgency: Urgency
-      readonly index: number
-      readonly held: readonly (RepairDisk & { readonly slot: number })[]
-      readonly sources: readonly RepairDisk[]
+      readonly indexes: readonly number[]
+      readonly held: readonly PartHolder[]
+      /** Of each part. */
+      readonly sources: readonly (readonly RepairDisk[])[]
+      readonly otherwise: Need
     }
   | {
       readonly kind: 'encode'
@@ -122,7 +127,7 @@ export type Need =
     }
   | {
       readonly kind: 'join'
-      readonly urgency: Urgency
+      readonly urgency: 'converting'
       readonly held: readonly RepairDisk[]
       readonly sources: readonly RepairDisk[]
     }
@@ -141,14 +146,21 @@ const NONE: Need = { kind: 'none' }
 export function judge(chunk: RepairChunk, disks: DiskMap, rules: Patience): Verdict {
   if (chunk.sealed && chunk.ec !== undefined) return judgeParts({ ...chunk, ec: chunk.ec }, disks, rules)
   const verdict = judgeCopies(chunk, disks, rules)
-  const { wish } = chunk
-  if (wish.code === undefined || !chunk.sealed) return verdict
-  const { need } = verdict
-  // First it is made safe; being cut into parts is no hurry.
-  const settled = need.kind === 'none' || need.urgency === 'misplaced' || need.urgency === 'over'
+  const { health, need } = verdict
   const sources = liveOf(chunk, disks)
-  if (!settled || sources.length === 0 || chunk.cut || chunk.length === 0) return verdict
-  return { health: verdict.health, need: { kind: 'encode', urgency: 'converting', sources, otherwise: need } }
+  if (chunk.wish.code === undefined || !chunk.sealed || sources.length === 0 || chunk.cut || chunk.length === 0)
+    return verdict
+  const encode = (otherwise: Need): Need => ({ kind: 'encode', urgency: 'converting', sources, otherwise })
+  if (need.kind === 'none' || need.urgency === 'misplaced' || need.urgency === 'over')
+    return { health, need: encode(need) }
+  // First it is made safe; where there are no disks for that, parts are safer than too few copies.
+  return need.kind === 'copy' ? { health, need: { ...need, otherwise: encode(NONE) } } : verdict
+}
+
+/** What of a chunk may go as things are, should nothing else be possible. */
+export function dropIn(need: Need): Drop | undefined {
+  if (need.kind === 'drop') return need
+  return 'otherwise' in need ? dropIn(need.otherwise) : undefined
 }
 
 // ---- copies
@@ -197,26 +209,19 @@ function judgeCopies(chunk: RepairChunk, disks: DiskMap, rules: Patience): Verdi
   const steady = live.filter((d) => !d.draining)
   const held = [...steady, ...expectedOf(chunk, disks, live, rules, alone)]
   const { slots } = filled(chunk.wish, held)
-  const drop = dropOf(chunk, known, live, rules)
-  const copy = (urgency: Urgency): Need => ({
+  const copy = (urgency: Urgency, otherwise: Need): Need => ({
     kind: 'copy',
     urgency,
     of: chunk,
     slots: chunk.wish.slots,
     held,
     sources: live,
-    otherwise: drop,
+    otherwise,
   })
   if (slots.some((slot) => slot.held === undefined))
-    return {
-      health,
-      need: {
-        ...copy(alone ? 'endangered' : live.length < wanted ? 'under' : 'draining'),
-        otherwise: undefined,
-      } as Need,
-    }
-  if (slots.some((slot) => slot.fit !== 'right')) return { health, need: copy('misplaced') }
-  return { health, need: drop ?? NONE }
+    return { health, need: copy(alone ? 'endangered' : live.length < wanted ? 'under' : 'draining', NONE) }
+  const drop = dropOf(chunk, known, live, rules) ?? NONE
+  return { health, need: slots.every((slot) => slot.fit === 'right') ? drop : copy('misplaced', drop) }
 }
 
 function healthOf(
@@ -302,28 +307,37 @@ function judgeParts(chunk: Coded, disks: DiskMap, rules: Patience): Verdict {
     return { part, steady, all: [...steady, ...expectedOf(part, disks, live[i]!, rules, alone)] }
   })
   const held = holders.flatMap(({ all }, slot) => all.map((d) => ({ ...d, slot })))
-  const lost = holders.findIndex(({ all }, i) => all.length === 0 && live[i]!.length === 0)
-  if (lost >= 0)
-    return { health, need: { kind: 'rebuild', urgency: alone ? 'endangered' : 'under', index: lost, held, sources } }
-  const drained = holders.findIndex(({ all }) => all.length === 0)
-  if (drained >= 0)
-    return { health, need: { kind: 'move', urgency: 'draining', index: drained, held, sources: live[drained]! } }
   const { slots } = assign({ slots: code.slots, unique: code.unique, mode: 'std' }, held, NO_CANDIDATES)
-  const extra = extraPart(holders, slots, disks, rules)
-  if (extra !== undefined) return { health: 'over', need: extra }
+  const indexesOf = (is: (index: number) => boolean): number[] => [...parts.keys()].filter(is)
+  const isHeld = (index: number): boolean => holders[index]!.all.length > 0
   const complete = live.every((copies) => copies.some((d) => !d.draining))
-  if (complete && chunk.disks.length > 0) {
-    const survivors = live.map((copies, i) => survivorOf(parts[i]!, copies))
-    const disk = chunk.disks[0]!
-    return {
-      health: 'over',
-      need: { kind: 'drop', urgency: 'over', chunk: chunk.chunk, disk, reason: 'over', survivors },
-    }
+
+  const needs: Need[] = []
+  const move = (urgency: Urgency, indexes: readonly number[]): void => {
+    if (indexes.length > 0) needs.push({ kind: 'move', urgency, indexes, held, sources: live, otherwise: NONE })
   }
-  const wrong = slots.findIndex(({ held: holder, fit }) => holder === undefined || fit !== 'right')
-  if (complete && wrong >= 0)
-    return { health, need: { kind: 'move', urgency: 'misplaced', index: wrong, held, sources: live[wrong]! } }
-  return { health, need: NONE }
+  const lost = indexesOf((index) => !isHeld(index) && live[index]!.length === 0)
+  const urgency = alone ? 'endangered' : 'under'
+  if (lost.length > 0) needs.push({ kind: 'rebuild', urgency, indexes: lost, held, sources, otherwise: NONE })
+  move(
+    'draining',
+    indexesOf((index) => !isHeld(index) && live[index]!.length > 0),
+  )
+  // Which of two that are in each other's way has to go, and which of two copies of one part may stay, is a question of
+  // the disks there are.
+  const drop = deadPart(holders, disks, rules) ?? (complete ? extraCopy(chunk, live) : undefined)
+  if (drop === undefined && complete && slots.some((slot) => slot.fit !== 'right')) move('misplaced', [...parts.keys()])
+  const last = drop ?? doubledPart(holders, slots)
+  if (last !== undefined) needs.push(last)
+  const need = needs.reduceRight<Need>((otherwise, one) => ('otherwise' in one ? { ...one, otherwise } : one), NONE)
+  return { health: need === last ? 'over' : health, need }
+}
+
+function extraCopy(chunk: Coded, live: readonly (readonly RepairDisk[])[]): Drop | undefined {
+  const disk = chunk.disks[0]
+  if (disk === undefined) return undefined
+  const survivors = live.map((copies, i) => survivorOf(chunk.ec.parts[i]!, copies))
+  return { kind: 'drop', urgency: 'over', chunk: chunk.chunk, disk, reason: 'over', survivors }
 }
 
 const survivorOf = (copies: Copies, live: readonly RepairDisk[]): Survivor => ({
@@ -332,39 +346,50 @@ const survivorOf = (copies: Copies, live: readonly RepairDisk[]): Survivor => ({
   length: copies.length,
 })
 
-/** Parts that are held twice, on a disk to be emptied, or written off: one of them goes. */
-function extraPart(
-  holders: readonly { part: Copies; steady: readonly RepairDisk[] }[],
-  slots: Assignment<RepairDisk & { slot: number }, Candidate>['slots'],
-  disks: DiskMap,
-  rules: Patience,
-): Drop | undefined {
-  for (const [i, { part, steady }] of holders.entries()) {
-    if (part.disks.length < 2 || steady.length === 0) continue
-    const keep = steady.find((d) => d.disk === slots[i]?.held?.disk) ?? steady[0]!
-    const survivors = [{ chunk: part.chunk, disk: keep.disk, length: part.length }]
-    const drop = (disk: DiskId, reason: DropReason): Drop => ({
-      kind: 'drop',
-      urgency: reason === 'over' ? 'over' : 'draining',
-      chunk: part.chunk,
-      disk,
-      reason,
-      survivors,
-    })
+interface Holders {
+  readonly part: Copies
+  readonly steady: readonly RepairDisk[]
+}
+
+const dropPart = (part: Copies, disk: DiskId, reason: DropReason, keep: RepairDisk): Drop => ({
+  kind: 'drop',
+  urgency: reason === 'over' ? 'over' : 'draining',
+  chunk: part.chunk,
+  disk,
+  reason,
+  survivors: [{ chunk: part.chunk, disk: keep.disk, length: part.length }],
+})
+
+/** Beside a good one: copies of parts that are damaged, on a disk to be emptied, or not expected back. */
+function deadPart(holders: readonly Holders[], disks: DiskMap, rules: Patience): Drop | undefined {
+  for (const { part, steady } of holders) {
+    const keep = steady[0]
+    if (part.disks.length < 2 || keep === undefined) continue
     const known = knownOf(part, disks)
     const bad = known.find((d) => part.bad.includes(d.disk))
-    if (bad !== undefined) return drop(bad.disk, 'damaged')
+    if (bad !== undefined) return dropPart(part, bad.disk, 'damaged', keep)
     const drained = known.find((d) => d.draining && d.live)
-    if (drained !== undefined) return drop(drained.disk, 'drained')
+    if (drained !== undefined) return dropPart(part, drained.disk, 'drained', keep)
     const gone = known.find((d) => isGone(d, rules))
-    if (gone !== undefined) return drop(gone.disk, 'lost')
-    const other = steady.find((d) => d !== keep)
-    if (other !== undefined) return drop(other.disk, 'over')
+    if (gone !== undefined) return dropPart(part, gone.disk, 'lost', keep)
   }
   return undefined
 }
 
-/** From parts to copies: all copies first, then the parts go. */
+/** Parts that are held twice: the one that stands worse goes. */
+function doubledPart(holders: readonly Holders[], slots: Assignment<PartHolder, Candidate>['slots']): Drop | undefined {
+  for (const [i, { part, steady }] of holders.entries()) {
+    const keep = steady.find((d) => d.disk === slots[i]?.held?.disk) ?? steady[0]
+    const other = steady.find((d) => d !== keep)
+    if (keep !== undefined && other !== undefined) return dropPart(part, other.disk, 'over', keep)
+  }
+  return undefined
+}
+
+/**
+ * From parts to copies: all copies first, then the parts go. Where there are no disks for all, as many as outlive the loss of
+ * as many disks will do.
+ */
 function back(
   chunk: Coded,
   wholes: readonly RepairDisk[],
@@ -383,7 +408,7 @@ function back(
       slots: chunk.wish.slots,
       held,
       sources: wholes,
-      otherwise: undefined,
+      otherwise: wholes.filter((d) => !d.draining).length > chunk.ec.parity ? uncode(chunk, wholes) : NONE,
     }
   return { kind: 'join', urgency: 'converting', held, sources }
 }
