@@ -64,7 +64,7 @@ export async function mountProgram(config: MountConfig, configFile: string): Pro
   if (isRoot()) return own
   const command = fusermountCommand({
     mountpoint: config.mountpoint,
-    source: mountSource(config.masterHost, config.masterPort),
+    source: mountSource(config.masterHost, config.masterPort, config.meta),
     readOnly: config.readOnly,
     allowOther: config.allowOther,
     program: [own.file, ...own.args],

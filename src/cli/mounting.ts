@@ -29,6 +29,8 @@ export interface MountRequest {
   readonly master: string | undefined
   readonly door: 'fuse' | 'fuse-native'
   readonly readOnly: boolean
+  /** What is deleted, instead of the files. */
+  readonly meta: boolean
   readonly opLog: string | undefined
   readonly prefer: readonly string[]
   readonly rack: string
@@ -40,6 +42,8 @@ export async function mountInBackground(
   request: MountRequest,
 ): Promise<{ mountpoint: string; pid: number; log: string }> {
   const mountpoint = resolve(path)
+  if (request.meta && process.getuid?.() !== 0)
+    throw new FsError('EPERM', 'a meta mount shows the deleted files of everybody: only root makes one')
   const address = request.master === undefined ? await findCluster({ dir: request.dir }) : parseMaster(request.master)
   if (await isMounted(mountpoint)) throw new FsError('EBUSY', `something is already mounted at ${mountpoint}`)
   const files = runtimeFiles(mountpoint)
@@ -57,6 +61,7 @@ export async function mountInBackground(
         prefer: request.prefer.map((label) => unwrap(labelName(label.trim()))),
         rack: request.rack,
         site: request.site,
+        meta: request.meta,
         allowOther: process.getuid?.() === 0,
         ...(request.opLog === undefined ? {} : { opLog: resolve(request.opLog) }),
       },

@@ -8,12 +8,13 @@
 
 import { FsError } from '../base/fault.ts'
 import type { Ino } from '../base/ids.ts'
+import { FILE_BYTES_MAX } from '../base/limits.ts'
+import type { Reply } from '../wire/protocol.ts'
 import type { ChunkPlaces, Extent } from '../wire/shapes.ts'
 import type { ChunkReader } from './chunk-reader.ts'
 import type { FileState } from './file-state.ts'
-import type { NameJournal } from './name-journal.ts'
 import { Readahead } from './readahead.ts'
-import type { Interruptible, MasterSession } from './session.ts'
+import type { Interruptible } from './session.ts'
 
 /** Files up to this size are read with their neighbours in the pack. */
 export const SMALL_BYTES = 256 * 1024
@@ -21,16 +22,22 @@ export const SMALL_BYTES = 256 * 1024
 const LOCATE_BYTES = 256 * 1024 * 1024
 const ZEROS = Buffer.alloc(256 * 1024)
 
+/** What the master says of a range of a file, after it has been told of everything that it must know for that. */
+export type Locate = (
+  ino: Ino,
+  offset: number,
+  length: number,
+  caller: Interruptible | undefined,
+) => Promise<Reply<'locate'>>
+
 export class FileReader {
-  readonly #session: MasterSession
+  readonly #locateAt: Locate
   readonly #chunks: ChunkReader
-  readonly #journal: NameJournal
   readonly #ahead = new Map<Ino, Readahead>()
 
-  constructor(session: MasterSession, chunks: ChunkReader, journal: NameJournal) {
-    this.#session = session
+  constructor(locate: Locate, chunks: ChunkReader) {
+    this.#locateAt = locate
     this.#chunks = chunks
-    this.#journal = journal
   }
 
   /** The bytes of offset … offset+length that there are. */
@@ -104,14 +111,10 @@ export class FileReader {
   }
 
   async #locate(file: FileState, start: number, end: number, caller: Interruptible | undefined): Promise<void> {
-    await this.#journal.settleIf(file.ino)
     for (let at = start; at < end; ) {
       const { forgotten } = file
-      const { extents, upTo, chunks } = await this.#session.ask(
-        'locate',
-        { ino: file.ino, offset: at, length: Math.max(end - at, LOCATE_BYTES) },
-        caller,
-      )
+      const length = Math.max(end - at, LOCATE_BYTES)
+      const { extents, upTo, chunks } = await this.#locateAt(file.ino, at, length, caller)
       // What it answered before it told of a change elsewhere may arrive here after it.
       if (file.forgotten !== forgotten) continue
       this.learn(chunks)
@@ -126,4 +129,32 @@ function zeros(length: number): Buffer[] {
   const out: Buffer[] = []
   for (let left = length; left > 0; left -= ZEROS.length) out.push(ZEROS.subarray(0, Math.min(left, ZEROS.length)))
   return out
+}
+
+/** SEEK_DATA and SEEK_HOLE. What is not committed must have been before. */
+export async function seekIn(
+  locate: Locate,
+  ino: Ino,
+  offset: number,
+  whence: 'data' | 'hole',
+  caller: Interruptible,
+): Promise<number> {
+  let at = offset
+  for (;;) {
+    const { attr, extents, upTo } = await locate(ino, at, FILE_BYTES_MAX, caller)
+    if (at >= attr.size) {
+      if (whence === 'hole' && at === attr.size && at > offset) return attr.size
+      throw new FsError('ENXIO')
+    }
+    const reach = Math.min(upTo, attr.size)
+    for (const extent of extents) {
+      if (whence === 'data') return Math.min(Math.max(extent.offset, at), attr.size)
+      if (extent.offset > at) return at
+      at = extent.offset + extent.length
+    }
+    if (whence === 'hole' && at < reach) return at
+    if (whence === 'hole' && at >= attr.size) return attr.size
+    at = Math.max(reach, at)
+    if (whence === 'data' && at >= attr.size) throw new FsError('ENXIO')
+  }
 }

@@ -13,7 +13,7 @@ import { FsError } from '../base/fault.ts'
 import type { Ino } from '../base/ids.ts'
 import { FILE_BYTES_MAX } from '../base/limits.ts'
 import type { World } from '../base/world.ts'
-import type { Request } from '../wire/protocol.ts'
+import type { Reply, Request } from '../wire/protocol.ts'
 import type { ChunkPlaces, NameChange } from '../wire/shapes.ts'
 import { BlockCache } from './block-cache.ts'
 import { ChunkReader } from './chunk-reader.ts'
@@ -21,12 +21,12 @@ import { ChunkWriter } from './chunk-writer.ts'
 import { Chunkservers } from './chunkservers.ts'
 import { Committer } from './committer.ts'
 import { TreeCache } from './core/tree-cache.ts'
-import { FileReader } from './file-reader.ts'
+import { FileReader, seekIn } from './file-reader.ts'
 import { FileWriter } from './file-writer.ts'
 import { Files } from './files.ts'
 import { NameJournal } from './name-journal.ts'
 import { Names } from './names.ts'
-import { MasterSession, type MountPlace } from './session.ts'
+import { type Interruptible, MasterSession, type MountPlace } from './session.ts'
 import type { Caller, Entry, FallocateMode, FileLock, Invalidation, NewNode, RenameFlags, StatFs, Vfs } from './vfs.ts'
 
 const STATFS_MS = 1_000
@@ -101,7 +101,7 @@ export class Filesystem implements Vfs {
     const learn = (attr: Attr): void => this.#tree.learn(attr)
     // The door shows bytes and a size that are not there.
     const lost = (ino: Ino): void => this.#listener({ kind: 'inode', ino, data: true })
-    this.#reader = new FileReader(this.#session, chunkReader, this.#journal)
+    this.#reader = new FileReader((...range) => this.#locate(...range), chunkReader)
     this.#writer = new FileWriter(world, this.#session, this.#chunkWriter, committer, this.#journal, learn, lost, {
       dirtyLimitBytes: options.dirtyBytes,
     })
@@ -330,28 +330,12 @@ export class Filesystem implements Vfs {
 
   async seek(ino: Ino, offset: number, whence: 'data' | 'hole', caller: Caller): Promise<number> {
     await this.#files.settle(ino)
-    let at = offset
-    for (;;) {
-      const { attr, extents, upTo } = await this.#session.ask(
-        'locate',
-        { ino, offset: at, length: FILE_BYTES_MAX },
-        caller,
-      )
-      if (at >= attr.size) {
-        if (whence === 'hole' && at === attr.size && at > offset) return attr.size
-        throw new FsError('ENXIO')
-      }
-      const reach = Math.min(upTo, attr.size)
-      for (const extent of extents) {
-        if (whence === 'data') return Math.min(Math.max(extent.offset, at), attr.size)
-        if (extent.offset > at) return at
-        at = extent.offset + extent.length
-      }
-      if (whence === 'hole' && at < reach) return at
-      if (whence === 'hole' && at >= attr.size) return attr.size
-      at = Math.max(reach, at)
-      if (whence === 'data' && at >= attr.size) throw new FsError('ENXIO')
-    }
+    return seekIn((...range) => this.#locate(...range), ino, offset, whence, caller)
+  }
+
+  async #locate(ino: Ino, offset: number, length: number, caller: Interruptible | undefined): Promise<Reply<'locate'>> {
+    await this.#journal.settleIf(ino)
+    return this.#session.ask('locate', { ino, offset, length }, caller)
   }
 
   // ---- locks

@@ -6,8 +6,9 @@
 /** The filesystem type in mountinfo. */
 export const MOUNT_TYPE = 'fuse.holdfast'
 
-export const mountSource = (masterHost: string, masterPort: number): string =>
-  `holdfast://${masterHost.includes(':') ? `[${masterHost}]` : masterHost}:${masterPort}`
+/** A meta mount is another tree: a path in it is none of the filesystem, so its source is not parsed as one. */
+export const mountSource = (masterHost: string, masterPort: number, meta: boolean): string =>
+  `holdfast${meta ? '-meta' : ''}://${masterHost.includes(':') ? `[${masterHost}]` : masterHost}:${masterPort}`
 
 export function parseMountSource(source: string): { host: string; port: number } | undefined {
   const match = /^(?:holdfast:\/\/)?(?:\[([^\]]+)\]|([^:/[\]]+)):(\d{1,5})$/.exec(source)

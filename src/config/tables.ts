@@ -271,6 +271,11 @@ const mount = {
     danger: 'An ordinary user needs user_allow_other in /etc/fuse.conf for true.',
   }),
   readOnly: bool(false, { means: 'Refuse every change.' }),
+  meta: bool(false, {
+    means:
+      'Show what is deleted instead of the files: the trash, to be read, restored and purged, and files held open. For root; see docs/guides/trash.md.',
+    danger: 'rm in it deletes for good.',
+  }),
   onDisconnectMs: durationMs(
     300_000,
     {},

@@ -8,6 +8,7 @@ import { hostname } from 'node:os'
 import { FsError, isRefusal } from '../base/fault.ts'
 import type { World } from '../base/world.ts'
 import { Filesystem } from '../client/filesystem.ts'
+import { MetaFilesystem } from '../client/meta-filesystem.ts'
 import { mountSource } from '../config/mount-source.ts'
 import type { MountConfig } from '../config/tables.ts'
 import { version } from '../host/version.ts'
@@ -26,7 +27,9 @@ export async function run(config: MountConfig, world: World, signal: AbortSignal
     return name.ok
   })
   const placed = `${machine}${rack}${site}` !== '' || prefer.length > 0
-  const filesystem = new Filesystem(world, {
+  if (config.meta && process.getuid?.() !== 0)
+    throw new FsError('EPERM', 'a meta mount shows the deleted files of everybody: only root makes one')
+  const common = {
     master: { host, port },
     cluster: config.cluster.id,
     hostName: hostname(),
@@ -35,14 +38,16 @@ export async function run(config: MountConfig, world: World, signal: AbortSignal
     ownHost: '127.0.0.1',
     onDisconnectMs: config.onDisconnectMs,
     cacheBytes: config.cacheBytes,
-    dirtyBytes: config.writeBufferBytes,
     ...(placed ? { place: { place: { machine, rack, site }, prefer } } : {}),
-  })
+  }
+  const filesystem = config.meta
+    ? new MetaFilesystem(world, common)
+    : new Filesystem(world, { ...common, dirtyBytes: config.writeBufferBytes })
   await filesystem.start(START_MS)
   const opLog = config.opLog === '' ? undefined : createWriteStream(config.opLog, { flags: 'a', mode: 0o600 })
   const options = {
     mountpoint: config.mountpoint,
-    source: mountSource(host, port),
+    source: mountSource(host, port, config.meta),
     allowOther: config.allowOther,
     readOnly: config.readOnly,
     ...(opLog === undefined ? {} : { opLog: (line: string) => void opLog.write(`${line}\n`) }),

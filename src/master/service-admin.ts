@@ -3,7 +3,7 @@
  * connection may use, nothing is remembered, and a repeated request is carried out again (all of them bear that).
  */
 
-import { FsError } from '../base/fault.ts'
+import { FsError, refuse } from '../base/fault.ts'
 import type { CallContext, Handlers } from '../wire/peer.ts'
 import type { Stamp } from '../wire/shapes.ts'
 import { checkPage } from './core/check.ts'
@@ -90,14 +90,15 @@ export function adminHandlers(parts: ReportParts, removal: DiskRemoval): Handler
       return { reply: trashReport(state, cursor, limit, match) }
     },
 
-    trashRestore: async ({ stamp, ino, path }, _bulk, context) => {
+    trashRestore: async ({ stamp, ino, path, name }, _bulk, context) => {
       allow(stamp, context)
       await holdings.settleAll()
       return change<'trashRestore'>(parts, stamp, () => {
+        if (path !== undefined && name !== undefined) return refuse('EINVAL', 'a path or a name')
         const wanted = path ?? state.trash.of(state.inode(ino))?.path ?? ''
         const first = state.nextIds().ino
         const newInos = Array.from({ length: restoreNeeds(wanted) }, (_, i) => (first + i) as typeof first)
-        return { kind: 'trashRestore', ino, path, newInos }
+        return { kind: 'trashRestore', ino, path, newInos, name }
       })
     },
 

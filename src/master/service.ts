@@ -40,6 +40,7 @@ import { Sealing } from './sealing.ts'
 import { adminHandlers } from './service-admin.ts'
 import { classHandlers } from './service-classes.ts'
 import { dataHandlers } from './service-data.ts'
+import { deletedHandlers } from './service-deleted.ts'
 import { jobHandlers } from './service-jobs.ts'
 import { lockHandlers } from './service-locks.ts'
 import { namespaceHandlers } from './service-namespace.ts'
@@ -85,6 +86,7 @@ function handlersOf(parts: ReportParts, rest: HandlerParts) {
     ...adminHandlers(parts, rest.removal),
     ...placeHandlers(parts, rest.removal, rest.options.topologyFile),
     ...classHandlers(parts),
+    ...deletedHandlers(parts),
     ...jobHandlers(parts, rest.onJob),
     ...quotaHandlers(parts),
     ...nodeHandlers(parts, rest.deletions, rest.damage, rest.spare, rest.errors, rest.options),

@@ -62,7 +62,10 @@ import {
   chunkPlaces,
   classPattern,
   classText,
+  DELETED_MAX,
+  DELETED_SESSIONS_MAX,
   declaredPlace,
+  deletedFile,
   disk,
   diskState,
   extent,
@@ -81,6 +84,7 @@ import {
   node,
   place,
   quotaLimits,
+  RETENTION_OF_MAX,
   session,
   settings,
   stamp,
@@ -544,8 +548,8 @@ export const calls = {
   ),
   trashRestore: call(
     77,
-    'Gives a deleted file its name back (or another path).',
-    struct({ stamp, ino, path: optional(bytestr(PATH_BYTES_MAX)) }),
+    'Gives a deleted file its name back, or another path, or (`name`) another name where it was.',
+    struct({ stamp, ino, path: optional(bytestr(PATH_BYTES_MAX)), name: optional(name) }),
     struct({ path: bytestr(PATH_BYTES_MAX) }),
     { failures: ['ENOENT', 'EEXIST', 'ENOTDIR', 'ENAMETOOLONG'] },
   ),
@@ -770,6 +774,73 @@ export const calls = {
     struct({ stamp, source: bytestr(PATH_BYTES_MAX), target: bytestr(PATH_BYTES_MAX), offset: fileOffset }),
     struct({ size: fileOffset }),
     { failures: ['ENOENT', 'ENOTDIR', 'EISDIR', 'EINVAL', 'ESTALE', 'EFBIG', 'EAGAIN', 'EBUSY'], idempotent: false },
+  ),
+
+  // ---- deleted files, as the meta mount shows them
+  deletedPage: call(
+    160,
+    'Deleted files in the trash from (`sec`, `ino`) on, in the order in which their time is over; or those held open, from `ino` on. `settle`: what mounts hold back is called in first. Session 0: an admin.',
+    struct({
+      session,
+      of: oneOf('trash', 'sustained'),
+      sec: uint(),
+      ino,
+      limit: uint(DELETED_MAX),
+      settle: bool,
+    }),
+    struct({ files: list(deletedFile, DELETED_MAX), end: bool }),
+    { failures: ['ESTALE'] },
+  ),
+  deletedFile: call(
+    161,
+    'A deleted file by its inode number. The session is told when it changes.',
+    struct(at),
+    deletedFile,
+    { failures: ['ENOENT', 'ESTALE'] },
+  ),
+  deletedLocate: call(
+    162,
+    'Like `locate`, also of a file that is only in the trash.',
+    struct({ ...at, offset: fileOffset, length: uint() }),
+    struct({ attr, extents: list(extent, 4096), upTo: uint(), chunks: list(chunkPlaces, 4096) }),
+    { failures: ['ESTALE'] },
+  ),
+  deletedCount: call(
+    163,
+    'How much is deleted and kept, and whose mounts there are (some thousand of them at most).',
+    struct({ session }),
+    struct({
+      cluster: text(64),
+      trashed: uint(),
+      sustained: uint(),
+      sessions: list(
+        struct({ session, host: text(255), mountpoint: text(), connected: bool, openFiles: uint() }),
+        DELETED_SESSIONS_MAX,
+      ),
+    }),
+    { failures: ['ESTALE'] },
+  ),
+  retentionOf: call(
+    164,
+    'How long what is deleted stays in the trash, for a file or directory; with `page`, for what is in the directory: a page of it from a cookie on.',
+    struct({
+      stamp,
+      /** By path, or by number (a directory that a page before has named). */
+      path: optional(bytestr(PATH_BYTES_MAX)),
+      ino: optional(ino),
+      /** Undefined: as the cluster's setting says. */
+      retentionMs: optional(uint()),
+      page: optional(struct({ cookie: uint(), limit: uint(RETENTION_OF_MAX) })),
+    }),
+    struct({
+      changed: uint(),
+      /** What had it already. */
+      left: uint(),
+      directories: list(ino, RETENTION_OF_MAX),
+      /** Where the next page begins; undefined: this was the last. */
+      cookie: optional(uint()),
+    }),
+    { failures: ['EINVAL', 'ENOENT', 'ENOTDIR', 'ESTALE'] },
   ),
 
   // ---- what a master answers to a chunkserver

@@ -31,6 +31,14 @@ import {
   wrong,
 } from '../base/schema.ts'
 
+/** Deleted files of one page, and of each the sessions that have it open: 1024 × 16 of them are some 100 KiB. */
+export const DELETED_MAX = 1024
+export const DELETED_HOLDERS_MAX = 16
+/** As many sessions as a master serves. */
+export const DELETED_SESSIONS_MAX = 4096
+/** Inodes given a retention by one command: a few milliseconds. */
+export const RETENTION_OF_MAX = 1024
+
 export const ino: Schema<Ino> = uint<Ino>()
 export const chunk: Schema<ChunkId> = uint<ChunkId>()
 export const session: Schema<SessionId> = uint<SessionId>()
@@ -367,3 +375,20 @@ export const CLASS_MOVES_MAX = 256
 
 /** Inodes given a class by one command: with their chunks some 20 ms. */
 export const CLASS_OF_MAX = 1024
+
+/** A file without a name: in the trash, held open, or both. */
+export const deletedFile = struct({
+  /** With no links. */
+  attr,
+  trash: optional(
+    struct({
+      /** The path it had; begins with "..." when it was longer than a path may be. */
+      path: bytestr(8192),
+      deletedSec: uint(),
+      expirySec: uint(),
+    }),
+  ),
+  /** Sessions that have it open; those of a file that very many have open are not all named. */
+  holders: list(session, DELETED_HOLDERS_MAX),
+})
+export type DeletedFile = Infer<typeof deletedFile>

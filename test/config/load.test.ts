@@ -115,7 +115,9 @@ describe('the source of a mount', () => {
       ['fd00::1', 1],
       ['master.example', 65535],
     ] as const)
-      expect(parseMountSource(mountSource(host, port))).toEqual({ host, port })
+      expect(parseMountSource(mountSource(host, port, false))).toEqual({ host, port })
+    // A path in a meta mount is none of the filesystem.
+    expect(parseMountSource(mountSource('127.0.0.1', 9460, true))).toBeUndefined()
     expect(parseMountSource('tmpfs')).toBeUndefined()
     expect(parseMountSource('/dev/sda1')).toBeUndefined()
   })

@@ -798,6 +798,7 @@ describe('what is not needed any more', () => {
       stamp: ADMIN,
       ino: numberOf('/a'),
       path: '/new/place/a',
+      name: undefined,
     })
     expect(restored.path).toBe('/new/place/a')
     expect(await master.call(admin, 'fileInfo', { path: '/new/place/a' })).toMatchObject({ size: 1000, used: 1000 })

@@ -15,6 +15,7 @@ import { MasterLink } from '../../src/chunk/master-link.ts'
 import { Peers } from '../../src/chunk/peers.ts'
 import { dataHandlers, orderHandlers } from '../../src/chunk/service.ts'
 import { Filesystem, type FilesystemOptions } from '../../src/client/filesystem.ts'
+import { MetaFilesystem } from '../../src/client/meta-filesystem.ts'
 import type { Command } from '../../src/master/core/commands.ts'
 import { found } from '../../src/master/core/found.ts'
 import type { ChunkRecord } from '../../src/master/core/records.ts'
@@ -79,7 +80,7 @@ export class MemoryCluster {
   #state: State
   #master: { master: Master; listener: Listener; stop: AbortController; work: Promise<void> } | undefined
   readonly #chunkservers: MemoryChunkserver[] = []
-  readonly #clients: Filesystem[] = []
+  readonly #clients: (Filesystem | MetaFilesystem)[] = []
   readonly #branches: MemoryBranch[] = []
   #admin: Peer | undefined
 
@@ -200,22 +201,31 @@ export class MemoryCluster {
   }
 
   async client(over: Partial<FilesystemOptions> = {}): Promise<Filesystem> {
+    return this.#started((world) => new Filesystem(world, { ...this.#clientOptions(), ...over }))
+  }
+
+  /** What `mount --meta` serves. */
+  async meta(): Promise<MetaFilesystem> {
+    return this.#started((world) => new MetaFilesystem(world, this.#clientOptions()))
+  }
+
+  #clientOptions(): FilesystemOptions {
+    return {
+      master: { host: 'memory', port: MASTER_PORT },
+      cluster: CLUSTER,
+      hostName: `client-${this.#clients.length}`,
+      mountpoint: '/memory',
+      version: 'test',
+      ownHost: 'elsewhere',
+      onDisconnectMs: 30_000,
+      cacheBytes: 8 << 20,
+      dirtyBytes: 16 << 20,
+    }
+  }
+
+  async #started<F extends Filesystem | MetaFilesystem>(make: (world: World) => F): Promise<F> {
     const net = this.net.branch()
-    const filesystem = new Filesystem(
-      { ...this.#world, net },
-      {
-        master: { host: 'memory', port: MASTER_PORT },
-        cluster: CLUSTER,
-        hostName: `client-${this.#clients.length}`,
-        mountpoint: '/memory',
-        version: 'test',
-        ownHost: 'elsewhere',
-        onDisconnectMs: 30_000,
-        cacheBytes: 8 << 20,
-        dirtyBytes: 16 << 20,
-        ...over,
-      },
-    )
+    const filesystem = make({ ...this.#world, net })
     await filesystem.start(10_000)
     this.#clients.push(filesystem)
     this.#branches.push(net)

@@ -1,19 +1,15 @@
 /* `holdfast class set | get`: the class of files and directories; `holdfast pattern …`: of what is made from now on. */
 
 import { Args, Flags } from '@oclif/core'
-import { FsError } from '../../base/fault.ts'
-import type { Ino } from '../../base/ids.ts'
 import type { PatternReport } from '../../wire/reports.ts'
-import { ADMIN_STAMP, type Admin } from '../admin.ts'
+import { ADMIN_STAMP } from '../admin.ts'
 import { ClusterCommand } from '../base.ts'
 import { findClass } from '../classes.ts'
 import { ProgressLine } from '../progress.ts'
 import { nameBytes, printable, readableName, table } from '../render.ts'
 import { stopSignal } from '../stop-signal.ts'
+import { TreeWalk } from '../tree-walk.ts'
 import { pathInside } from './file.ts'
-
-/** Entries of one call: a command of a few milliseconds, and the line is redrawn often enough. */
-const PAGE = 500
 
 interface SetResult {
   readonly changed: number
@@ -46,7 +42,12 @@ export class ClassSet extends ClusterCommand {
       const report = await admin.call('classList', {})
       const { classId } = findClass(name!, report)
       const onlyFrom = flags.from === undefined ? undefined : findClass(flags.from, report).classId
-      const walk = new Walk(admin, classId, onlyFrom, new ProgressLine(flags.recursive && !this.jsonEnabled()))
+      const wish = { stamp: ADMIN_STAMP, classId, onlyFrom }
+      const walk = new TreeWalk(
+        admin,
+        (where) => admin.call('classOf', { ...wish, ...where }),
+        new ProgressLine(flags.recursive && !this.jsonEnabled()),
+      )
       const stop = stopSignal()
       try {
         for (const path of paths) {
@@ -60,59 +61,6 @@ export class ClassSet extends ClusterCommand {
       this.log(`${walk.changed} changed, ${walk.left} left as they are`)
       return { changed: walk.changed, left: walk.left }
     })
-  }
-}
-
-/** Each call changes a page of one directory; the directories found wait here. */
-class Walk {
-  readonly line: ProgressLine
-  readonly #admin: Admin
-  readonly #wish: { stamp: typeof ADMIN_STAMP; classId: number; onlyFrom: number | undefined }
-  changed = 0
-  left = 0
-
-  constructor(admin: Admin, classId: number, onlyFrom: number | undefined, line: ProgressLine) {
-    this.#admin = admin
-    this.#wish = { stamp: ADMIN_STAMP, classId, onlyFrom }
-    this.line = line
-  }
-
-  async one(path: string): Promise<void> {
-    const reply = await this.#admin.call('classOf', { ...this.#wish, path, ino: undefined, page: undefined })
-    this.#count(reply)
-  }
-
-  async tree(path: string, signal: AbortSignal): Promise<void> {
-    const { type, ino: top } = await this.#admin.call('classGet', { path })
-    await this.one(path)
-    const directories: Ino[] = type === 'dir' ? [top] : []
-    for (let next = directories.pop(); next !== undefined; next = directories.pop()) {
-      for (let cookie: number | undefined = 0; cookie !== undefined; ) {
-        signal.throwIfAborted()
-        const page = await this.#page(next, cookie)
-        this.#count(page)
-        directories.push(...page.directories)
-        cookie = page.cookie
-        this.line.show(`${this.changed} changed, ${directories.length} directories to go`)
-      }
-    }
-  }
-
-  /** A directory that is removed meanwhile has nothing left to change. */
-  async #page(at: Ino, cookie: number) {
-    const none = { changed: 0, left: 0, directories: [] as Ino[], cookie: undefined }
-    try {
-      const page = { cookie, limit: PAGE }
-      return await this.#admin.call('classOf', { ...this.#wish, path: undefined, ino: at, page })
-    } catch (error) {
-      if (error instanceof FsError && error.code === 'ESTALE') return none
-      throw error
-    }
-  }
-
-  #count({ changed, left }: SetResult): void {
-    this.changed += changed
-    this.left += left
   }
 }
 

@@ -11,6 +11,7 @@ export class Mount extends ClusterCommand {
     '<%= config.bin %> mount --dir .holdfast mnt2',
     '<%= config.bin %> mount --master 10.1.0.1:9460 /mnt/holdfast --read-only',
     '<%= config.bin %> mount --dir .holdfast mnt3 --prefer ssd,H',
+    '<%= config.bin %> mount --meta /mnt/holdfast-meta',
   ]
   static override args = { path: Args.string({ required: true, description: 'Where; made when missing.' }) }
   static override flags = {
@@ -27,6 +28,10 @@ export class Mount extends ClusterCommand {
     rack: Flags.string({ summary: 'The rack that it is in.', helpValue: 'NAME' }),
     site: Flags.string({ summary: 'The site of that rack.', helpValue: 'NAME' }),
     'read-only': Flags.boolean({ summary: 'Refuse every change.', default: false }),
+    meta: Flags.boolean({
+      summary: 'Show what is deleted instead: the trash, and files held open (root).',
+      default: false,
+    }),
     'op-log': Flags.string({ summary: 'Write one JSON line per operation to this file.', helpValue: 'FILE' }),
   }
 
@@ -41,6 +46,7 @@ export class Mount extends ClusterCommand {
       prefer: flags.prefer?.split(',') ?? [],
       rack: flags.rack ?? '',
       site: flags.site ?? '',
+      meta: flags.meta,
       opLog: flags['op-log'],
     })
     this.log(`Mounted at ${mounted.mountpoint} (process ${mounted.pid}); its log is ${mounted.log}`)

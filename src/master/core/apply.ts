@@ -41,7 +41,15 @@ import {
 } from './disks.ts'
 import { commit, copyRange, fallocate, relocate, shrunk } from './extents.ts'
 import { inosReserve, names } from './held-names.ts'
-import { doomedFreed, released, trashExpired, trashPurge, trashRestore, trashRetention } from './lifetime.ts'
+import {
+  doomedFreed,
+  released,
+  retentionOf,
+  trashExpired,
+  trashPurge,
+  trashRestore,
+  trashRetention,
+} from './lifetime.ts'
 import { create, link, make, rename, rmdir, unlink } from './namespace.ts'
 import type { Outcome } from './outcome.ts'
 import { quotaDelete, quotaSet, quotaWalked, settleQuotas } from './quotas.ts'
@@ -105,6 +113,7 @@ const handlers: Handlers = {
   trashPurge,
   trashExpired,
   trashRetention,
+  retentionOf,
   settingsSet,
   doomedFreed,
   copiesTold,

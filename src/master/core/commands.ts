@@ -40,6 +40,7 @@ import {
   nameChange,
   node,
   quotaLimits,
+  RETENTION_OF_MAX,
   session,
   uid,
 } from '../../wire/shapes.ts'
@@ -452,6 +453,8 @@ export const commands = {
       path: optional(bytestr(PATH_BYTES_MAX)),
       /** For directories that went with it: as many as restoreNeeds (core/lifetime.ts) says of the path. */
       newInos: optional(list(ino, 4096)),
+      /** Where it was, under this name; `path` is undefined then. */
+      name: optional(name),
     }),
   ),
   trashPurge: command(61, 'trashPurge', 'Gone for good (by hand).', struct({ inos: list(ino, 4096) })),
@@ -586,6 +589,18 @@ export const commands = {
     undefined,
     'The next inodes pass to the quota that they are to count in.',
     struct({ limit: uint(65536) }),
+  ),
+  retentionOf: command(
+    120,
+    'retentionOf',
+    'How long files and directories are kept when they are deleted; undefined: as the setting says.',
+    struct({
+      retentionMs: optional(uint()),
+      inos: list(ino, RETENTION_OF_MAX),
+      /** They are a page of a directory: the directories among them are answered, and this cookie. */
+      paged: bool,
+      cookie: optional(uint()),
+    }),
   ),
 } as const
 

@@ -21,8 +21,7 @@ import { EMPTY, encodeRecord, type InodeRecord, trashRecord } from './records.ts
 import { key } from './tables.ts'
 import { badName, type Work } from './work.ts'
 
-export const retentionOf = (work: Work, record: InodeRecord): number =>
-  record.retentionMs ?? work.state.settings().trashRetentionMs
+const keptMs = (work: Work, record: InodeRecord): number => record.retentionMs ?? work.state.settings().trashRetentionMs
 
 /** The last name of an inode (not a directory) has gone: nlink is 0 in `record`, which is stored. */
 export function lastNameGone(
@@ -43,7 +42,7 @@ export function lastNameGone(
   }
   const counters = state.counters()
   state.setCounters({ files: counters.files - 1, sustained: counters.sustained + (held ? 1 : 0) })
-  const retentionMs = retentionOf(work, record)
+  const retentionMs = keptMs(work, record)
   if (then === 'trash' && type === 'file' && retentionMs > 0) {
     const trashedUntil = Math.max(0, Math.ceil(work.now.sec + work.now.nsec / 1e9 + retentionMs / 1000))
     const dir = dirPath(state, was.parent) ?? '...'
@@ -163,10 +162,12 @@ export function trashRestore(work: Work, command: CommandOf<'trashRestore'>): Re
   const old = state.inode(trashed.parent)
   // A directory that is being deleted with all that is in it has no path.
   const stillThere = old?.attr.type === 'dir' && old.attr.nlink > 0 && dirPath(state, trashed.parent) !== undefined
+  const called = command.name === undefined ? undefined : badName(command.name)
+  if (called !== undefined) return called
   const target =
     command.path === undefined && stillThere
-      ? ok({ parent: trashed.parent, name: trashed.name, missing: [] as string[] })
-      : wayTo(work, command.path ?? trashed.path)
+      ? ok({ parent: trashed.parent, name: command.name ?? trashed.name, missing: [] as string[] })
+      : wayTo(work, command.path ?? renamed(trashed.path, command.name))
   if ('errno' in target) return target
   const { name, missing } = target.ok
   const numbers = command.newInos ?? []
@@ -202,6 +203,10 @@ export function trashRestore(work: Work, command: CommandOf<'trashRestore'>): Re
   addName(work, parent, name, restored)
   return ok({ path: dirPath(state, parent) === '/' ? `/${name}` : `${dirPath(state, parent)}/${name}` })
 }
+
+/** The path with another last name. */
+const renamed = (path: string, name: string | undefined): string =>
+  name === undefined ? path : `${path.slice(0, path.lastIndexOf('/') + 1)}${name}`
 
 /** Where a path leads: the last directory of it that exists, the parts that are missing after it, and the name. */
 function wayTo(work: Work, path: string): Result<{ parent: Ino; name: string; missing: string[] }> {
@@ -275,4 +280,27 @@ export function trashRetention(work: Work, command: CommandOf<'trashRetention'>)
   if (record === undefined || record.doomed) return refuse('ENOENT')
   work.state.setInode(command.ino, { ...record, retentionMs: command.retentionMs })
   return ok({})
+}
+
+/** The same for many at once, and back to what the setting says. */
+export function retentionOf(work: Work, command: CommandOf<'retentionOf'>): Result<unknown> {
+  const { state } = work
+  let changed = 0
+  let left = 0
+  const directories: Ino[] = []
+  for (const ino of command.inos) {
+    const record = state.inode(ino)
+    if (record === undefined || record.doomed) continue
+    const { type } = record.attr
+    if (type === 'dir' && command.paged) directories.push(ino)
+    // Nothing else ever comes into the trash.
+    if (type !== 'dir' && type !== 'file') continue
+    if (record.retentionMs === command.retentionMs) {
+      left += 1
+      continue
+    }
+    changed += 1
+    state.setInode(ino, { ...record, retentionMs: command.retentionMs })
+  }
+  return ok({ changed, left, directories, cookie: command.cookie })
 }

@@ -51,7 +51,7 @@ import {
   settingsRecord,
   unpack,
 } from './records.ts'
-import { after, key, num, numbersIn, tables } from './tables.ts'
+import { after, key, num, numAt, numbersIn, tables } from './tables.ts'
 import { TrashTable } from './trash-table.ts'
 
 export interface DirEntry extends Dentry {
@@ -405,6 +405,19 @@ export class State {
   /** Sessions that hold an unlinked inode open. */
   sustainedBy(ino: Ino): SessionId[] {
     return numbersIn(this.kv, key.sustainedOf(ino), '', Number.MAX_SAFE_INTEGER) as SessionId[]
+  }
+  /** Unlinked inodes that anybody holds open, from the given one on. */
+  sustainedFrom(from: Ino | 0, limit: number): Ino[] {
+    const found: Ino[] = []
+    const prefix = tables.sustained.prefix
+    this.kv.scan({ from: `${prefix}${num(from)}`, to: after(prefix) }, (at) => {
+      const ino = numAt(at, 1) as Ino
+      if (found.at(-1) === ino) return true
+      if (found.length >= limit) return false
+      found.push(ino)
+      return true
+    })
+    return found
   }
   /** Unlinked inodes that a session holds open. */
   sustained(session: SessionId, afterIno: Ino | 0 = 0, limit = Number.MAX_SAFE_INTEGER): Ino[] {

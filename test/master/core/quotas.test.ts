@@ -445,7 +445,7 @@ describe('quotas under random commands', () => {
           () => ({ kind: 'setattr', ino: pick(files), change: { size: below(200) } }),
           () => quotaSet(pick(dirs), quota()),
           () => ({ kind: 'quotaDelete', ino: pick(dirs) }),
-          () => ({ kind: 'trashRestore', ino: pick(files), path: undefined, newInos: undefined }),
+          () => ({ kind: 'trashRestore', ino: pick(files), path: undefined, newInos: undefined, name: undefined }),
           () => ({ kind: 'quotaWalked', limit: 1 + below(4) }),
           () => ({ kind: 'quotaWalked', limit: 1 + below(4) }),
           begin,

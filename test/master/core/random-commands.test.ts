@@ -576,7 +576,17 @@ class Trial {
     const { state } = this.bench
     const session = this.session
     this.session = 0
-    switch (this.below(4)) {
+    switch (this.below(5)) {
+      case 4: {
+        // No time at all would need a model of what is in the trash.
+        const retentionMs = this.pick([undefined, 1000, 3_600_000])
+        const inos = Array.from({ length: 3 }, () => this.ino() as Ino)
+        this.do({ kind: 'retentionOf', retentionMs, inos, paged: this.below(2) === 0, cookie: undefined }, undefined)
+        for (const ino of inos)
+          if (['file', 'dir'].includes(this.model.nodes.get(ino)?.type ?? ''))
+            expect(state.inode(ino)?.retentionMs).toBe(retentionMs)
+        break
+      }
       case 0:
         this.do({ kind: 'trashPurge', inos: state.trash.page(undefined, 3).map(({ ino }) => ino) }, undefined)
         break
@@ -593,12 +603,13 @@ class Trial {
         const parent = dir?.type === 'dir' ? dir : undefined
         // Without its directory the way depends on names that exist by chance: not the model's business.
         if (parent === undefined) break
+        const name = this.below(2) === 0 ? undefined : this.pick(NAMES)
         const length = state.inode(ino)!.attr.size
         const bytes = bytesOf(state, ino, length)
-        const expected = this.model.add(ino, parent.ino, record.name, 'file')
+        const expected = this.model.add(ino, parent.ino, name ?? record.name, 'file')
         const node = this.model.nodes.get(ino)
         if (expected === undefined && node !== undefined) node.bytes = bytes
-        this.do({ kind: 'trashRestore', ino, path: undefined, newInos: undefined }, expected)
+        this.do({ kind: 'trashRestore', ino, path: undefined, newInos: undefined, name }, expected)
         break
       }
       default:

@@ -284,9 +284,13 @@ describe('what has lost its last name', () => {
     expect(b.state.trash.of(b.state.inode(file))).toMatchObject({ path: '/a/b/f' })
     b.ok({ kind: 'rmdir', parent: b.state.lookup(b.root, 'a')!.ino, name: 'b' })
     b.ok({ kind: 'rmdir', parent: b.root, name: 'a' })
-    expect(b.errno({ kind: 'trashRestore', ino: file, path: undefined, newInos: undefined })).toBe('ENOENT')
+    expect(b.errno({ kind: 'trashRestore', ino: file, path: undefined, newInos: undefined, name: undefined })).toBe(
+      'ENOENT',
+    )
     const newInos = [b.next(), (b.next() + 1) as Ino]
-    expect(b.ok({ kind: 'trashRestore', ino: file, path: undefined, newInos })).toEqual({ path: '/a/b/f' })
+    expect(b.ok({ kind: 'trashRestore', ino: file, path: undefined, newInos, name: undefined })).toEqual({
+      path: '/a/b/f',
+    })
     expect(pathOf(b.state, file)).toBe('/a/b/f')
     b.ok(unlink(newInos[1]!, 'f'))
     b.sec += DAY_MS / 1000 - 10
@@ -295,6 +299,48 @@ describe('what has lost its last name', () => {
     b.sec += 20
     b.ok({ kind: 'trashExpired', limit: 10 })
     expect(b.state.inode(file)).toBeUndefined()
+  })
+
+  it('can come back under another name, where it was or where that used to be', () => {
+    const b = new Bench()
+    const dir = b.dir('a')
+    const file = b.file('f', dir)
+    const restore = (name: string, newInos?: Ino[]) =>
+      ({ kind: 'trashRestore', ino: file, path: undefined, newInos, name }) as const
+    b.ok(unlink(dir, 'f'))
+    b.file('f', dir)
+    expect(b.errno(restore('f'))).toBe('EEXIST')
+    expect(b.errno(restore('a/g'))).toBe('EINVAL')
+    b.ok(rename(b.root, 'a', b.root, 'moved'))
+    expect(b.ok(restore('g'))).toEqual({ path: '/moved/g' })
+    b.ok(unlink(dir, 'g'))
+    b.ok(unlink(dir, 'f'))
+    b.ok({ kind: 'rmdir', parent: b.root, name: 'moved' })
+    expect(b.ok(restore('h', [b.next()]))).toEqual({ path: '/moved/h' })
+  })
+
+  it('is kept as long as is said of it, for many at once and back to the setting', () => {
+    const b = new Bench()
+    const dir = b.dir('a')
+    const file = b.file('f', dir)
+    const link = b.next()
+    b.ok(make(link, dir, 'l', 'symlink', 0o777, { target: 'x' }))
+    const retentionOf = (retentionMs: number | undefined, paged: boolean) => ({
+      kind: 'retentionOf' as const,
+      retentionMs,
+      inos: [dir, file, link, 99_999 as Ino],
+      paged,
+      cookie: 7,
+    })
+    expect(b.ok(retentionOf(1000, true))).toEqual({ changed: 2, left: 0, directories: [dir], cookie: 7 })
+    expect(b.ok(retentionOf(1000, false))).toEqual({ changed: 0, left: 2, directories: [], cookie: 7 })
+    const heir = b.file('heir', dir)
+    b.ok(unlink(dir, 'heir'))
+    const until = b.state.inode(heir)!.trashedUntil!
+    // Up to the next whole second.
+    expect(until - b.state.trash.of(b.state.inode(heir))!.deletedSec).toBeLessThanOrEqual(2)
+    b.ok(retentionOf(undefined, false))
+    expect([dir, file].map((ino) => b.state.inode(ino)?.retentionMs)).toEqual([undefined, undefined])
   })
 
   it('lives on while a session holds it open, and no longer', () => {

@@ -389,7 +389,7 @@ describe('a deleted tree', () => {
     bench.ok(unlink(tree, 'file'))
     bench.ok(detach(bench.root, 'tree'))
     const newInos = [bench.next()]
-    bench.ok({ kind: 'trashRestore', ino: file, path: undefined, newInos })
+    bench.ok({ kind: 'trashRestore', ino: file, path: undefined, newInos, name: undefined })
     expect(at(bench, 'tree', 'file')).toBe(file)
     clearAll(bench, 1)
     expect(at(bench, 'tree', 'file')).toBe(file)
