@@ -1,18 +1,16 @@
 /*
- * The reports behind `holdfast status`, `file info`, `disk list`, `trash list` and `changelog tail`, put together from the
- * state and from what is in memory. Nothing here changes anything.
+ * The reports behind `holdfast status`, `disk list`, `trash list` and `changelog tail`, put together from the state and
+ * from what is in memory. Nothing here changes anything.
  */
 
 import { FsError } from '../base/fault.ts'
-import { chunkName, type DiskId, type Ino, ROOT_INO } from '../base/ids.ts'
+import { type Ino, ROOT_INO } from '../base/ids.ts'
 import { formatBytes } from '../base/units.ts'
 import type { Worker } from '../base/worker.ts'
 import type { Location } from '../topology/place.ts'
 import type {
   ChangelogPage,
-  CopyReport,
   DiskReport,
-  FileReport,
   HealthReport,
   NodeReport,
   SessionReport,
@@ -22,16 +20,12 @@ import type {
   WorkReport,
 } from '../wire/reports.ts'
 import type { ChunkWatch } from './chunk-watch.ts'
-import { bytesBeyond } from './core/chunks.ts'
 import { labelsOf } from './core/records.ts'
 import type { State } from './core/state.ts'
-import { wishedCopies, wishOf } from './core/wishes.ts'
 import type { DrainWatch } from './drain-watch.ts'
 import type { Parts } from './parts.ts'
 import { quotaStatus } from './quota-reports.ts'
 
-/** Extents of one file in a report; more are left out, the report is for people. */
-const REPORT_EXTENTS_MAX = 10_000
 /** Trash entries that one page looks at when most of them do not match. */
 const TRASH_LOOKED_AT_MAX = 20_000
 
@@ -208,54 +202,6 @@ export function resolvePath(state: State, path: string): Ino {
     at = next
   }
   return at
-}
-
-export function fileReport({ state, nodes }: Parts, path: string): FileReport {
-  const ino = resolvePath(state, path)
-  const record = state.inode(ino)
-  if (record === undefined) throw new FsError('ENOENT', path)
-  const { extents } = state.extents.from(ino, 0, REPORT_EXTENTS_MAX)
-  const cls = state.classes.meaning(record.attr.classId ?? 0)
-  const settings = state.settings()
-  const copiesOf = (disks: readonly DiskId[]): CopyReport[] =>
-    disks.map((disk) => {
-      const node = state.disk(disk)?.node
-      return {
-        disk,
-        nodeName: node === undefined ? '' : (state.node(node)?.name ?? ''),
-        path: state.disk(disk)?.path ?? '',
-        connected: nodes.isLive(disk),
-      }
-    })
-  const chunks = [...new Set(extents.map((extent) => extent.chunk))].flatMap((chunk) => {
-    const found = state.chunk(chunk)
-    if (found === undefined) return []
-    const { length, live, ec } = found
-    const parts = ec?.parts.map((part) => {
-      const known = state.chunk(part)
-      return { chunk: chunkName(part), length: known?.length ?? 0, copies: copiesOf(known?.disks ?? []) }
-    })
-    const cut = ec === undefined || parts === undefined ? null : { data: ec.data, parity: ec.parity, parts }
-    return [
-      { chunk: chunkName(chunk), state: found.state, length, liveBytes: live, copies: copiesOf(found.disks), ec: cut },
-    ]
-  })
-  return {
-    path,
-    ino,
-    type: record.attr.type,
-    size: record.attr.size,
-    used: record.attr.used,
-    copiesWanted: record.copies === 0 ? wishedCopies(wishOf(cls, 'keep')) : record.copies,
-    class: cls.name,
-    trashRetentionMs: record.retentionMs ?? settings.trashRetentionMs,
-    extents: extents.map((extent) => {
-      const { committed, length = 0 } = state.chunk(extent.chunk) ?? {}
-      const lost = committed === undefined ? 0 : bytesBeyond(extent, length)
-      return { ...extent, chunk: chunkName(extent.chunk), lost }
-    }),
-    chunks,
-  }
 }
 
 /** The cursor is the last entry looked at: "expiry second.inode". */

@@ -10,16 +10,9 @@ import { checkPage } from './core/check.ts'
 import { restoreNeeds } from './core/lifetime.ts'
 import type { DiskRemoval } from './disk-removal.ts'
 import { drainProblem } from './drain-check.ts'
+import { fileReport } from './file-report.ts'
 import { change, NOTHING } from './parts.ts'
-import {
-  changelogReport,
-  diskReports,
-  fileReport,
-  type ReportParts,
-  resolvePath,
-  statusReport,
-  trashReport,
-} from './reports.ts'
+import { changelogReport, diskReports, type ReportParts, resolvePath, statusReport, trashReport } from './reports.ts'
 
 type AdminCalls =
   | 'status'

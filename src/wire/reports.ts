@@ -137,7 +137,41 @@ export interface CopyReport {
   disk: number
   nodeName: string
   path: string
+  rack: string
+  site: string
   connected: boolean
+  /** It can be read now: connected, complete, and not known to be damaged beyond repair. */
+  readable: boolean
+}
+
+export interface PartReport {
+  kind: 'data' | 'parity'
+  /** Counted from 1, data parts first. */
+  part: number
+  chunk: string
+  length: number
+  copies: CopyReport[]
+}
+
+export interface FileChunkReport {
+  chunk: string
+  state: string
+  length: number
+  liveBytes: number
+  class: string
+  /** Where in its class's life it is; `create` until it is sealed. */
+  phase: 'create' | 'keep' | 'archive' | 'trash'
+  /** What it is cut into, and what it is to be cut into; null: whole copies. */
+  ec: { data: number; parity: number } | null
+  ecWanted: { data: number; parity: number } | null
+  /** Copies (or parts, once it is cut into them) that are to be, and those that can be read now. */
+  wanted: number
+  there: number
+  /** Of the whole. */
+  copies: CopyReport[]
+  parts: PartReport[]
+  /** What it lacks of what its class asks for, in words; empty: nothing. */
+  missing: string[]
 }
 
 export interface FileReport {
@@ -152,15 +186,7 @@ export interface FileReport {
   trashRetentionMs: number
   /** `lost`: so many bytes at its end are on no disk any more. */
   extents: { offset: number; length: number; chunk: string; chunkOffset: number; lost: number }[]
-  chunks: {
-    chunk: string
-    state: string
-    length: number
-    liveBytes: number
-    copies: CopyReport[]
-    /** What it is cut into, data parts first; null while it is not. */
-    ec: { data: number; parity: number; parts: { chunk: string; length: number; copies: CopyReport[] }[] } | null
-  }[]
+  chunks: FileChunkReport[]
 }
 
 export interface TrashEntry {

@@ -6,7 +6,7 @@ import { Args } from '@oclif/core'
 import { FsError } from '../../base/fault.ts'
 import { formatBytes, formatDuration } from '../../base/units.ts'
 import { parseMountInfo } from '../../fuse/mounts.ts'
-import type { FileReport } from '../../wire/reports.ts'
+import type { CopyReport, FileChunkReport, FileReport } from '../../wire/reports.ts'
 import { ClusterCommand } from '../base.ts'
 import { count, nameBytes, printable, readableName, table } from '../render.ts'
 
@@ -26,7 +26,7 @@ export async function pathInside(path: string): Promise<string> {
 }
 
 export class FileInfo extends ClusterCommand {
-  static override summary = 'Extents, chunks and the place of every copy of files.'
+  static override summary = 'Extents and chunks of files, the place of every copy and part, and what is still missing.'
   static override examples = [
     '<%= config.bin %> file info mnt/movie.mkv',
     '<%= config.bin %> file info --dir .holdfast /docs/a.txt',
@@ -53,6 +53,29 @@ export class FileInfo extends ClusterCommand {
 
 /** Rows shown to people; a database has a hundred thousand extents, and --json has all of them. */
 const ROWS_MAX = 50
+/** Of its chunks, each copy or part: those of a page of chunks in eight parts. */
+const PLACES_MAX = 400
+
+interface PlaceRow {
+  readonly chunk: string
+  readonly what: string
+  /** Undefined: no disk has it. */
+  readonly at: CopyReport | undefined
+}
+
+function placesOf({ chunk, copies, parts }: FileChunkReport): PlaceRow[] {
+  const rows: PlaceRow[] = copies.map((at) => ({ chunk, what: 'copy', at }))
+  for (const { kind, part, copies: holders } of parts) {
+    const what = `${kind} ${part} of ${parts.length}`
+    if (holders.length === 0) rows.push({ chunk, what, at: undefined })
+    for (const at of holders) rows.push({ chunk, what, at })
+  }
+  if (rows.length === 0) rows.push({ chunk, what: 'copy', at: undefined })
+  return rows
+}
+
+const readableNow = (at: CopyReport | undefined): string =>
+  at === undefined ? 'no' : at.readable ? 'yes' : at.connected ? 'no: incomplete or damaged' : 'no: away'
 
 export function renderFile(f: FileReport): string {
   const head = [
@@ -70,25 +93,28 @@ export function renderFile(f: FileReport): string {
       ? [{ title: 'LOST AT THE END', value: (e: FileReport['extents'][number]) => e.lost, right: true }]
       : []),
   ])
-  const chunks = table(f.chunks.slice(0, ROWS_MAX), [
+  const shown = f.chunks.slice(0, ROWS_MAX)
+  const chunks = table(shown, [
     { title: 'CHUNK', value: (c) => c.chunk },
     { title: 'STATE', value: (c) => c.state },
+    { title: 'CLASS', value: (c) => c.class },
+    { title: 'PHASE', value: (c) => c.phase },
     { title: 'LENGTH', value: (c) => formatBytes(c.length), right: true },
     { title: 'LIVE', value: (c) => formatBytes(c.liveBytes), right: true },
-    {
-      title: 'COPIES',
-      value: (c) => [copiesText(c.copies), c.ec === null ? '' : cutText(c.ec)].filter(Boolean).join('; ') || 'NONE',
-    },
+    { title: 'FORM', value: (c) => (c.ec === null ? 'copies' : `${c.ec.data}+${c.ec.parity}`) },
+    { title: 'READABLE', value: (c) => `${c.there} of ${c.wanted}` },
+    { title: 'MISSING', value: (c) => c.missing.join('; ') },
+  ])
+  const places = table(shown.flatMap((chunk) => placesOf(chunk)).slice(0, PLACES_MAX), [
+    { title: 'CHUNK', value: (p) => p.chunk },
+    { title: 'WHAT', value: (p) => p.what },
+    { title: 'DISK', value: (p) => p.at?.disk ?? '', right: true },
+    { title: 'ON', value: (p) => (p.at === undefined ? 'NOWHERE' : readableName(`${p.at.nodeName}:${p.at.path}`)) },
+    { title: 'RACK', value: (p) => p.at?.rack ?? '' },
+    { title: 'SITE', value: (p) => p.at?.site ?? '' },
+    { title: 'READ', value: (p) => readableNow(p.at) },
   ])
   const more =
     Math.max(f.extents.length, f.chunks.length) > ROWS_MAX ? `(the first ${ROWS_MAX} are shown; --json has all)` : ''
-  return [head, extents, chunks, more].filter((part) => part !== '').join('\n\n')
-}
-
-const copiesText = (copies: FileReport['chunks'][number]['copies']): string =>
-  copies.map((p) => `${p.nodeName}${p.connected ? '' : ' (away)'} disk ${p.disk}`).join(', ')
-
-/** "2+1 parts: chunkserver-1 disk 1 | chunkserver-2 disk 4 | LOST". */
-function cutText({ data, parity, parts }: NonNullable<FileReport['chunks'][number]['ec']>): string {
-  return `${data}+${parity} parts: ${parts.map(({ copies }) => copiesText(copies) || 'LOST').join(' | ')}`
+  return [head, extents, chunks, places, more].filter((part) => part !== '').join('\n\n')
 }

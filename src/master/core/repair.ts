@@ -168,7 +168,8 @@ export function dropIn(need: Need): Drop | undefined {
 const knownOf = (copies: Copies, disks: DiskMap): RepairDisk[] =>
   copies.disks.map((id) => disks.get(id)).filter((d) => d !== undefined)
 
-const liveOf = (copies: Copies, disks: DiskMap): RepairDisk[] =>
+/** Copies that can be relied on now. */
+export const liveOf = (copies: Copies, disks: DiskMap): RepairDisk[] =>
   knownOf(copies, disks).filter((d) => d.live && !copies.unsealed.includes(d.disk) && !copies.bad.includes(d.disk))
 
 /** It has been away for longer than it is waited for. */
@@ -193,7 +194,10 @@ const expectedOf = (
 const NO_CANDIDATES: readonly Candidate[] = []
 
 /** Who fills which slot, the disks with most room first. */
-function filled(wish: Pick<Wish, 'slots' | 'unique'>, held: readonly RepairDisk[]): Assignment<RepairDisk, Candidate> {
+export function filled(
+  wish: Pick<Wish, 'slots' | 'unique'>,
+  held: readonly RepairDisk[],
+): Assignment<RepairDisk, Candidate> {
   const order = [...held].sort((a, b) => b.availableBytes - a.availableBytes || a.disk - b.disk)
   return assign({ slots: wish.slots, unique: wish.unique, mode: 'std' }, order, NO_CANDIDATES)
 }
