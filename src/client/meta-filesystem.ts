@@ -18,7 +18,7 @@
 import { type Attr, type AttrChange, freshAttr, type Time } from '../base/attr.ts'
 import { FsError } from '../base/fault.ts'
 import { type Ino, ino, ROOT_INO } from '../base/ids.ts'
-import type { World } from '../base/world.ts'
+import type { Clock, World } from '../base/world.ts'
 import type { DeletedFile } from '../wire/shapes.ts'
 import { BlockCache } from './block-cache.ts'
 import { ChunkReader } from './chunk-reader.ts'
@@ -46,19 +46,26 @@ const COOKIE_INOS = 2 ** 41
 /** The cookies of "." and ".." come first. */
 const FIRST_COOKIE = 3
 
+/** mv looks at once, also where the machine is busy; as many as programs restore side by side, each looks at its last only. */
+const RESTORED_MS = 250
+const RESTORED_MAX = 64
+
 type Directory = { kind: 'root' } | { kind: 'trash' } | { kind: 'undel' } | { kind: 'sustained' } | Hour
 type Hour = { kind: 'hour'; hour: number }
 
 export class MetaFilesystem implements Vfs {
+  readonly #clock: Clock
   readonly #session: MasterSession
   readonly #chunkservers: Chunkservers
   readonly #files: DeletedFiles
   readonly #info: MetaInfo
+  readonly #restored: Restored
   #since: Time = { sec: 0, nsec: 0 }
   #listener: (change: Invalidation) => void = () => undefined
 
   constructor(world: World, options: Omit<FilesystemOptions, 'dirtyBytes'>) {
     const { onDisconnectMs, ownHost } = options
+    this.#clock = world.clock
     this.#session = new MasterSession(
       world,
       {
@@ -84,6 +91,7 @@ export class MetaFilesystem implements Vfs {
     const chunks = new ChunkReader(world, this.#session, this.#chunkservers, cache, { ownHost, onDisconnectMs })
     this.#files = new DeletedFiles(this.#session, chunks)
     this.#info = new MetaInfo(this.#session, this.#files, world.clock)
+    this.#restored = new Restored(world.clock)
   }
 
   /** Throws when the master cannot be reached within `timeoutMs`. */
@@ -115,8 +123,11 @@ export class MetaFilesystem implements Vfs {
         return shownAttr((await this.#trashed(directory, name, caller)).attr)
       case 'sustained':
         return shownAttr((await this.#sustained(name, caller)).attr)
-      case 'undel':
-        throw new FsError('ENOENT')
+      case 'undel': {
+        const restored = this.#restored.find((one) => one.name === name)
+        if (restored === undefined) throw new FsError('ENOENT')
+        return restored.attr
+      }
     }
   }
 
@@ -209,15 +220,17 @@ export class MetaFilesystem implements Vfs {
     if (target.kind !== 'undel') throw new FsError('EPERM', 'what is in the trash is moved to undel, nowhere else')
     if (flags.exchange) throw new FsError('EINVAL')
     await this.#files.restore(attr.ino, newName === name ? undefined : newName, caller)
-    // The kernel believes that it is in undel now.
-    this.#listener({ kind: 'entry', parent: UNDEL, name: newName })
+    this.#restored.add(newName, shownAttr(attr))
+    // The kernel believes that it is in undel now. Deleted and restored once more, it would be in its own way there.
+    this.#clock.timer(RESTORED_MS, () => this.#listener({ kind: 'entry', parent: UNDEL, name: newName }))
   }
 
   // ---- attributes
 
   async getattr(at: Ino, caller: Caller): Promise<Attr> {
     if (at === INFO) return this.#infoAttr(caller)
-    return at === ROOT_INO || at >= OWN_INO ? this.#directoryAttr(at) : this.#files.attr(at, caller)
+    if (at === ROOT_INO || at >= OWN_INO) return this.#directoryAttr(at)
+    return this.#restored.find(({ attr }) => attr.ino === at)?.attr ?? this.#files.attr(at, caller)
   }
 
   async getxattr(at: Ino, name: string, caller: Caller): Promise<Buffer> {
@@ -371,6 +384,29 @@ export class MetaFilesystem implements Vfs {
   #changed(at: Ino, data: boolean): void {
     if (data) this.#files.changed(at)
     this.#listener({ kind: 'inode', ino: at, data })
+  }
+}
+
+/**
+ * What was moved to undel a moment ago. mv looks at what it has moved, so it is still found there for that moment; nothing
+ * lists it.
+ */
+class Restored {
+  readonly #clock: Clock
+  #latest: { readonly name: string; readonly attr: Attr; readonly untilMs: number }[] = []
+  constructor(clock: Clock) {
+    this.#clock = clock
+  }
+
+  add(name: string, attr: Attr): void {
+    const others = this.#latest.filter((one) => one.name !== name && one.attr.ino !== attr.ino)
+    const untilMs = this.#clock.monotonicMs() + RESTORED_MS
+    this.#latest = [{ name, attr, untilMs }, ...others.slice(0, RESTORED_MAX - 1)]
+  }
+
+  find(is: (one: { readonly name: string; readonly attr: Attr }) => boolean): { readonly attr: Attr } | undefined {
+    const nowMs = this.#clock.monotonicMs()
+    return this.#latest.find((one) => one.untilMs > nowMs && is(one))
   }
 }
 

@@ -48,7 +48,7 @@ export async function run(config: MountConfig, world: World, signal: AbortSignal
   const options = {
     mountpoint: config.mountpoint,
     source: mountSource(host, port, config.meta),
-    allowOther: config.allowOther,
+    allowOther: config.allowOther && !config.meta,
     readOnly: config.readOnly,
     ...(opLog === undefined ? {} : { opLog: (line: string) => void opLog.write(`${line}\n`) }),
   }

@@ -7,6 +7,7 @@ import type { MetaFilesystem } from '../../src/client/meta-filesystem.ts'
 import type { Entry, Invalidation } from '../../src/client/vfs.ts'
 import { callerOf, GONE, Probe, refused } from '../conformance/vfs-probe.ts'
 import { MemoryCluster } from '../support/memory-cluster.ts'
+import { realClock } from '../support/real-clock.ts'
 
 const READ = { write: false, truncate: false }
 const NO_FLAGS = { noReplace: false, exchange: false }
@@ -121,13 +122,18 @@ describe('a meta mount', () => {
     const { hour, name } = await one()
     const to = await undel()
     await hour.rename(name, name, { to, noReplace: true })
-    expect(told).toContainEqual({ kind: 'entry', parent: to, name })
+    // mv looks at what it has moved.
+    expect(await trash.in(to).lookup(name)).toMatchObject({ ino })
+    expect(await top.attr(ino)).toMatchObject({ ino })
     expect(await files.lookup('plan')).toMatchObject({ ino, nlink: 1 })
     expect(await files.get(ino)).toBe('the plan')
     expect(await deleted()).toEqual([])
     await refused(trash.lookup(String(ino)), 'ENOENT')
-    await refused(top.attr(ino), 'ESTALE')
     expect(await trash.names(to)).toEqual([])
+    await realClock.sleep(400)
+    expect(told).toContainEqual({ kind: 'entry', parent: to, name })
+    await refused(trash.in(to).lookup(name), 'ENOENT')
+    await refused(top.attr(ino), 'ESTALE')
     expect(await cluster.findings()).toEqual([])
   })
 
