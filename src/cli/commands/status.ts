@@ -22,11 +22,12 @@ export class Status extends ClusterCommand {
 
 export function renderStatus(s: StatusReport): string {
   const used = s.totalBytes === 0 ? 0 : s.usedBytes / s.totalBytes
+  const held = s.sustained === 0 ? '' : `, ${s.sustained} deleted and held open`
   const parts = [
     [
       `cluster ${s.cluster}, version ${s.version}, up ${formatDuration(s.uptimeSeconds * 1000)}, ${s.settings.copies} ${s.settings.copies === 1 ? 'copy' : 'copies'}`,
       `space   ${bar(used)}  ${formatBytes(s.usedBytes)} of ${formatBytes(s.totalBytes)} used, ${formatBytes(s.availableBytes)} available, ${formatBytes(s.reservedBytes)} kept aside`,
-      `files   ${count(s.files, 'file')}, ${s.directories} ${s.directories === 1 ? 'directory' : 'directories'}, ${formatBytes(s.logicalBytes)}; ${s.trashed} in the trash`,
+      `files   ${count(s.files, 'file')}, ${s.directories} ${s.directories === 1 ? 'directory' : 'directories'}, ${formatBytes(s.logicalBytes)}; ${s.trashed} in the trash${held}`,
       `chunks  ${chunkHealth(s.chunks)}`,
       ...(s.quotas.set === 0 ? [] : [`quotas  ${quotaWords(s.quotas)}`]),
     ].join('\n'),
