@@ -232,7 +232,7 @@ async function main(): Promise<void> {
       const start = performance.now()
       for (let round = 0; round < ROUNDS; round++) {
         const { chunk } = parts[index]!
-        const order = { disk: home.places.at(-1)!.disk, chunk, index, length: lengths[index]! }
+        const order = { disk: home.places.at(-1)!.disk, chunk, index, length: lengths[index]!, urgent: undefined }
         const { reply } = await home.peer.call('orderRebuild', { ...order, whole: told(1), bytesPerSecond: 0 })
         bytes += reply.bytes
         await home.peer.call('orderDelete', { disk: order.disk, chunks: [chunk] })

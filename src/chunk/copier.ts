@@ -51,14 +51,16 @@ export class Copier {
     sources: readonly Place[],
     bytesPerSecond: number,
     signal?: AbortSignal,
+    urgent = false,
   ): Promise<number> {
     const { queue, store, clock } = this.#parts
-    return queue.run(`copy ${diskId} ${chunk}`, async () => {
+    const work = async (): Promise<number> => {
       const disk = store.get(diskId)
       const held = await disk.chunks.verify(chunk, false)
       if (held.state === 'sealed' && held.length === length) return 0
       return this.#copy(disk, chunk, length, sources, new Pace(clock, bytesPerSecond), signal)
-    })
+    }
+    return queue.run(`copy ${diskId} ${chunk}`, work, urgent)
   }
 
   #copy(
@@ -109,9 +111,10 @@ export class Copier {
     sources: readonly Place[],
     lost?: LostPart,
     signal?: AbortSignal,
+    urgent = false,
   ): Promise<number> {
     const { queue, store } = this.#parts
-    return queue.run(`repair ${diskId} ${chunk} ${blocks.join()}`, async () => {
+    const work = async (): Promise<number> => {
       const disk = store.get(diskId)
       const others = sources.filter((place) => place.disk !== diskId)
       const bad = blocks.length > 0 ? blocks : await disk.chunks.damagedBlocks(chunk)
@@ -126,7 +129,8 @@ export class Copier {
         if (!(error instanceof FsError) || error.code !== 'EBADMSG') throw error
         return this.#replace(disk, chunk, others, lost, signal)
       }
-    })
+    }
+    return queue.run(`repair ${diskId} ${chunk} ${blocks.join()}`, work, urgent)
   }
 
   #goodBlocks(

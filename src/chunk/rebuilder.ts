@@ -45,8 +45,9 @@ export class Rebuilder {
     lost: LostPart,
     bytesPerSecond: number,
     signal?: AbortSignal,
+    urgent = false,
   ): Promise<number> {
-    return this.#unlessHeld(diskId, chunk, length, (disk) => {
+    const work = (disk: Disk): Promise<number> => {
       const expected = lost.whole.ec?.parts[lost.index]
       if (expected?.chunk !== chunk || expected.length !== length)
         throw new FsError(
@@ -55,7 +56,8 @@ export class Rebuilder {
         )
       const { source, clock } = this.#parts
       return rebuildPart(disk, chunk, lost, source, new Pace(clock, bytesPerSecond), signal)
-    })
+    }
+    return this.#unlessHeld(diskId, chunk, length, work, urgent)
   }
 
   /** Answers the bytes of the whole chunk that were missing. */
@@ -78,14 +80,21 @@ export class Rebuilder {
     })
   }
 
-  #unlessHeld(diskId: DiskId, chunk: ChunkId, length: number, work: (disk: Disk) => Promise<number>): Promise<number> {
+  #unlessHeld(
+    diskId: DiskId,
+    chunk: ChunkId,
+    length: number,
+    work: (disk: Disk) => Promise<number>,
+    urgent = false,
+  ): Promise<number> {
     const { queue, store } = this.#parts
-    // The key of a copy: both write the same file.
-    return queue.run(`copy ${diskId} ${chunk}`, async () => {
+    const unlessHeld = async (): Promise<number> => {
       const disk = store.get(diskId)
       const held = await disk.chunks.verify(chunk, false)
       return held.state === 'sealed' && held.length === length ? 0 : work(disk)
-    })
+    }
+    // The key of a copy: both write the same file.
+    return queue.run(`copy ${diskId} ${chunk}`, unlessHeld, urgent)
   }
 }
 

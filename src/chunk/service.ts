@@ -76,8 +76,8 @@ const lengthReply = (length: number): { reply: { length: number } } => ({ reply:
 export function orderHandlers(store: ChunkStore, orders: DataOrders, admin: DiskAdmin): Handlers<OrderCalls> {
   const { copier, encoder, rebuilder } = orders
   return {
-    orderCopy: async ({ disk, chunk, length, sources, bytesPerSecond }, _bulk, context) => ({
-      reply: { bytes: await copier.copy(disk, chunk, length, sources, bytesPerSecond, ofOrder(context)) },
+    orderCopy: async ({ disk, chunk, length, sources, bytesPerSecond, urgent }, _bulk, context) => ({
+      reply: { bytes: await copier.copy(disk, chunk, length, sources, bytesPerSecond, ofOrder(context), urgent) },
     }),
     orderDelete: async ({ disk: id, chunks }) => {
       const disk = store.get(id)
@@ -87,9 +87,9 @@ export function orderHandlers(store: ChunkStore, orders: DataOrders, admin: Disk
     orderSeal: async ({ disk, chunk, length }) => ({
       reply: { digest: await store.get(disk).chunks.seal(chunk, length) },
     }),
-    orderRepair: async ({ disk, chunk, blocks, sources, whole, index }, _bulk, context) => {
+    orderRepair: async ({ disk, chunk, blocks, sources, whole, index, urgent }, _bulk, context) => {
       const lost = whole === undefined || index === undefined ? undefined : { whole, index }
-      return { reply: { repaired: await copier.repair(disk, chunk, blocks, sources, lost, ofOrder(context)) } }
+      return { reply: { repaired: await copier.repair(disk, chunk, blocks, sources, lost, ofOrder(context), urgent) } }
     },
     orderCompact: async ({ ranges, chunk, targets }, _bulk, context) => {
       if (targets.length === 0) throw new FsError('EINVAL', 'no target to compact to')
@@ -107,9 +107,9 @@ export function orderHandlers(store: ChunkStore, orders: DataOrders, admin: Disk
     orderEncode: async ({ source, data, parity, parts, bytesPerSecond }, _bulk, context) => ({
       reply: { lengths: await encoder.encode(source, data, parity, parts, bytesPerSecond, ofOrder(context)) },
     }),
-    orderRebuild: async ({ disk, chunk, index, length, whole, bytesPerSecond }, _bulk, context) => ({
+    orderRebuild: async ({ disk, chunk, index, length, whole, bytesPerSecond, urgent }, _bulk, context) => ({
       reply: {
-        bytes: await rebuilder.rebuild(disk, chunk, length, { whole, index }, bytesPerSecond, ofOrder(context)),
+        bytes: await rebuilder.rebuild(disk, chunk, length, { whole, index }, bytesPerSecond, ofOrder(context), urgent),
       },
     }),
     orderJoin: async ({ disk, chunk, whole, bytesPerSecond }, _bulk, context) => ({

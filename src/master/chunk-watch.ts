@@ -2,7 +2,7 @@
  * Which chunks need something, found without ever walking the healthy ones. Three sources: chunks that a command has just
  * touched; the state's attention table (copies other than wanted, seals outstanding); and the chunks of disks that cannot
  * be read or are to be emptied, walked in rounds for as long as that is so. A round costs in proportion to what is wrong,
- * and rests ten times as long as it took.
+ * and rests ten times as long as it took, but never beyond the moment at which a disk has been waited for long enough.
  *
  * Everything here can be thrown away: the next round finds it again. That is also what happens when a queue is full.
  */
@@ -220,7 +220,8 @@ export class ChunkWatch implements Work {
     if (round.at < round.sources.length) return
     const nowMs = this.#clock.monotonicMs()
     this.#overlay = round.overlay
-    this.#nextRoundMs = nowMs + Math.max(ROUND_REST_MS, (nowMs - round.beganMs) * ROUND_REST_FACTOR)
+    const restMs = Math.max(ROUND_REST_MS, (nowMs - round.beganMs) * ROUND_REST_FACTOR)
+    this.#nextRoundMs = nowMs + Math.min(restMs, patienceLeftMs(disks, rules))
     this.#round = undefined
   }
 
@@ -268,4 +269,13 @@ export class ChunkWatch implements Work {
     }
     return health
   }
+}
+
+/** When the next disk that is away will not be waited for any more, by chunks that have no other copy or by all. */
+function patienceLeftMs(disks: DiskMap, rules: RepairRules): number {
+  let leastMs = Number.POSITIVE_INFINITY
+  for (const { live, awayMs, graceMs } of disks.values())
+    for (const limitMs of live ? [] : [rules.settleMs, graceMs ?? rules.graceMs])
+      if (awayMs < limitMs) leastMs = Math.min(leastMs, limitMs - awayMs)
+  return leastMs
 }

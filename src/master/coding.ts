@@ -14,6 +14,7 @@ import type { ChunkPlaces } from '../wire/shapes.ts'
 import type { Deletions } from './collect.ts'
 import type { Order } from './core/plan.ts'
 import type { ChunkRecord } from './core/records.ts'
+import { isUrgent } from './orders.ts'
 import { placesOf, type WorkParts } from './parts.ts'
 
 type OrderOf<K extends Order['kind']> = Order & { kind: K }
@@ -57,7 +58,7 @@ export class Coding {
           bytesPerSecond: this.#bytesPerSecond,
         },
         signal,
-        { reads: sources.slice(0, 1), writes: targets },
+        { reads: sources.slice(0, 1), writes: targets, urgency: order.urgency },
       )
       const ended = chunks.map((chunk, i) => ({ chunk, length: lengths[i]! }))
       await loop.command(() => ({ ok: { kind: 'encoded', whole, data, parity, parts: ended } }))
@@ -72,7 +73,7 @@ export class Coding {
     }
   }
 
-  async rebuild({ whole, index, target, sources }: OrderOf<'rebuild'>, signal: AbortSignal): Promise<void> {
+  async rebuild({ whole, index, target, sources, urgency }: OrderOf<'rebuild'>, signal: AbortSignal): Promise<void> {
     const record = this.#record(whole)
     const chunk = record.ec?.parts[index]
     const part = chunk === undefined ? undefined : this.#master.state.chunk(chunk)
@@ -88,14 +89,15 @@ export class Coding {
         length: part.length,
         whole: this.#source(whole),
         bytesPerSecond: this.#bytesPerSecond,
+        urgent: isUrgent(urgency),
       },
       signal,
-      { reads: sources.slice(0, record.ec!.data), writes: [target] },
+      { reads: sources.slice(0, record.ec!.data), writes: [target], urgency },
     )
     await this.#master.loop.command(() => ({ ok: { kind: 'copyAdded', chunk, disk: target } }))
   }
 
-  async join({ whole, target, sources }: OrderOf<'join'>, signal: AbortSignal): Promise<void> {
+  async join({ whole, target, sources, urgency }: OrderOf<'join'>, signal: AbortSignal): Promise<void> {
     const record = this.#record(whole)
     this.#assertFree(target, whole)
     await this.#master.orders.give(
@@ -103,7 +105,7 @@ export class Coding {
       'orderJoin',
       { disk: target, chunk: whole, whole: this.#source(whole), bytesPerSecond: this.#bytesPerSecond },
       signal,
-      { reads: sources.slice(0, record.ec?.data ?? 1), writes: [target] },
+      { reads: sources.slice(0, record.ec?.data ?? 1), writes: [target], urgency },
     )
     await this.#master.loop.command(() => ({ ok: { kind: 'copyAdded', chunk: whole, disk: target } }))
   }

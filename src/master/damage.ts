@@ -126,12 +126,15 @@ export class Damage implements Work {
     // Without named blocks the chunkserver reads the copy and finds what is bad, or replaces all of it.
     const blocks = damaged.whole ? [] : [...damaged.blocks].sort((a, b) => a - b)
     const sources = this.#master.orders.places(others)
+    // Some blocks are little to move, and may be the ones that the only other copy lost, too; a whole file queues.
+    const urgent = !damaged.whole
     try {
       const whole = of && placesOf(this.#master.state, this.#master.nodes, of.whole)
-      const order = { disk, chunk, blocks, sources, whole, index: of?.index }
+      const order = { disk, chunk, blocks, sources, whole, index: of?.index, urgent }
       await this.#master.orders.give(disk, 'orderRepair', order, signal, {
         reads: others.slice(0, 1),
         writes: [disk],
+        urgency: urgent ? 'endangered' : 'under',
       })
       this.#mended++
       this.#watch.mended(chunk, disk)

@@ -15,6 +15,7 @@ import type { Coding } from './coding.ts'
 import type { Deletions } from './collect.ts'
 import { type Order, plan } from './core/plan.ts'
 import { dropIn, judge, type RepairRules, type Survivor } from './core/repair.ts'
+import { isUrgent, URGENT_ORDERS_MAX } from './orders.ts'
 import type { WorkParts } from './parts.ts'
 import type { Spare } from './spare.ts'
 
@@ -72,7 +73,8 @@ export class Repair implements Work {
     if (chunks.length === 0) return { restMs: this.#jobs.waits ? WAIT_MS : IDLE_MS, resting: 'idle' }
     const disks = this.#master.nodes.map()
     const rules = this.#rules()
-    const { orders, waiting, nowhere, settled } = plan(chunks, disks, rules, room, (n) => this.#random.below(n))
+    const below = (n: number): number => this.#random.below(n)
+    const { orders, waiting, nowhere, settled } = plan(chunks, disks, rules, room, below, URGENT_ORDERS_MAX)
     this.#nowhere = nowhere.length
     // Else what cannot be bettered now would stand before what can.
     for (const chunk of settled) this.#watch.forgetFor(chunk)
@@ -115,9 +117,9 @@ export class Repair implements Work {
     await this.#master.orders.give(
       target,
       'orderCopy',
-      { disk: target, chunk, length, sources, bytesPerSecond: this.#bytesPerSecond },
+      { disk: target, chunk, length, sources, bytesPerSecond: this.#bytesPerSecond, urgent: isUrgent(order.urgency) },
       signal,
-      { reads: order.sources.slice(0, 1), writes: [target] },
+      { reads: order.sources.slice(0, 1), writes: [target], urgency: order.urgency },
     )
     await this.#master.loop.command(() => ({ ok: { kind: 'copyAdded', chunk, disk: target } }))
   }

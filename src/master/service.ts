@@ -31,7 +31,7 @@ import { Lives } from './life.ts'
 import { cutInSteps } from './long-files.ts'
 import { type Change, Loop, type Soon } from './loop.ts'
 import { Nodes } from './nodes.ts'
-import { ORDERS_MAX, Orders } from './orders.ts'
+import { ORDERS_MAX, Orders, URGENT_ORDERS_MAX } from './orders.ts'
 import type { Parts, WorkParts } from './parts.ts'
 import { QuotaRoom } from './quota-room.ts'
 import { Repair } from './repair.ts'
@@ -71,6 +71,8 @@ export interface MasterOptions {
   readonly topologyFile?: ReadTopology
 }
 
+/** Orders of what is endangered, per disk, beside all that the configuration allows: two streams fill a disk. */
+const URGENT_PER_DISK = 2
 /** As chunkservers do, who take a disk out of use then: one error alone may be a single bad sector. */
 const DISK_ERRORS: DiskErrorRules = { errors: 2, periodMs: 600_000 }
 
@@ -136,6 +138,7 @@ export class Master {
       settleMs: Math.min(options.settleMs, state.settings().graceMs),
       readsPerDisk: options.repairParallel * 2,
       writesPerDisk: options.repairParallel,
+      urgentPerDisk: URGENT_PER_DISK,
     })
     const nodes: Nodes = new Nodes(state, clock, random, () => {
       watch.livenessChanged()
@@ -279,7 +282,7 @@ export class Master {
   /** Background work until the signal; returns when all of it has stopped. */
   async work(signal: AbortSignal): Promise<void> {
     // A resting worker listens, and so does each order under way; Node's own limit of ten is a guess at a leak.
-    setMaxListeners(this.workers.length + 2 * ORDERS_MAX, signal)
+    setMaxListeners(this.workers.length + 2 * (ORDERS_MAX + URGENT_ORDERS_MAX), signal)
     await Promise.all(this.workers.map((worker) => worker.run(signal)))
   }
 }

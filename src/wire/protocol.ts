@@ -883,8 +883,15 @@ export const calls = {
   // ---- what a chunkserver answers to the master (orders)
   orderCopy: call(
     100,
-    'Make a copy of a sealed chunk on one of your disks from another server. Resumes what an earlier try left.',
-    struct({ disk, chunk, length: chunkOffset, sources: list(place, 64), bytesPerSecond: uint() }),
+    'Make a copy of a sealed chunk on one of your disks from another server. Resumes what an earlier try left. `urgent`: before others.',
+    struct({
+      disk,
+      chunk,
+      length: chunkOffset,
+      sources: list(place, 64),
+      bytesPerSecond: uint(),
+      urgent: optional(bool),
+    }),
     struct({ bytes: uint() }),
     { failures: ['EIO', 'ENOSPC', 'EBADMSG', 'ETIMEDOUT', 'ENOENT', 'EROFS', 'ENODEV'] },
   ),
@@ -915,6 +922,7 @@ export const calls = {
       /** The chunk is part `index` of this one: what no source has is decoded from the other parts. */
       whole: optional(chunkPlaces),
       index: optional(ecIndex),
+      urgent: optional(bool),
     }),
     struct({ repaired: uint() }),
     { failures: ['ENOENT', 'EIO', 'EBADMSG', 'ETIMEDOUT', 'ENOSPC', 'ENODEV', 'EROFS'] },
@@ -978,7 +986,15 @@ export const calls = {
   orderRebuild: call(
     109,
     'Make part `index` of an erasure-coded chunk anew on one of your disks, from any of the others. Resumes like orderCopy.',
-    struct({ disk, chunk, index: ecIndex, length: chunkOffset, whole: chunkPlaces, bytesPerSecond: uint() }),
+    struct({
+      disk,
+      chunk,
+      index: ecIndex,
+      length: chunkOffset,
+      whole: chunkPlaces,
+      bytesPerSecond: uint(),
+      urgent: optional(bool),
+    }),
     struct({ bytes: uint() }),
     { failures: ['EIO', 'EINVAL', 'ENOSPC', 'EBADMSG', 'ETIMEDOUT', 'ENOENT', 'EROFS', 'ENODEV', 'EAGAIN'] },
   ),

@@ -171,6 +171,7 @@ describe('a chunkserver', () => {
       length: 299_000,
       sources: [source],
       bytesPerSecond: 0,
+      urgent: undefined,
     })
     expect(copied.reply.bytes).toBe(299_000)
     expect((await orders.call('orderSeal', { disk: D2, chunk: A, length: 299_000 })).reply).toEqual(sealed.reply)
@@ -299,7 +300,15 @@ describe('a chunkserver', () => {
     start()
     await until('the report again', () => master.damaged.some((report) => report.chunk === A))
     const source = { disk: D2, node: nodeId(1), host: '127.0.0.1', port: master.registered.at(-1)!.port }
-    const order = { disk: D1, chunk: A, blocks: [], sources: [source], whole: undefined, index: undefined }
+    const order = {
+      disk: D1,
+      chunk: A,
+      blocks: [],
+      sources: [source],
+      whole: undefined,
+      index: undefined,
+      urgent: undefined,
+    }
     await master.node!.call('orderRepair', order)
     const { reply } = await master.node!.call('orderVerify', { disk: D1, chunks: [A], deep: true })
     expect(reply.chunks[0]).toMatchObject({ state: 'sealed', length: bytes.length })

@@ -969,7 +969,14 @@ describe('orders', () => {
     const orderer = new Orders(master.state, master.master.nodes)
     const stop = new AbortController()
     servers[2]!.peer.answers.orderCopy = () => new Promise(() => undefined)
-    const copy = { disk: servers[2]!.disk, chunk: 1 as ChunkId, length: 1, sources: [], bytesPerSecond: 0 }
+    const copy = {
+      disk: servers[2]!.disk,
+      chunk: 1 as ChunkId,
+      length: 1,
+      sources: [],
+      bytesPerSecond: 0,
+      urgent: undefined,
+    }
     for (let i = 0; i < 2 * ORDERS_MAX; i++) void orderer.give(copy.disk, 'orderCopy', copy, stop.signal)
     const [near] = servers
     await orderer.give(near!.disk, 'orderDelete', { disk: near!.disk, chunks: [1 as ChunkId] }, stop.signal)

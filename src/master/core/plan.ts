@@ -72,13 +72,17 @@ export interface Plan {
   readonly settled: readonly ChunkId[]
 }
 
-/** Orders for these chunks, most urgent first, no more than `room` of them and never more per disk than the rules say. */
+/**
+ * Orders for these chunks, most urgent first, no more than `room` of them (and `urgentRoom`, for what is endangered) and never
+ * more per disk than the rules say. `room` may be below zero while what is endangered has taken more.
+ */
 export function plan(
   chunks: readonly RepairChunk[],
   disks: DiskMap,
   rules: RepairRules,
   room: number,
   below: (n: number) => number,
+  urgentRoom = 0,
 ): Plan {
   const planner = new Planner(disks, rules, below)
   const due = chunks
@@ -89,7 +93,8 @@ export function plan(
   const nowhere: ChunkId[] = []
   const settled: ChunkId[] = []
   for (const { chunk, need } of due) {
-    const found = orders.length >= room && need.kind !== 'none' ? 'waiting' : planner.order(chunk, need)
+    const places = isEndangered(need) ? room + urgentRoom : room
+    const found = orders.length >= places && need.kind !== 'none' ? 'waiting' : planner.order(chunk, need)
     if (found === 'waiting') waiting.push(chunk.chunk)
     else if (found === 'nowhere') nowhere.push(chunk.chunk)
     else if (found === 'nothing') settled.push(chunk.chunk)
@@ -99,6 +104,8 @@ export function plan(
 }
 
 const urgencyOf = (need: Need): number => (need.kind === 'none' ? URGENCIES.length : URGENCIES.indexOf(need.urgency))
+
+const isEndangered = (need: Need): boolean => need.kind !== 'none' && need.urgency === 'endangered'
 
 type Found = Order | 'waiting' | 'nowhere' | 'nothing'
 type Choice = RepairDisk & Candidate
@@ -152,7 +159,7 @@ class Planner {
 
   #copy(chunk: RepairChunk, need: Need & { kind: 'copy' }): Found {
     const { of, urgency, held } = need
-    const source = this.#idle(need.sources)
+    const source = this.#idle(need.sources, urgency)
     if (source === undefined) return 'waiting'
     const wish = { slots: need.slots, unique: chunk.wish.unique, mode: chunk.wish.mode }
     const endangered = urgency === 'endangered'
@@ -216,7 +223,7 @@ class Planner {
   ): PartChoice {
     const part = chunk.ec!.parts[index]!
     const from = kind === 'move' ? sources[index]! : sources
-    const source = this.#idle(from)
+    const source = this.#idle(from, urgency)
     if (source === undefined) return { from, waits: true }
     const choices = this.#choices(part.length, urgency === 'endangered', source.location, new Set(part.disks))
     const { slots, options } = assign<PartHolder, Choice>(chunk.wish.code!, held, choices)
@@ -297,12 +304,14 @@ class Planner {
   #stateOf(d: RepairDisk, writes: number, wish: { bytes: number; room: 'all' | 'reserve' }): CandidateState {
     const mayTake = d.usable || (wish.room === 'reserve' && d.full)
     if (!mayTake || !takes({ ...d, writing: 0 }, wish)) return 'full'
-    return writes >= this.#rules.writesPerDisk || !takes(d, wish) ? 'busy' : 'ready'
+    const most = this.#rules.writesPerDisk + (wish.room === 'reserve' ? (this.#rules.urgentPerDisk ?? 0) : 0)
+    return writes >= most || !takes(d, wish) ? 'busy' : 'ready'
   }
 
   /** One that may read, the least busy first. */
-  #idle(sources: readonly RepairDisk[]): RepairDisk | undefined {
-    const free = sources.filter((d) => this.#readsOf(d) < this.#rules.readsPerDisk)
+  #idle(sources: readonly RepairDisk[], urgency?: Urgency): RepairDisk | undefined {
+    const most = this.#rules.readsPerDisk + (urgency === 'endangered' ? (this.#rules.urgentPerDisk ?? 0) : 0)
+    const free = sources.filter((d) => this.#readsOf(d) < most)
     return [...free].sort((a, b) => this.#readsOf(a) - this.#readsOf(b) || a.disk - b.disk)[0]
   }
 

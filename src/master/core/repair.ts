@@ -59,6 +59,8 @@ export interface RepairRules {
   /** Orders at once that read from, and that write to, one disk. */
   readonly readsPerDisk: number
   readonly writesPerDisk: number
+  /** Beside them, of each, for what is endangered: it never waits for lesser work. */
+  readonly urgentPerDisk?: number
 }
 export type Patience = Pick<RepairRules, 'graceMs' | 'settleMs'>
 
