@@ -5,6 +5,7 @@
 
 import { FsError } from '../base/fault.ts'
 import { type Ino, ROOT_INO } from '../base/ids.ts'
+import { BODY_BYTES_MAX } from '../base/limits.ts'
 import { formatBytes } from '../base/units.ts'
 import type { Worker } from '../base/worker.ts'
 import type { Location } from '../topology/place.ts'
@@ -28,6 +29,8 @@ import { quotaStatus } from './quota-reports.ts'
 
 /** Trash entries that one page looks at when most of them do not match. */
 const TRASH_LOOKED_AT_MAX = 20_000
+/** Paths on one page: a quarter of what one message may have, however long they are. */
+export const TRASH_PATH_BYTES_MAX: number = BODY_BYTES_MAX / 4
 
 export interface ReportParts extends Parts {
   readonly watch: ChunkWatch
@@ -208,6 +211,7 @@ export function resolvePath(state: State, path: string): Ino {
 export function trashReport(state: State, cursor: string, limit: number, match: string): TrashPage {
   const entries: TrashEntry[] = []
   let after = cursorOf(cursor)
+  let bytes = 0
   for (let looked = 0; looked < TRASH_LOOKED_AT_MAX; ) {
     const page = state.trash.page(after, 1_000)
     for (const { ino, expirySec, record } of page) {
@@ -222,7 +226,8 @@ export function trashReport(state: State, cursor: string, limit: number, match: 
         deletedAt: record.deletedSec,
         expiresAt: expirySec,
       })
-      if (entries.length >= limit) return { entries, cursor: `${expirySec}.${ino}` }
+      bytes += record.path.length
+      if (entries.length >= limit || bytes > TRASH_PATH_BYTES_MAX) return { entries, cursor: `${expirySec}.${ino}` }
     }
     looked += page.length
     if (page.length < 1_000) return { entries, cursor: '' }

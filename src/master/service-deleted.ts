@@ -11,13 +11,11 @@ import { DELETED_HOLDERS_MAX, DELETED_SESSIONS_MAX, type DeletedFile } from '../
 import type { InodeRecord } from './core/records.ts'
 import type { State } from './core/state.ts'
 import { change, chunksOf } from './parts.ts'
-import { type ReportParts, resolvePath } from './reports.ts'
+import { type ReportParts, resolvePath, TRASH_PATH_BYTES_MAX } from './reports.ts'
 import { allow } from './service-admin.ts'
 
 type DeletedCalls = 'deletedPage' | 'deletedFile' | 'deletedLocate' | 'deletedCount' | 'retentionOf'
 
-/** Paths on one page: a quarter of what one message may have. */
-const PAGE_PATH_BYTES = 1024 * 1024
 const LOCATE_EXTENTS = 4096
 
 export function deletedHandlers(parts: ReportParts): Handlers<DeletedCalls> {
@@ -102,16 +100,16 @@ function deleted(state: State, ino: Ino): InodeRecord | undefined {
   return record.trashedUntil !== undefined || state.isSustained(ino) ? record : undefined
 }
 
-function described(state: State, record: InodeRecord): DeletedFile {
+function described(state: State, record: InodeRecord, trashed = state.trash.of(record)): DeletedFile {
   const { attr, trashedUntil } = record
-  const trashed = state.trash.of(record)
+  const anyHeld = state.counters().sustained > 0
   return {
     attr,
     trash:
       trashed === undefined || trashedUntil === undefined
         ? undefined
         : { path: trashed.path, deletedSec: trashed.deletedSec, expirySec: trashedUntil },
-    holders: state.sustainedBy(attr.ino).slice(0, DELETED_HOLDERS_MAX),
+    holders: anyHeld ? state.sustainedBy(attr.ino).slice(0, DELETED_HOLDERS_MAX) : [],
   }
 }
 
@@ -120,12 +118,12 @@ function trashFrom(state: State, sec: number, from: Ino, limit: number): { files
   // No inode has the number 0, so nothing is passed over.
   const rows = state.trash.page({ expirySec: sec, ino: Math.max(0, from - 1) as Ino }, limit + 1)
   let bytes = 0
-  for (const { ino } of rows.slice(0, limit)) {
+  for (const { ino, record: trashed } of rows.slice(0, limit)) {
     const record = state.inode(ino)
     if (record === undefined) continue
-    const file = described(state, record)
+    const file = described(state, record, trashed)
     bytes += file.trash?.path.length ?? 0
-    if (files.length > 0 && bytes > PAGE_PATH_BYTES) return { files, end: false }
+    if (files.length > 0 && bytes > TRASH_PATH_BYTES_MAX) return { files, end: false }
     files.push(file)
   }
   return { files, end: rows.length <= limit }

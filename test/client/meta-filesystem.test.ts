@@ -192,6 +192,30 @@ describe('a meta mount', () => {
     expect((await cluster.status()).trashed).toBe(0)
   })
 
+  it('lists the longest paths, as many as one message has room for', async () => {
+    let dir = files.dir
+    for (let i = 0; i < 15; i++) dir = await files.in(dir).mkdir(String(i).padEnd(255, 'd'))
+    const deep = files.in(dir)
+    const count = 600
+    await Promise.all(Array.from({ length: count }, (_, i) => deep.put(`${i}-`.padEnd(240, 'f'), '')))
+    await Promise.all(Array.from({ length: count }, (_, i) => deep.unlink(`${i}-`.padEnd(240, 'f'))))
+    const all = await deleted(1024)
+    expect(new Set(all.map(({ name }) => name)).size).toBe(count)
+    expect(Math.max(...all.map(({ name }) => name.length))).toBe(255)
+    const { name, ino, hour } = all[0]!
+    expect((await hour.lookup(name)).ino).toBe(ino)
+    const path = (await meta.getxattr(ino, 'user.holdfast.path', root)).toString()
+    expect(path).toMatch(/^\/docs\/0d{254}\/1d/)
+    const pages: number[] = []
+    for (let cursor = ''; pages.length === 0 || cursor !== ''; ) {
+      const page = await cluster.call('trashList', { cursor, limit: 4096, match: '' })
+      pages.push(page.entries.length)
+      cursor = page.cursor
+    }
+    expect(pages.reduce((sum, n) => sum + n, 0)).toBe(count)
+    expect(Math.max(...pages)).toBeLessThan(count)
+  })
+
   it('shows files that are deleted and held open, and who holds them', async () => {
     const ino = await files.put('log', 'first ')
     await files.open(ino)
