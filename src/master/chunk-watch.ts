@@ -227,7 +227,7 @@ export class ChunkWatch implements Work {
 
   /**
    * Each chunk once: one that is not sealed yet, and may have no copy left, where it needs attention; the others at the
-   * first of the walked disks that they count on.
+   * first of the walked disks that they, or their parts, count on.
    */
   #count(
     chunk: ChunkId,
@@ -235,15 +235,34 @@ export class ChunkWatch implements Work {
     health: Health,
     round: { sources: ('attention' | DiskId)[]; overlay: Overlay },
   ): void {
-    const record = this.#state.chunk(chunk)
+    const whole = this.#state.chunk(chunk)?.whole ?? chunk
+    const record = this.#state.chunk(whole)
     if (record === undefined) return
-    const at = record.state === 'sealing' ? 'attention' : round.sources.find((s) => record.disks.includes(s as DiskId))
     const counted = chunkClass(record)
-    if (at !== source || counted === undefined || counted === 'dead' || counted === health) return
+    if (counted === undefined || counted === 'dead' || counted === health) return
+    const at =
+      record.state === 'sealing' ? { source: 'attention', chunk: whole } : this.#firstAt(whole, record, round.sources)
+    if (at?.source !== source || at.chunk !== chunk) return
     round.overlay[counted]--
     round.overlay[health]++
   }
 
+  #firstAt(
+    whole: ChunkId,
+    { disks, ec }: ChunkRecord,
+    sources: readonly ('attention' | DiskId)[],
+  ): { source: DiskId; chunk: ChunkId } | undefined {
+    const parts = ec?.parts.map((chunk) => ({ chunk, disks: this.#state.chunk(chunk)?.disks ?? [] })) ?? []
+    const holders = [{ chunk: whole, disks }, ...parts]
+    for (const source of sources) {
+      if (source === 'attention') continue
+      const holder = holders.find((one) => one.disks.includes(source))
+      if (holder !== undefined) return { source, chunk: holder.chunk }
+    }
+    return undefined
+  }
+
+  /** The health of the chunk, or of the one that it is a part of. */
   #look(chunk: ChunkId, disks: DiskMap, rules: RepairRules): Health | undefined {
     this.forgetFor(chunk)
     this.#sealing.delete(chunk)
@@ -259,8 +278,7 @@ export class ChunkWatch implements Work {
     // What a part lacks, the chunk lacks that is made of it.
     if (record.whole !== undefined) {
       const whole = this.#state.chunk(record.whole)
-      if (whole?.ec?.parts.includes(chunk) === true) this.#look(record.whole, disks, rules)
-      return undefined
+      return whole?.ec?.parts.includes(chunk) === true ? this.#look(record.whole, disks, rules) : undefined
     }
     const { health, need } = judge(this.view(chunk, record), disks, rules)
     if (need.kind !== 'none') {

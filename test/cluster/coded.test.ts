@@ -65,6 +65,30 @@ for (const [data, parity] of [
     }
   })
 
+test('with more parts away than it can do without a file is reported as lost, answers EIO, and is back with them', {
+  timeout: LONG,
+}, async () => {
+  const cluster = await MemoryCluster.start({ chunkservers: 4 })
+  try {
+    const bytes = bytesOf(3, 900_000)
+    await write(cluster, 'f', bytes)
+    const [chunk] = await chunksOf(cluster, '/f')
+    await cluster.command(wish(chunk!, { data: 2, parity: 1 }))
+    await until('cut', () => isCut(cluster, chunk!))
+    const gone = holdersOf(cluster, chunk!).slice(0, 2)
+    for (const server of gone) await cluster.chunkserver(server).kill()
+    await cluster.until('lost', ({ chunks }) => chunks.lost === 1 && chunks.safe === 0)
+    await expect(read(await cluster.client({ onDisconnectMs: 500 }), 'f')).rejects.toMatchObject({ code: 'EIO' })
+    await cluster.chunkserver(gone[0]!).start()
+    await cluster.until('endangered', ({ chunks }) => chunks.endangered === 1 && chunks.lost === 0)
+    expect((await read(await cluster.client(), 'f')).equals(bytes)).toBe(true)
+    await cluster.chunkserver(gone[1]!).start()
+    await cluster.until('safe', ({ chunks }) => chunks.safe === 1 && chunks.endangered === 0 && chunks.under === 0)
+  } finally {
+    await cluster.stop()
+  }
+})
+
 test('a chunk in parts that is mostly dead is rewritten from its parts', { timeout: LONG }, async () => {
   const cluster = await MemoryCluster.start({ chunkservers: 5, clock: fastClock(20) })
   try {
