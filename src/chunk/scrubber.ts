@@ -37,7 +37,7 @@ export class Scrubber implements Work {
   readonly #pace: Pace
   /** The chunk that was checked last; 0 at the start of a round. */
   #position = 0
-  #round: ScrubRound = { startedMs: 0, ...NEW_ROUND }
+  #round: ScrubRound
   #loaded = false
   #notedAt = 0
   #checked = 0
@@ -46,6 +46,7 @@ export class Scrubber implements Work {
     this.#disk = disk
     this.#clock = clock
     this.#options = options
+    this.#round = { startedMs: 0, ...NEW_ROUND, days: options.days }
     this.#pace = new Pace(clock, BYTES_PER_SECOND_MIN)
   }
 

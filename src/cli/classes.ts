@@ -115,7 +115,10 @@ export interface Places {
 }
 
 export async function placesOf(admin: Admin): Promise<Places> {
-  const [disks, nodes] = await Promise.all([admin.call('diskList', {}), admin.call('nodeList', {})])
+  return placesFrom(...(await Promise.all([admin.call('diskList', {}), admin.call('nodeList', {})])))
+}
+
+export function placesFrom(disks: readonly DiskReport[], nodes: readonly NodeReport[]): Places {
   const byNumber = new Map(nodes.map((node) => [node.node, node]))
   const candidates = disks.filter((disk) => !disk.draining).map((disk) => candidateOf(disk, byNumber.get(disk.node)))
   return { disks, nodes, candidates }

@@ -22,6 +22,7 @@ import { ClassGet, ClassSet, PatternAdd, PatternList, PatternRemove } from './co
 import { Completions } from './commands/completions.ts'
 import { DiskAdd, DiskDrain, DiskLabel, DiskList, DiskRemove } from './commands/disk.ts'
 import { FileInfo } from './commands/file.ts'
+import { HealthCommand } from './commands/health.ts'
 import { LocalStart, LocalStatusCommand, LocalStop } from './commands/local.ts'
 import { Mount, Umount } from './commands/mount.ts'
 import {
@@ -64,6 +65,7 @@ export const COMMANDS: Readonly<Record<string, Command.Class>> = {
   'disk:list': DiskList,
   'disk:remove': DiskRemove,
   'file:info': FileInfo,
+  health: HealthCommand,
   'local:start': LocalStart,
   'local:status': LocalStatusCommand,
   'local:stop': LocalStop,

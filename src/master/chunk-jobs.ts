@@ -41,6 +41,9 @@ export class ChunkJobs {
   get waits(): boolean {
     return this.#running.size + this.#resting.size > 0
   }
+  get running(): number {
+    return this.#running.size
+  }
   progress(): string {
     return `${this.#running.size} running, ${this.#done} done`
   }

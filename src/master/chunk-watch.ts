@@ -38,8 +38,9 @@ const ROUND_REST_FACTOR = 10
 /** Copies known to be beyond repair; a disk with more is failing as a whole. */
 const BAD_MAX = 10_000
 
-type Overlay = { -readonly [K in Health]: number }
-const emptyOverlay = (): Overlay => ({ safe: 0, under: 0, endangered: 0, lost: 0, over: 0, open: 0 })
+/** `coded`: of the endangered ones, those that are erasure-coded. */
+type Overlay = { -readonly [K in Health]: number } & { coded: number }
+const emptyOverlay = (): Overlay => ({ safe: 0, under: 0, endangered: 0, lost: 0, over: 0, open: 0, coded: 0 })
 
 export class ChunkWatch implements Work {
   readonly #state: State
@@ -152,9 +153,24 @@ export class ChunkWatch implements Work {
     for (const queue of this.#queues.values()) queue.delete(chunk)
   }
 
-  /** How the health by the state's counters differs from the health by what can be read now. */
-  overlay(): Overlay {
-    return this.#overlay
+  /** Chunks by how safe they are: the state's counters, corrected by what cannot be read right now. */
+  health(): Readonly<Record<Health, number>> & { readonly endangeredCoded: number } {
+    const { safe, under, endangered, lost, over, open } = this.#state.counters()
+    const now = this.#overlay
+    return {
+      safe: safe + now.safe,
+      under: under + now.under,
+      endangered: endangered + now.endangered,
+      lost: lost + now.lost,
+      over: over + now.over,
+      open: open + now.open,
+      endangeredCoded: now.coded,
+    }
+  }
+
+  /** What waits, most urgent first. */
+  queues(): { urgency: Urgency; chunks: number }[] {
+    return [...this.#queues].map(([urgency, queue]) => ({ urgency, chunks: queue.size }))
   }
 
   get sealing(): number {
@@ -227,37 +243,42 @@ export class ChunkWatch implements Work {
 
   /**
    * Each chunk once: one that is not sealed yet, and may have no copy left, where it needs attention; the others at the
-   * first of the walked disks that they, or their parts, count on.
+   * first of the walked disks that they count on, with a copy or (erasure-coded) with a part.
    */
   #count(
-    chunk: ChunkId,
+    seen: ChunkId,
     source: 'attention' | DiskId,
     health: Health,
     round: { sources: ('attention' | DiskId)[]; overlay: Overlay },
   ): void {
-    const whole = this.#state.chunk(chunk)?.whole ?? chunk
-    const record = this.#state.chunk(whole)
+    const chunk = this.#state.chunk(seen)?.whole ?? seen
+    const record = this.#state.chunk(chunk)
     if (record === undefined) return
     const counted = chunkClass(record)
-    if (counted === undefined || counted === 'dead' || counted === health) return
-    const at =
-      record.state === 'sealing' ? { source: 'attention', chunk: whole } : this.#firstAt(whole, record, round.sources)
-    if (at?.source !== source || at.chunk !== chunk) return
+    if (counted === undefined || counted === 'dead') return
+    const first = record.state === 'sealing' ? undefined : this.#firstWalked(chunk, record, round.sources)
+    const here = first === undefined ? source === 'attention' : first.disk === source && first.chunk === seen
+    if (!here) return
+    if (health === 'endangered' && record.ec !== undefined) round.overlay.coded++
+    if (counted === health) return
+    // What is on none of the walked disks is as safe as the state says.
+    if (first === undefined && record.state !== 'sealing') return
     round.overlay[counted]--
     round.overlay[health]++
   }
 
-  #firstAt(
-    whole: ChunkId,
-    { disks, ec }: ChunkRecord,
+  /** Where a round comes upon a chunk first, the attention table aside. */
+  #firstWalked(
+    chunk: ChunkId,
+    record: ChunkRecord,
     sources: readonly ('attention' | DiskId)[],
-  ): { source: DiskId; chunk: ChunkId } | undefined {
-    const parts = ec?.parts.map((chunk) => ({ chunk, disks: this.#state.chunk(chunk)?.disks ?? [] })) ?? []
-    const holders = [{ chunk: whole, disks }, ...parts]
-    for (const source of sources) {
-      if (source === 'attention') continue
-      const holder = holders.find((one) => one.disks.includes(source))
-      if (holder !== undefined) return { source, chunk: holder.chunk }
+  ): { disk: DiskId; chunk: ChunkId } | undefined {
+    const parts = record.ec?.parts ?? []
+    for (const disk of sources) {
+      if (disk === 'attention') continue
+      if (record.disks.includes(disk)) return { disk, chunk }
+      const part = parts.find((one) => this.#state.chunk(one)?.disks.includes(disk) === true)
+      if (part !== undefined) return { disk, chunk: part }
     }
     return undefined
   }

@@ -24,6 +24,8 @@ const CONSIDERED = 256
 /** With something waiting for a busy disk or its rest to be over; the end of an order ends the wait early. */
 const WAIT_MS = 1_000
 const IDLE_MS = 60_000
+/** Those told of; more than that says the same. */
+const HOMELESS_MAX = 10_000
 
 export class Repair implements Work {
   readonly #master: WorkParts
@@ -35,7 +37,8 @@ export class Repair implements Work {
   readonly #random: Random
   readonly #rules: () => RepairRules
   readonly #bytesPerSecond: number
-  #nowhere = 0
+  /** For which there was no disk at the last try; they are tried again with every round of the watch. */
+  readonly #homeless = new Set<ChunkId>()
 
   constructor(
     master: WorkParts,
@@ -59,11 +62,17 @@ export class Repair implements Work {
     this.#bytesPerSecond = bytesPerSecond
   }
 
+  /** Chunks that found no disk for a copy at the last try. */
+  get nowhere(): number {
+    for (const chunk of this.#homeless) if (this.#master.state.chunk(chunk) === undefined) this.#homeless.delete(chunk)
+    return this.#homeless.size
+  }
+
   queued(): number {
     return this.#watch.waiting
   }
   progress(): string {
-    const homeless = this.#nowhere > 0 ? `, ${this.#nowhere} find no disk` : ''
+    const homeless = this.nowhere > 0 ? `, ${this.nowhere} find no disk` : ''
     return `${this.#jobs.progress()}${homeless}`
   }
 
@@ -75,10 +84,13 @@ export class Repair implements Work {
     const rules = this.#rules()
     const below = (n: number): number => this.#random.below(n)
     const { orders, waiting, nowhere, settled } = plan(chunks, disks, rules, room, below, URGENT_ORDERS_MAX)
-    this.#nowhere = nowhere.length
     // Else what cannot be bettered now would stand before what can.
-    for (const chunk of settled) this.#watch.forgetFor(chunk)
-    for (const chunk of nowhere) this.#homeless(chunk, signal)
+    for (const chunk of settled) {
+      this.#watch.forgetFor(chunk)
+      this.#homeless.delete(chunk)
+    }
+    for (const { whole } of orders) this.#homeless.delete(whole)
+    for (const chunk of nowhere) this.#hasNoHome(chunk, signal)
     for (const order of orders) this.#begin(order, signal)
     return orders.length > 0 || waiting.length > 0
       ? { restMs: WAIT_MS, resting: 'throttled' }
@@ -158,7 +170,8 @@ export class Repair implements Work {
    * No disk may take the copy that a chunk needs. Where the cause is a copy beyond repair that keeps the only other
    * chunkserver occupied, that copy goes first, provided another one is there.
    */
-  #homeless(chunk: ChunkId, signal: AbortSignal): void {
+  #hasNoHome(chunk: ChunkId, signal: AbortSignal): void {
+    if (this.#homeless.size < HOMELESS_MAX) this.#homeless.add(chunk)
     this.#watch.forgetFor(chunk)
     const record = this.#master.state.chunk(chunk)
     if (record === undefined) return

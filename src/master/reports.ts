@@ -14,12 +14,15 @@ import type {
   DiskReport,
   HealthReport,
   NodeReport,
+  RepairReport,
+  ScrubReport,
   SessionReport,
   StatusReport,
   TrashEntry,
   TrashPage,
   WorkReport,
 } from '../wire/reports.ts'
+import type { ScrubRound } from '../wire/shapes.ts'
 import type { ChunkWatch } from './chunk-watch.ts'
 import { labelsOf } from './core/records.ts'
 import type { State } from './core/state.ts'
@@ -36,11 +39,19 @@ export interface ReportParts extends Parts {
   readonly watch: ChunkWatch
   readonly workers: readonly Worker[]
   readonly drains: DrainWatch
+  readonly repair: RepairSight
   /** A drain began or ended. */
   readonly onDrain: () => void
   readonly cluster: string
   readonly version: string
   readonly startedMs: number
+}
+
+/** What is seen of the repair from outside. */
+export interface RepairSight {
+  secondsLeft(): number | null
+  running(): number
+  nowhere(): number
 }
 
 export function statusReport(parts: ReportParts): StatusReport {
@@ -75,6 +86,7 @@ export function statusReport(parts: ReportParts): StatusReport {
     availableBytes: rawAvailable,
     reservedBytes: rawReserved,
     chunks: healthReport(parts),
+    repair: repairReport(parts),
     nodes: nodeReports(parts),
     disks,
     sessions: sessionReports(parts),
@@ -102,18 +114,18 @@ function scrubWork({ nodeName, path, state, chunks, scrub }: DiskReport): WorkRe
   ]
 }
 
-/** The state's counters, corrected by what cannot be read right now. */
 function healthReport({ state, watch }: ReportParts): HealthReport {
-  const { safe, under, endangered, lost, over, open, lostBytes = 0 } = state.counters()
-  const now = watch.overlay()
+  const { endangeredCoded: _coded, ...chunks } = watch.health()
+  return { ...chunks, lostBytes: state.counters().lostBytes ?? 0 }
+}
+
+function repairReport({ watch, repair }: ReportParts): RepairReport {
   return {
-    safe: safe + now.safe,
-    under: under + now.under,
-    endangered: endangered + now.endangered,
-    lost: lost + now.lost,
-    over: over + now.over,
-    open: open + now.open,
-    lostBytes,
+    waiting: watch.queues(),
+    running: repair.running(),
+    nowhere: repair.nowhere(),
+    endangeredCoded: watch.health().endangeredCoded,
+    secondsLeft: repair.secondsLeft(),
   }
 }
 
@@ -149,7 +161,8 @@ const placeOf = ({ host, rack = '', site = '' }: Location): { machine: string; r
   site,
 })
 
-export function diskReports({ state, nodes, drains }: ReportParts): DiskReport[] {
+export function diskReports({ state, nodes, drains, clock }: ReportParts): DiskReport[] {
+  const nowSec = clock.now().sec
   return state.disks().map(({ disk, record }) => {
     const report = nodes.disk(disk)?.report
     const connected = nodes.peer(record.node) !== undefined
@@ -171,11 +184,23 @@ export function diskReports({ state, nodes, drains }: ReportParts): DiskReport[]
       toMoveAtStart: record.draining ? Math.max(record.chunksAtDrain, record.chunks) : 0,
       drainSecondsLeft: drains.secondsLeft(disk),
       drainedForErrors: record.drainedFor === 'errors',
-      scrub: report?.scrub ?? null,
+      scrub: report?.scrub === undefined ? null : scrubReport(report.scrub, record.chunks, nowSec),
       labels: [...labelsOf(record)],
       labelsSet: record.labelsSet !== undefined,
     }
   })
+}
+
+const DAY_SEC = 86_400
+/** Before that, a round has not shown its pace. */
+const SCRUB_PACE_SEC = 60
+
+function scrubReport({ days = 0, ...round }: ScrubRound, held: number, nowSec: number): ScrubReport {
+  const lasted = nowSec - round.startedMs / 1000
+  const late = days > 0 && !round.finished ? Math.max(0, Math.round(lasted - days * DAY_SEC)) : 0
+  const told = !round.finished && round.chunks > 0 && lasted >= SCRUB_PACE_SEC
+  const left = told ? Math.ceil((lasted / round.chunks) * Math.max(0, held - round.chunks)) : null
+  return { ...round, days, lateSeconds: late, secondsLeft: left }
 }
 
 function sessionReports({ state, sessions, clock }: ReportParts): SessionReport[] {

@@ -35,6 +35,7 @@ import { ORDERS_MAX, Orders, URGENT_ORDERS_MAX } from './orders.ts'
 import type { Parts, WorkParts } from './parts.ts'
 import { QuotaRoom } from './quota-room.ts'
 import { Repair } from './repair.ts'
+import { RepairRate } from './repair-rate.ts'
 import type { ReportParts } from './reports.ts'
 import { Sealing } from './sealing.ts'
 import { adminHandlers } from './service-admin.ts'
@@ -167,6 +168,7 @@ export class Master {
     const pace = { bytesPerSecond: options.repairBytesPerSecond }
     const coding = new Coding(behind, deletions, pace)
     const repair = new Repair(behind, watch, repairs, deletions, coding, spare, random, rules, pace)
+    const rate = new RepairRate(watch, clock)
     const sealing = new Sealing(behind, watch, seals, spare)
     const removal = new DiskRemoval(behind, spare)
     const lives = new Lives(behind, watch)
@@ -193,6 +195,7 @@ export class Master {
       draining,
       working,
       living,
+      worker('repair rate', rate),
       worker('collect', new Garbage(state, loop, clock, options)),
       worker('compact', compaction),
       worker('session expiry', new Expiry(parts)),
@@ -248,6 +251,11 @@ export class Master {
       watch,
       workers,
       drains,
+      repair: {
+        secondsLeft: () => rate.secondsLeft(),
+        running: () => repairs.running,
+        nowhere: () => repair.nowhere,
+      },
       onDrain: () => {
         draining.poke()
         nodes.changed()

@@ -41,6 +41,12 @@ export interface ScrubReport {
   /** Chunks that were found damaged in this round. */
   damaged: number
   finished: boolean
+  /** The period: everything is to be read once in so many days; 0: not told. */
+  days: number
+  /** Beyond the end of the period, in a round that is not finished; 0: it is in time. */
+  lateSeconds: number
+  /** By its pace until now, how long the rest of the round takes; null: it is finished, or too early to tell. */
+  secondsLeft: number | null
 }
 
 export interface NodeReport {
@@ -102,6 +108,20 @@ export interface HealthReport {
   lostBytes: number
 }
 
+/** What is done about copies that are missing, or not where they should be. */
+export interface RepairReport {
+  /** Chunks waiting, by why, most urgent first; queues have a bound, and what is beyond follows later. */
+  waiting: { urgency: string; chunks: number }[]
+  /** Being worked on. */
+  running: number
+  /** Chunks that need a copy for which there is no disk now. */
+  nowhere: number
+  /** Of the endangered chunks, those that are erasure-coded: as few parts left as are enough. */
+  endangeredCoded: number
+  /** Until no chunk lacks a copy or a part, by the rate seen of late; null while none can be told. */
+  secondsLeft: number | null
+}
+
 export interface StatusReport {
   cluster: string
   version: string
@@ -127,6 +147,7 @@ export interface StatusReport {
   /** Kept aside, not part of `availableBytes`: for making room again and for copies of what is nearly lost. */
   reservedBytes: number
   chunks: HealthReport
+  repair: RepairReport
   nodes: NodeReport[]
   disks: DiskReport[]
   sessions: SessionReport[]

@@ -270,6 +270,8 @@ export const scrubRound = struct({
   damaged: uint(),
   /** Everything was read; the next round begins when this one's period is over. */
   finished: bool,
+  /** The period: a round is to take no longer. */
+  days: optional(uint(3650)),
 })
 export type ScrubRound = Infer<typeof scrubRound>
 

@@ -63,7 +63,7 @@ describe('the scrubber', () => {
     const scrubber = new Scrubber(node.disk, clock, { days: 30 })
     expect(node.disk.report().scrub).toBeUndefined()
     for (let i = 0; i < 3; i++) await scrubber.step(never)
-    const said = { startedMs: began, chunks: 3, bytes: 600_000, damaged: 1, finished: false }
+    const said = { startedMs: began, chunks: 3, bytes: 600_000, damaged: 1, finished: false, days: 30 }
     expect(node.disk.report().scrub).toEqual(said)
     await scrubber.save()
     const again = await new ChunkNode(1, new Map(), clock, node.io.killed()).start()
@@ -75,7 +75,14 @@ describe('the scrubber', () => {
     clock.ms += 30 * DAY
     const now = wallMs()
     await next.step(never)
-    expect(again.disk.report().scrub).toEqual({ startedMs: now, chunks: 0, bytes: 0, damaged: 0, finished: false })
+    expect(again.disk.report().scrub).toEqual({
+      startedMs: now,
+      chunks: 0,
+      bytes: 0,
+      damaged: 0,
+      finished: false,
+      days: 30,
+    })
   })
 
   test('a note of the first version, which says only the place, is gone on from', async () => {

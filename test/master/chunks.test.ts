@@ -600,12 +600,22 @@ describe('disks', () => {
   test('where the scrubber of a disk is shows with the disk and among the running work', async () => {
     const { master, servers, admin } = await cluster(2)
     const [server] = servers
-    const scrub = { startedMs: 1_700_000_000_000, chunks: 3, bytes: 2 ** 20, damaged: 1, finished: false }
+    const scrub = { startedMs: 1_700_000_000_000, chunks: 3, bytes: 2 ** 20, damaged: 1, finished: false, days: 30 }
     const beat = (report: DiskState) =>
       master.call(server!.peer, 'nodeHeartbeat', { node: server!.node, disks: [report] })
     await beat(diskReport('disk-s1', { chunks: 5, scrub }))
     const disks = await master.call(admin, 'diskList', {})
-    expect(disks.map((disk) => disk.scrub)).toEqual([scrub, null])
+    const nowSec = master.clock.now().sec
+    const lateSeconds = Math.round(Math.max(0, nowSec - scrub.startedMs / 1000 - 30 * 86_400))
+    expect(disks.map((disk) => disk.scrub)).toEqual([{ ...scrub, lateSeconds, secondsLeft: expect.anything() }, null])
+    const lateBy = async (startedSec: number, finished = false) => {
+      await beat(diskReport('disk-s1', { scrub: { ...scrub, startedMs: startedSec * 1000, finished } }))
+      return (await master.call(admin, 'diskList', {}))[0]!.scrub
+    }
+    expect(await lateBy(nowSec - 29 * 86_400)).toMatchObject({ lateSeconds: 0, secondsLeft: 0 })
+    expect(await lateBy(nowSec - 31 * 86_400)).toMatchObject({ lateSeconds: 86_400 })
+    expect(await lateBy(nowSec - 31 * 86_400, true)).toMatchObject({ lateSeconds: 0, secondsLeft: null })
+    await beat(diskReport('disk-s1', { chunks: 5, scrub }))
     const work = async () =>
       (await master.call(admin, 'status', {})).work.filter(({ name }) => name.startsWith('scrub '))
     expect(await work()).toMatchObject([

@@ -121,5 +121,6 @@ function scrubbed({ chunks, scrub }: StatusReport['disks'][number]): string {
   if (scrub === null) return ''
   const share = Math.min(99, Math.floor((scrub.chunks / Math.max(1, chunks)) * 100))
   const damaged = scrub.damaged === 0 ? '' : `, ${scrub.damaged} damaged`
-  return `${scrub.finished ? 'done' : `${share} %`} since ${when(scrub.startedMs).slice(0, 10)}${damaged}`
+  const late = scrub.lateSeconds === 0 ? '' : `, BEHIND its ${scrub.days} days`
+  return `${scrub.finished ? 'done' : `${share} %`} since ${when(scrub.startedMs).slice(0, 10)}${late}${damaged}`
 }
