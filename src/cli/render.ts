@@ -54,6 +54,10 @@ export function bar(fraction: number, cells = 30): string {
   return `[${'#'.repeat(full)}${'-'.repeat(cells - full)}] ${String(Math.floor(share * 100)).padStart(3)} %`
 }
 
+/** Raw bytes per logical one: 2.00 for two copies, 1.25 for 4+1; nothing of nothing. */
+export const overhead = (rawBytes: number, logicalBytes: number): string =>
+  logicalBytes === 0 ? '-' : (rawBytes / logicalBytes).toFixed(2)
+
 /** "1 file", "3 files". */
 export const count = (n: number, noun: string): string => `${n} ${noun}${n === 1 ? '' : 's'}`
 

@@ -10,6 +10,7 @@ import type { Clock } from '../base/world.ts'
 import { hasQuotaWork, WALKED_AT_ONCE } from './core/quotas.ts'
 import { CLEARED_AT_ONCE } from './core/sessions.ts'
 import type { State } from './core/state.ts'
+import { ALL_COUNTED } from './core/usage.ts'
 import type { Loop } from './loop.ts'
 import { isAbsence } from './orders.ts'
 import type { WorkParts } from './parts.ts'
@@ -196,6 +197,10 @@ export class Garbage implements Work {
     }
     if (this.#state.counters().reclassing !== undefined) {
       await this.#loop.command(() => ({ ok: { kind: 'reclassed', limit: RECLASS_AT_ONCE } }))
+      busy = true
+    }
+    if (this.#state.counters().usageTo !== ALL_COUNTED) {
+      await this.#loop.command(() => ({ ok: { kind: 'usageCounted', limit: TELL_AT_ONCE } }))
       busy = true
     }
     if (hasQuotaWork(this.#state)) {

@@ -29,6 +29,7 @@ import type { State } from './core/state.ts'
 import type { DrainWatch } from './drain-watch.ts'
 import type { Parts } from './parts.ts'
 import { quotaStatus } from './quota-reports.ts'
+import { usageReport } from './usage-report.ts'
 
 /** Trash entries that one page looks at when most of them do not match. */
 const TRASH_LOOKED_AT_MAX = 20_000
@@ -87,6 +88,7 @@ export function statusReport(parts: ReportParts): StatusReport {
     reservedBytes: rawReserved,
     chunks: healthReport(parts),
     repair: repairReport(parts),
+    usage: usageReport(state),
     nodes: nodeReports(parts),
     disks,
     sessions: sessionReports(parts),

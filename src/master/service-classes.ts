@@ -17,6 +17,7 @@ import { wishOf } from './core/wishes.ts'
 import { change, type Parts } from './parts.ts'
 import { resolvePath } from './reports.ts'
 import { allow } from './service-admin.ts'
+import { usageReport } from './usage-report.ts'
 
 type ClassCalls =
   | 'classList'
@@ -119,6 +120,7 @@ function classesReport(state: State): ClassesReport {
       uid: pattern.uid ?? null,
       gid: pattern.gid ?? null,
     })),
+    usage: usageReport(state),
     copies: state.settings().copies,
   }
 }

@@ -108,6 +108,28 @@ export interface HealthReport {
   lostBytes: number
 }
 
+/** What a storage class holds. */
+export interface ClassUsage {
+  classId: number
+  name: string
+  /** As in ClassReport. */
+  inodes: number | null
+  /** Parts do not count, the chunks do that are made of them. */
+  chunks: number
+  /** Bytes that files refer to; what snapshots share counts for each. */
+  logicalBytes: number
+  /** Bytes of all copies and parts, on whatever disk. */
+  rawBytes: number
+}
+
+export interface UsageReport {
+  /** A store of before is still being counted: the numbers are too small. */
+  counting: boolean
+  /** On disks, of chunks that no file refers to any more: they are deleted soon. */
+  deletedBytes: number
+  classes: ClassUsage[]
+}
+
 /** What is done about copies that are missing, or not where they should be. */
 export interface RepairReport {
   /** Chunks waiting, by why, most urgent first; queues have a bound, and what is beyond follows later. */
@@ -148,6 +170,7 @@ export interface StatusReport {
   reservedBytes: number
   chunks: HealthReport
   repair: RepairReport
+  usage: UsageReport
   nodes: NodeReport[]
   disks: DiskReport[]
   sessions: SessionReport[]
@@ -322,6 +345,7 @@ export interface PatternReport {
 export interface ClassesReport {
   classes: ClassReport[]
   patterns: PatternReport[]
+  usage: UsageReport
   /** Copies that class 1 keeps while nothing else is said of it. */
   copies: number
 }

@@ -70,6 +70,7 @@ const status = (rest: Partial<StatusReport> = {}): StatusReport => ({
   reservedBytes: 0,
   chunks: { safe: 7, under: 0, endangered: 0, lost: 0, over: 0, open: 0, lostBytes: 0 },
   repair: { waiting: [], running: 0, nowhere: 0, endangeredCoded: 0, secondsLeft: null },
+  usage: { counting: false, deletedBytes: 0, classes: [] },
   nodes: [node(1), node(2)],
   disks: [disk(1), disk(2)],
   sessions: [],
@@ -87,7 +88,12 @@ const oneClass = (
   ...rest,
 })
 const byDefault: ClassReport = oneClass('default', { K: '2' }, { classId: 1, keep: '', inodes: null })
-const classes = (...more: ClassReport[]): ClassesReport => ({ classes: [byDefault, ...more], patterns: [], copies: 2 })
+const classes = (...more: ClassReport[]): ClassesReport => ({
+  classes: [byDefault, ...more],
+  patterns: [],
+  usage: status().usage,
+  copies: 2,
+})
 
 const health = (rest: Partial<StatusReport> = {}, ...more: ClassReport[]): Health =>
   healthOf(status(rest), classes(...more))

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { bar, count, nameBytes, printable, readableName, table } from '../../src/cli/render.ts'
+import { bar, count, nameBytes, overhead, printable, readableName, table } from '../../src/cli/render.ts'
 
 describe('a table', () => {
   it('pads to the widest cell, numbers to the right, without blanks at the end of a line', () => {
@@ -32,6 +32,9 @@ describe('text for a terminal', () => {
     expect(bar(Number.NaN, 2)).toBe('[--]   0 %')
     expect(bar(7, 2)).toBe('[##] 100 %')
     expect(bar(0.999, 10)).toBe('[#########-]  99 %')
+  })
+  it('says how much is on disks for each byte of files', () => {
+    expect([overhead(250, 100), overhead(125, 100), overhead(0, 0), overhead(5, 0)]).toEqual(['2.50', '1.25', '-', '-'])
   })
   it('counts in singular and plural', () => {
     expect([count(1, 'file'), count(0, 'file')]).toEqual(['1 file', '0 files'])

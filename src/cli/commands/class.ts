@@ -30,7 +30,7 @@ import {
   typed,
 } from '../classes.ts'
 import { ProgressLine } from '../progress.ts'
-import { count, printable, table } from '../render.ts'
+import { count, overhead, printable, table } from '../render.ts'
 
 const nameArg = Args.string({ required: true, description: 'Name of the class.' })
 const dryRun = Flags.boolean({
@@ -41,6 +41,14 @@ const dryRun = Flags.boolean({
 interface Shown extends ClassReport {
   /** What makes this class: the words after `holdfast class create`. */
   readonly line: string
+}
+
+interface Listed extends Shown {
+  readonly chunks: number
+  readonly logicalBytes: number
+  readonly rawBytes: number
+  /** A store of before is still being counted. */
+  readonly counting: boolean
 }
 
 /** What was made or changed, or with --dry-run would be. */
@@ -137,11 +145,16 @@ export class ClassList extends ClusterCommand {
     lines: Flags.boolean({ summary: 'One line each, as `class import` reads it.', default: false }),
   }
 
-  async run(): Promise<Shown[]> {
+  async run(): Promise<Listed[]> {
     const { flags } = await this.parse(ClassList)
     return this.withMaster(flags, async (admin) => {
       const report = await admin.call('classList', {})
-      const classes = report.classes.map((one) => shown(one, meaningOf(one, report)))
+      const usage = new Map(report.usage.classes.map((one) => [one.classId, one]))
+      const classes = report.classes.map((one) => {
+        const { chunks = 0, logicalBytes = 0, rawBytes = 0 } = usage.get(one.classId) ?? {}
+        const held = { chunks, logicalBytes, rawBytes, counting: report.usage.counting }
+        return { ...shown(one, meaningOf(one, report)), ...held }
+      })
       if (flags.lines) for (const { line } of classes) this.log(printable(line))
       else
         this.log(
@@ -157,6 +170,9 @@ export class ClassList extends ClusterCommand {
             { title: 'TRASH', value: (c) => c.trash || '-' },
             { title: 'MODE', value: (c) => c.defaultMode },
             { title: 'FILES', value: (c) => c.inodes ?? 'the rest', right: true },
+            { title: 'LOGICAL', value: (c) => (c.counting ? 'counting' : formatBytes(c.logicalBytes)), right: true },
+            { title: 'RAW', value: (c) => (c.counting ? 'counting' : formatBytes(c.rawBytes)), right: true },
+            { title: 'OVERHEAD', value: (c) => (c.counting ? '' : overhead(c.rawBytes, c.logicalBytes)), right: true },
           ]),
         )
       return classes

@@ -4,7 +4,7 @@ import { formatBytes, formatDuration } from '../../base/units.ts'
 import { labelText } from '../../topology/label-names.ts'
 import type { NodeReport, StatusReport } from '../../wire/reports.ts'
 import { ClusterCommand } from '../base.ts'
-import { bar, count, readableName, table, when } from '../render.ts'
+import { bar, count, overhead, readableName, table, when } from '../render.ts'
 
 export class Status extends ClusterCommand {
   static override summary = 'Roles, versions, capacity, how safe the chunks are, running work.'
@@ -40,6 +40,7 @@ export function renderStatus(s: StatusReport): string {
         value: nodeState,
       },
     ]),
+    renderUsage(s.usage),
     renderDisks(s.disks),
     table(s.sessions, [
       { title: 'MOUNT', value: (m) => `${m.host}:${m.mountpoint}` },
@@ -68,6 +69,22 @@ function quotaWords({ set, exceeded, counting }: StatusReport['quotas']): string
     ...(counting > 0 ? [`${counting} being counted`] : []),
   ]
   return `${set} set, ${rest.join(', ')}`
+}
+
+/** What each class holds, and what its safety costs. */
+function renderUsage({ classes, counting, deletedBytes }: StatusReport['usage']): string {
+  const lines = [
+    table(classes, [
+      { title: 'CLASS', value: (c) => c.name },
+      { title: 'FILES', value: (c) => c.inodes ?? 'the rest', right: true },
+      { title: 'LOGICAL', value: (c) => formatBytes(c.logicalBytes), right: true },
+      { title: 'RAW', value: (c) => formatBytes(c.rawBytes), right: true },
+      { title: 'OVERHEAD', value: (c) => overhead(c.rawBytes, c.logicalBytes), right: true },
+    ]),
+    counting ? '(still counting: these are too small)' : '',
+    deletedBytes > 0 ? `(${formatBytes(deletedBytes)} of deleted chunks are still on disks)` : '',
+  ]
+  return lines.filter((line) => line !== '').join('\n')
 }
 
 function chunkHealth(c: StatusReport['chunks']): string {

@@ -59,6 +59,7 @@ import { jobCancelled, snapshotBegin, snapshotCopied, snapshotShown } from './sn
 import type { State } from './state.ts'
 import { key } from './tables.ts'
 import { jobCleared, treeDetached } from './trees.ts'
+import { usageCounted } from './usage.ts'
 import { Work } from './work.ts'
 
 type Handlers = { readonly [N in CommandName]: (work: Work, command: CommandOf<N>) => Result<unknown> }
@@ -133,6 +134,7 @@ const handlers: Handlers = {
   quotaSet,
   quotaDelete,
   quotaWalked,
+  usageCounted,
 }
 
 /** Replies that a session may leave unacknowledged: a link has at most 1 024 requests in flight. */

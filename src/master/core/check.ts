@@ -28,6 +28,7 @@ import {
 } from './records.ts'
 import type { State } from './state.ts'
 import { after, afterNum, key, num48At, numAt, type TableName, tables } from './tables.ts'
+import { UsageRecount } from './usage.ts'
 
 interface Totals {
   readonly links: Map<Ino, number>
@@ -42,6 +43,7 @@ interface Totals {
   /** Inodes by class, without the default one. */
   readonly classed: Map<number, number>
   reclassing: number
+  readonly usage: UsageRecount
 }
 
 /** What belongs to one record (names of a directory, extents of a file, extents in a chunk) and is walked within a page. */
@@ -291,6 +293,11 @@ const visitors: { readonly [T in TableName]?: (c: Checker, at: string, value: Ui
     const ino = numAt(at, afterNum(at, 1)) as Ino
     checkQuotaWalk(c.state, numAt(at, 1) === 0, ino, (holds, what) => c.expect(holds, what))
   },
+  usage: (c, at) => {
+    const classId = numAt(at, 1)
+    const { chunks, live, raw } = c.state.usage.of(classId)
+    c.expect(chunks + live + raw > 0, `usage of class ${classId}: a row of nothing`)
+  },
   changelog: (c, _at, value) => {
     if (c.totals === undefined) return
     c.totals.changelogBytes += value.length
@@ -429,6 +436,7 @@ function checkChunk(c: Checker, chunk: ChunkId, record: ChunkRecord): void {
     record.deadSec === undefined || c.has(key.dead(record.deadSec, chunk)),
     `${who}: not in the list of the dead`,
   )
+  c.totals?.usage.add(state, chunk, record)
   const counted = chunkClass(record)
   if (c.totals !== undefined && counted !== undefined) c.totals.counted[counted] += 1
 }
@@ -474,6 +482,7 @@ export function check(state: State): Finding[] {
     entries: 0,
     classed: new Map(),
     reclassing: 0,
+    usage: new UsageRecount(),
   }
   const c = new Checker(state, totals)
   let cursor: string | undefined = ''
@@ -491,6 +500,7 @@ export function check(state: State): Finding[] {
   c.expect(counters.index - counters.firstIndex + 1 === totals.entries, `changelog: ${totals.entries} entries`)
   c.expect((counters.reclassing ?? 0) === totals.reclassing, `counter reclassing: ${totals.reclassing} found`)
   for (const what of wrongWithClasses(state, totals.classed)) c.expect(false, what)
+  totals.usage.compare(state, (holds, what) => c.expect(holds, what))
   totals.quotas.compare(state, (holds, what) => c.expect(holds, what))
   for (const [ino, links] of totals.links) {
     const record = state.inode(ino)

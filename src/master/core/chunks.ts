@@ -12,6 +12,7 @@ import type { ChunkRecord, Counters } from './records.ts'
 import { EMPTY } from './records.ts'
 import type { State } from './state.ts'
 import { key } from './tables.ts'
+import { countUsage } from './usage.ts'
 import type { Work } from './work.ts'
 
 export type ChunkClass = 'open' | 'dead' | 'safe' | 'under' | 'endangered' | 'lost' | 'over'
@@ -68,6 +69,7 @@ export function putChunk(work: Work, chunk: ChunkId, wanted: ChunkRecord | undef
       ? undefined
       : { ...wanted, deadSec: dead ? (wanted.deadSec ?? Math.max(0, work.now.sec)) : undefined }
   state.setChunk(chunk, after)
+  countUsage(state, chunk, before, after)
   const classBefore = before === undefined ? undefined : chunkClass(before)
   const classAfter = after === undefined ? undefined : chunkClass(after)
   if (classBefore !== classAfter) {

@@ -590,6 +590,13 @@ export const commands = {
     'The next inodes pass to the quota that they are to count in.',
     struct({ limit: uint(65536) }),
   ),
+  /** While counters().usageTo is not ALL_COUNTED (usage.ts). */
+  usageCounted: command(
+    175,
+    undefined,
+    'The next chunks of a store of before are counted in what their classes hold.',
+    struct({ limit: uint(65536) }),
+  ),
   retentionOf: command(
     120,
     'retentionOf',

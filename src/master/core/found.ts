@@ -8,6 +8,7 @@ import type { Settings } from '../../wire/shapes.ts'
 import { pack } from './records.ts'
 import type { State } from './state.ts'
 import { key } from './tables.ts'
+import { ALL_COUNTED } from './usage.ts'
 
 export interface Founding {
   readonly now: Time
@@ -52,6 +53,7 @@ export function found(state: State, { now, salt, settings, uid, gid }: Founding)
     nextClass: undefined,
     reclassing: undefined,
     imaging: undefined,
+    usageTo: ALL_COUNTED,
   })
   state.kv.put(key.meta('salt'), pack([salt[0] | 0, salt[1] | 0]))
   state.setSettings(settings)

@@ -415,6 +415,18 @@ export type NumberedPattern = Infer<typeof numberedPattern>
 /** One record: every new inode looks at all of them. */
 export const patternsRecord: Schema<NumberedPattern[]> = list(numberedPattern, PATTERNS_MAX)
 
+/** What the chunks of one storage class hold (usage.ts). */
+export const usageRecord = struct({
+  version: uint(),
+  /** Without parts. */
+  chunks: uint(),
+  /** Bytes that files refer to; shared ones every time. */
+  live: uint(),
+  /** Bytes of all copies and parts. */
+  raw: uint(),
+})
+export type UsageRecord = Infer<typeof usageRecord>
+
 /** Counted with every command so that no report and no restart walks the tables. */
 export const countersRecord = struct({
   version: uint(),
@@ -458,6 +470,8 @@ export const countersRecord = struct({
   reclassing: optional(uint()),
   /** While a snapshot is made: what is changed of inodes below `before` leaves an image (imaging-kv.ts). */
   imaging: optional(struct({ job: uint(), before: uint() })),
+  /** Chunks up to this one are counted in the table usage; undefined: none, because nobody has begun to. */
+  usageTo: optional(uint()),
 })
 export type Counters = Infer<typeof countersRecord>
 

@@ -53,6 +53,7 @@ import {
 } from './records.ts'
 import { after, key, num, numAt, numbersIn, tables } from './tables.ts'
 import { TrashTable } from './trash-table.ts'
+import { UsageTable } from './usage.ts'
 
 export interface DirEntry extends Dentry {
   /** Continues a listing after this entry; 3 … 2^53−1. */
@@ -81,6 +82,7 @@ export class State {
   readonly classes: ClassTable
   readonly jobs: JobTable
   readonly quotas: QuotaTable
+  readonly usage: UsageTable
   readonly keeps: ChangelogBounds
   readonly #inodes = new Held<Ino, InodeRecord>(HELD_INODES_MAX)
   readonly #chunks = new Held<ChunkId, ChunkRecord>(HELD_CHUNKS_MAX)
@@ -101,6 +103,7 @@ export class State {
     this.jobs = new JobTable(this.kv)
     this.classes = new ClassTable(this.kv, () => this.settings().copies)
     this.quotas = new QuotaTable(this.kv)
+    this.usage = new UsageTable(this.kv)
   }
 
   // ---- write-back
@@ -117,6 +120,7 @@ export class State {
     this.#disks.flush((disk, record) => this.#write(key.disk(disk), diskRecord, record))
     this.classes.flush()
     this.quotas.flush()
+    this.usage.flush()
     if (this.#countersChanged) {
       this.kv.put(key.meta('counters'), encodeRecord(countersRecord, this.counters()))
       this.#countersChanged = false
@@ -129,7 +133,7 @@ export class State {
       !this.#countersChanged &&
       this.classes.clean &&
       this.#inodes.changed + this.#chunks.changed + this.#sessions.changed + this.#disks.changed === 0 &&
-      this.quotas.changed === 0
+      this.quotas.changed + this.usage.changed === 0
     )
   }
 
@@ -141,6 +145,7 @@ export class State {
     this.#disks.forget()
     this.classes.forget()
     this.quotas.forget()
+    this.usage.forget()
     this.#nodes.clear()
     this.#counters = undefined
     this.#countersChanged = false

@@ -95,6 +95,12 @@ export const tables = {
     value: 'empty; or cookie',
     says: 'Quotas that wait to be counted or taken away; directories of the one at work that are still to be looked at.',
   },
+  usage: {
+    prefix: 'V',
+    key: 'class',
+    value: 'usage',
+    says: 'What the chunks of a storage class hold, 0: those of nobody; counted up to counters.usageTo.',
+  },
   changelog: { prefix: 'g', key: 'index', value: 'changelog entry', says: 'The last commands.' },
 } as const satisfies Record<string, Table>
 
@@ -167,6 +173,7 @@ export const key = {
   reverseOf: (chunk: ChunkId): string => `r${num(chunk)}`,
   reverse: (chunk: ChunkId, ino: Ino, offset: number): string => `r${num(chunk)}${num(ino)}${num(offset)}`,
   chunk: (chunk: ChunkId): string => `c${num(chunk)}`,
+  usage: (classId: number): string => `V${num(classId)}`,
   chunksOfDisk: (disk: DiskId): string => `C${num(disk)}`,
   diskChunk: (disk: DiskId, chunk: ChunkId): string => `C${num(disk)}${num(chunk)}`,
   openChunksOf: (session: SessionId): string => `o${num(session)}`,
