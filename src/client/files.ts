@@ -204,7 +204,10 @@ export class Files {
   /** Somebody else looks at it: what was closed is committed. The error, if any, is kept for the file's next user. */
   async recalled(ino: Ino): Promise<void> {
     const file = this.#open.get(ino)
-    if (file === undefined || !file.ahead) return
+    if (file === undefined) return
+    // From now on others may change it, too: what is shown of it is what the master says.
+    file.young = false
+    if (!file.ahead) return
     try {
       await this.#writer.commit(file, false)
     } catch (error) {
@@ -221,6 +224,7 @@ export class Files {
   invalidated(ino: Ino, data: boolean): void {
     const file = this.remembered(ino)
     if (file === undefined) return
+    file.young = false
     if (data) this.#reader.changedElsewhere(file)
     else file.version = -1
   }

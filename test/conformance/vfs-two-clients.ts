@@ -60,6 +60,18 @@ export function twoClientTests(started: () => Started): void {
       await two.close(file)
     })
 
+    test('who has made a file and keeps it open sees what another has written to it', async () => {
+      const [one, two] = await both('made and kept open')
+      const file = await one.create('f')
+      await two.lookup('f')
+      await two.open(file)
+      await two.write(file, 0, 'not mine')
+      await two.close(file)
+      await vi.waitFor(async () => expect((await one.attr(file)).size).toBe(8), SOON)
+      expect(await one.text(file)).toBe('not mine')
+      await one.close(file)
+    })
+
     test('names and attributes are at most a second old, also missing ones', async () => {
       const [one, two] = await both('one second')
       await refused(two.lookup('f'), 'ENOENT')
