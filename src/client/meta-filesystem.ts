@@ -30,7 +30,8 @@ import { MetaInfo } from './meta-info.ts'
 import { MasterSession } from './session.ts'
 import type { Caller, Entry, FileLock, Invalidation, RenameFlags, StatFs, Vfs } from './vfs.ts'
 
-const OWN_INO = 2 ** 52
+/** Also of the low 32 bits, which are all that the fuse-native door shows, no other inode is likely to have the same. */
+const OWN_INO = 2 ** 52 + 2 ** 31
 const TRASH = ino(OWN_INO)
 const UNDEL = ino(OWN_INO + 1)
 const SUSTAINED = ino(OWN_INO + 2)
