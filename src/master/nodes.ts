@@ -204,6 +204,8 @@ export class Nodes {
         labels: this.labels(live.disk),
         live: live.awaySinceMs === undefined,
         draining: isToEmpty(record),
+        usedBytes: live.report?.usedBytes ?? 0,
+        totalBytes: live.report?.totalBytes ?? 0,
         awayMs: live.awaySinceMs === undefined ? 0 : nowMs - live.awaySinceMs,
         graceMs: this.graceMs(live.node),
         reads: live.reads,

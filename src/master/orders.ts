@@ -57,7 +57,7 @@ export class Orders {
     name: C,
     request: Request<C>,
     signal: AbortSignal,
-    load: { reads?: readonly DiskId[]; writes?: readonly DiskId[]; urgency?: Urgency } = {},
+    load: { reads?: readonly DiskId[]; writes?: readonly DiskId[]; urgency?: Urgency | undefined } = {},
   ): Promise<Reply<C>> {
     const reads = (load.reads ?? []).flatMap((disk) => this.#nodes.disk(disk) ?? [])
     const writes = (load.writes ?? []).flatMap((disk) => this.#nodes.disk(disk) ?? [])

@@ -14,7 +14,7 @@ import type { ChunkWatch } from './chunk-watch.ts'
 import type { Coding } from './coding.ts'
 import type { Deletions } from './collect.ts'
 import { type Order, plan } from './core/plan.ts'
-import { dropIn, judge, type RepairRules, type Survivor } from './core/repair.ts'
+import { dropIn, judge, type RepairRules, type Survivor, type Urgency } from './core/repair.ts'
 import { isUrgent, URGENT_ORDERS_MAX } from './orders.ts'
 import type { WorkParts } from './parts.ts'
 import type { Spare } from './spare.ts'
@@ -26,6 +26,8 @@ const WAIT_MS = 1_000
 const IDLE_MS = 60_000
 /** Those told of; more than that says the same. */
 const HOMELESS_MAX = 10_000
+
+type CopyOrder = Pick<Order & { kind: 'copy' }, 'chunk' | 'length' | 'target' | 'sources'>
 
 export class Repair implements Work {
   readonly #master: WorkParts
@@ -108,7 +110,7 @@ export class Repair implements Work {
   #carryOut(order: Order, signal: AbortSignal): Promise<void> {
     switch (order.kind) {
       case 'copy':
-        return this.#copy(order, signal)
+        return this.copy(order, order.urgency, signal)
       case 'drop':
         return this.#drop(order, signal)
       case 'encode':
@@ -122,16 +124,17 @@ export class Repair implements Work {
     }
   }
 
-  async #copy(order: Order & { kind: 'copy' }, signal: AbortSignal): Promise<void> {
+  /** `urgency`: undefined is less urgent than all that repair does. */
+  async copy(order: CopyOrder, urgency: Urgency | undefined, signal: AbortSignal): Promise<void> {
     const { chunk, length, target } = order
     if (this.#deletions.pending(target, chunk)) throw new FsError('EBUSY', 'its old file there is still to be deleted')
     const sources = this.#master.orders.places(order.sources)
     await this.#master.orders.give(
       target,
       'orderCopy',
-      { disk: target, chunk, length, sources, bytesPerSecond: this.#bytesPerSecond, urgent: isUrgent(order.urgency) },
+      { disk: target, chunk, length, sources, bytesPerSecond: this.#bytesPerSecond, urgent: isUrgent(urgency) },
       signal,
-      { reads: order.sources.slice(0, 1), writes: [target], urgency: order.urgency },
+      { reads: order.sources.slice(0, 1), writes: [target], urgency },
     )
     await this.#master.loop.command(() => ({ ok: { kind: 'copyAdded', chunk, disk: target } }))
   }

@@ -24,6 +24,7 @@ import type {
 } from '../wire/reports.ts'
 import type { ScrubRound } from '../wire/shapes.ts'
 import type { ChunkWatch } from './chunk-watch.ts'
+import { movingRules } from './core/moving.ts'
 import { labelsOf } from './core/records.ts'
 import type { State } from './core/state.ts'
 import type { DrainWatch } from './drain-watch.ts'
@@ -75,7 +76,7 @@ export function statusReport(parts: ReportParts): StatusReport {
     version: parts.version,
     uptimeSeconds: Math.round((clock.monotonicMs() - parts.startedMs) / 1000),
     changelogIndex: counters.index,
-    settings: { ...settings, backupLabels: settings.backupLabels ?? [] },
+    settings: { ...settings, backupLabels: settings.backupLabels ?? [], moving: movingRules(settings.moving) },
     files: counters.files,
     directories: counters.directories,
     trashed: counters.trashed,

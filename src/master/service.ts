@@ -34,6 +34,7 @@ import { Nodes } from './nodes.ts'
 import { ORDERS_MAX, Orders, URGENT_ORDERS_MAX } from './orders.ts'
 import type { Parts, WorkParts } from './parts.ts'
 import { QuotaRoom } from './quota-room.ts'
+import { Rebalance } from './rebalance.ts'
 import { Repair } from './repair.ts'
 import { RepairRate } from './repair-rate.ts'
 import type { ReportParts } from './reports.ts'
@@ -169,6 +170,7 @@ export class Master {
     const coding = new Coding(behind, deletions, pace)
     const repair = new Repair(behind, watch, repairs, deletions, coding, spare, random, rules, pace)
     const rate = new RepairRate(watch, clock)
+    const rebalance = new Rebalance(behind, watch, repairs, repair, rules)
     const sealing = new Sealing(behind, watch, seals, spare)
     const removal = new DiskRemoval(behind, spare)
     const lives = new Lives(behind, watch)
@@ -198,6 +200,7 @@ export class Master {
       worker('repair rate', rate),
       worker('collect', new Garbage(state, loop, clock, options)),
       worker('compact', compaction),
+      worker('rebalance', rebalance),
       worker('session expiry', new Expiry(parts)),
     ]
     const wakeAll = (): void => {

@@ -155,6 +155,15 @@ export interface StatusReport {
     trashRetentionMs: number
     sessionTimeoutMs: number
     backupLabels: string[]
+    moving: {
+      /** Disks are filled alike; begun where they differ by more than so many percent. */
+      rebalance: boolean
+      rebalancePercent: number
+      /** Of what is moved in the background; 0: no bound. */
+      diskBytesPerSecond: number
+      nodeBytesPerSecond: number
+      sitesBytesPerSecond: number
+    }
   }
   files: number
   directories: number

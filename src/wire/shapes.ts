@@ -322,6 +322,25 @@ export type InventoryEntry = Infer<typeof inventoryEntry>
 /** Of one thing that a quota limits. Absent: as it was; 0: no limit. */
 export const quotaLimits = struct({ soft: optional(uint()), hard: optional(uint()) })
 
+/** How data is moved that nobody reads or writes now: by repair, by changed classes, to fill disks alike. Absent: as it was. */
+export const moving = struct({
+  rebalance: optional(bool),
+  /** Disks are made alike when they differ by more percent of what they hold. */
+  rebalancePercent: optional(uint(100)),
+  /** 0: no bound. Of a disk and of a node what is read and what is written counts together. */
+  diskBytesPerSecond: optional(uint()),
+  nodeBytesPerSecond: optional(uint()),
+  /** Between each two sites. */
+  sitesBytesPerSecond: optional(uint()),
+})
+export interface Moving {
+  readonly rebalance?: boolean | undefined
+  readonly rebalancePercent?: number | undefined
+  readonly diskBytesPerSecond?: number | undefined
+  readonly nodeBytesPerSecond?: number | undefined
+  readonly sitesBytesPerSecond?: number | undefined
+}
+
 export interface Settings {
   readonly copies: number
   readonly graceMs: number
@@ -329,6 +348,7 @@ export interface Settings {
   readonly sessionTimeoutMs: number
   /** Disks with one of these labels are read from only when no other copy can be read. */
   readonly backupLabels?: string[] | undefined
+  readonly moving?: Moving | undefined
 }
 /** The cast: as of Place. */
 export const settings = struct({
@@ -337,6 +357,7 @@ export const settings = struct({
   trashRetentionMs: uint(),
   sessionTimeoutMs: uint(),
   backupLabels: optional(labels),
+  moving: optional(moving),
 }) as unknown as Schema<Settings>
 
 /** A storage class as it is kept and sent: placings in the canonical form, '' where nothing is defined. */

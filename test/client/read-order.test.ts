@@ -49,6 +49,7 @@ describe('reading', () => {
       stamp: { session: 0 as never, seq: 0, acked: 0 },
       ...{ copies: undefined, graceMs: undefined, trashRetentionMs: undefined, sessionTimeoutMs: undefined },
       backupLabels,
+      moving: undefined,
     })
 
   it('takes turns among all copies while nothing is said', async () => {

@@ -81,6 +81,7 @@ describe('the order of reading', () => {
         stamp: ADMIN,
         ...{ copies: undefined, graceMs: undefined, trashRetentionMs: undefined, sessionTimeoutMs: undefined },
         backupLabels,
+        moving: undefined,
       })
     expect(await set(['b'])).toMatchObject({ backupLabels: ['B'] })
     expect(order(await c.opened())).toEqual([3, 2, 1])

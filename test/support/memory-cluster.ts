@@ -47,6 +47,8 @@ export interface MemoryClusterOptions {
   readonly clock?: Clock
   /** What the configuration of a chunkserver says of it. */
   readonly declaredOf?: (index: number) => Declared
+  /** How much each disk has beside what it holds; without it, more than any test writes. */
+  readonly roomBytes?: number
 }
 
 interface Declared {
@@ -75,7 +77,7 @@ export function seededRandom(seed: number): Random {
 export class MemoryCluster {
   readonly net: MemoryNet = new MemoryNet()
   readonly #world: World
-  readonly #options: Required<Omit<MemoryClusterOptions, 'log' | 'clock' | 'declaredOf'>>
+  readonly #options: Required<Omit<MemoryClusterOptions, 'log' | 'clock' | 'declaredOf' | 'roomBytes'>>
   readonly #store = new MemoryStore()
   #state: State
   #master: { master: Master; listener: Listener; stop: AbortController; work: Promise<void> } | undefined
@@ -83,6 +85,7 @@ export class MemoryCluster {
   readonly #clients: (Filesystem | MetaFilesystem)[] = []
   readonly #branches: MemoryBranch[] = []
   #admin: Peer | undefined
+  #roomBytes: number | undefined
 
   private constructor(options: MemoryClusterOptions) {
     this.#state = new State(this.#store)
@@ -113,15 +116,20 @@ export class MemoryCluster {
       }),
     )
     await cluster.startMaster()
-    for (let i = 0; i < cluster.#options.chunkservers; i++) {
-      const chunkserver = new MemoryChunkserver(cluster.#world, i, options.declaredOf?.(i))
-      cluster.#chunkservers.push(chunkserver)
-      await chunkserver.start()
-    }
+    cluster.#roomBytes = options.roomBytes
+    for (let i = 0; i < cluster.#options.chunkservers; i++) await cluster.addChunkserver(options.declaredOf?.(i))
     await cluster.until('all chunkservers are known', (status) =>
       cluster.#chunkservers.every((_, i) => status.nodes.some((node) => node.name === nameOf(i) && node.connected)),
     )
     return cluster
+  }
+
+  async addChunkserver(declared?: Declared): Promise<void> {
+    const chunkserver = new MemoryChunkserver(this.#world, this.#chunkservers.length, declared)
+    if (this.#roomBytes !== undefined)
+      chunkserver.disk.spaceNow = { totalBytes: 2 * this.#roomBytes, availableBytes: this.#roomBytes }
+    this.#chunkservers.push(chunkserver)
+    await chunkserver.start()
   }
 
   async startMaster(): Promise<void> {

@@ -260,6 +260,7 @@ async function setCopies(cluster: ClusterFile): Promise<void> {
       trashRetentionMs: undefined,
       sessionTimeoutMs: undefined,
       backupLabels: undefined,
+      moving: undefined,
     })
   } finally {
     admin.close()

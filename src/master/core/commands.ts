@@ -35,6 +35,7 @@ import {
   labels,
   lock,
   mode,
+  moving,
   NAME_CHANGES_MAX,
   name,
   nameChange,
@@ -535,6 +536,7 @@ export const commands = {
       trashRetentionMs: optional(uint()),
       sessionTimeoutMs: optional(uint()),
       backupLabels: optional(labels),
+      moving: optional(moving),
     }),
   ),
   // ---- storage classes

@@ -8,6 +8,7 @@ import { labelNames } from '../../topology/label-names.ts'
 import type { InventoryEntry } from '../../wire/shapes.ts'
 import { addCopy, copyGone, hasOther, isDispensable, putChunk } from './chunks.ts'
 import type { CommandOf } from './commands.ts'
+import { changedMoving } from './moving.ts'
 import type { ChunkRecord, DiskRecord } from './records.ts'
 import { wishedCopies, wishOf } from './wishes.ts'
 import type { Work } from './work.ts'
@@ -269,12 +270,15 @@ export function settingsSet(work: Work, command: CommandOf<'settingsSet'>): Resu
   const backup = labelNames(command.backupLabels ?? [])
   if (isRefusal(backup)) return backup
   const before = state.settings()
+  const moving = changedMoving(before.moving, command.moving)
+  if (isRefusal(moving)) return moving
   const settings = {
     copies: command.copies ?? before.copies,
     graceMs: command.graceMs ?? before.graceMs,
     trashRetentionMs: command.trashRetentionMs ?? before.trashRetentionMs,
     sessionTimeoutMs: command.sessionTimeoutMs ?? before.sessionTimeoutMs,
     backupLabels: command.backupLabels === undefined ? before.backupLabels : orNone(backup.ok),
+    moving: moving.ok,
   }
   state.setSettings(settings)
   if (settings.copies !== before.copies) state.setCounters({ copiesToldTo: 0 })

@@ -21,6 +21,9 @@ export interface RepairDisk extends PlaceDisk {
   /** Its copies can be read now. */
   readonly live: boolean
   readonly draining: boolean
+  /** Bytes of chunks on it, and with the room that it still has; as last reported. */
+  readonly usedBytes?: number
+  readonly totalBytes?: number
   /** How long it has not been live; 0 when it is. */
   readonly awayMs: number
   /** How long it is waited for, where its chunkserver has a patience of its own (Infinity: it is in maintenance). */
@@ -195,12 +198,20 @@ const expectedOf = (
 
 const NO_CANDIDATES: readonly Candidate[] = []
 
-/** Who fills which slot, the disks with most room first. */
+/** How full a disk is, 0 … 1; 0 where that is not known. */
+export const usedShare = ({ usedBytes = 0, totalBytes = 0 }: Pick<RepairDisk, 'usedBytes' | 'totalBytes'>): number =>
+  totalBytes > 0 ? usedBytes / totalBytes : 0
+
+/** By the share that is used and not by the room: else what was moved from a large disk to a small one would move back. */
+const byRoom = (a: RepairDisk, b: RepairDisk): number =>
+  usedShare(a) - usedShare(b) || b.availableBytes - a.availableBytes || a.disk - b.disk
+
+/** Who fills which slot, the emptiest disks first. */
 export function filled(
   wish: Pick<Wish, 'slots' | 'unique'>,
   held: readonly RepairDisk[],
 ): Assignment<RepairDisk, Candidate> {
-  const order = [...held].sort((a, b) => b.availableBytes - a.availableBytes || a.disk - b.disk)
+  const order = [...held].sort(byRoom)
   return assign({ slots: wish.slots, unique: wish.unique, mode: 'std' }, order, NO_CANDIDATES)
 }
 
@@ -276,6 +287,7 @@ function dropOf(
   const fullest = [...surplus].sort(
     (a, b) =>
       Number(nodes.includes(b.node)) - Number(nodes.includes(a.node)) ||
+      usedShare(b) - usedShare(a) ||
       a.availableBytes - b.availableBytes ||
       a.disk - b.disk,
   )[0]
@@ -309,7 +321,7 @@ function judgeParts(chunk: Coded, disks: DiskMap, rules: Patience): Verdict {
     return { health, need: back(chunk, wholes, sources, disks, rules) }
 
   const holders = parts.map((part, i) => {
-    const steady = live[i]!.filter((d) => !d.draining)
+    const steady = live[i]!.filter((d) => !d.draining).sort(byRoom)
     return { part, steady, all: [...steady, ...expectedOf(part, disks, live[i]!, rules, alone)] }
   })
   const held = holders.flatMap(({ all }, slot) => all.map((d) => ({ ...d, slot })))

@@ -515,6 +515,7 @@ describe('chunks', () => {
       trashRetentionMs: undefined,
       sessionTimeoutMs: undefined,
       backupLabels: undefined,
+      moving: undefined,
     })
     while (b.state.counters().copiesToldTo !== undefined) b.ok({ kind: 'copiesTold', limit: 1 })
     expect(b.state.counters().under).toBe(1)
