@@ -110,22 +110,6 @@ export class Coding {
     await this.#master.loop.command(() => ({ ok: { kind: 'copyAdded', chunk: whole, disk: target } }))
   }
 
-  /** The copies that replace the parts are asked for once more before those are given up. */
-  async uncode({ whole, survivors }: OrderOf<'uncode'>, signal: AbortSignal): Promise<void> {
-    for (const { chunk, disk, length } of survivors) {
-      const { chunks } = await this.#master.orders.give(
-        disk,
-        'orderVerify',
-        { disk, chunks: [chunk], deep: true },
-        signal,
-      )
-      const found = chunks.find((entry) => entry.chunk === chunk)
-      if (found?.state !== 'sealed' || found.length < length)
-        throw new FsError('EBADMSG', `the copy of chunk ${chunk} on disk ${disk} is ${found?.state ?? 'unknown'}`)
-    }
-    await this.#master.loop.command(() => ({ ok: { kind: 'uncoded', whole } }))
-  }
-
   /** Parts that nothing was made of, by this process or the one before. */
   async #endLeft(): Promise<void> {
     if (this.#leftEnded) return

@@ -14,7 +14,7 @@ import type { ChunkWatch } from './chunk-watch.ts'
 import type { Coding } from './coding.ts'
 import type { Deletions } from './collect.ts'
 import { type Order, plan } from './core/plan.ts'
-import { dropIn, judge, type RepairRules, type Survivor, type Urgency } from './core/repair.ts'
+import { dropIn, judge, mayUncode, type RepairRules, type Survivor, type Urgency } from './core/repair.ts'
 import { isUrgent, URGENT_ORDERS_MAX } from './orders.ts'
 import type { WorkParts } from './parts.ts'
 import type { Spare } from './spare.ts'
@@ -120,7 +120,7 @@ export class Repair implements Work {
       case 'join':
         return this.#coding.join(order, signal)
       case 'uncode':
-        return this.#coding.uncode(order, signal)
+        return this.#uncode(order, signal)
     }
   }
 
@@ -156,6 +156,19 @@ export class Repair implements Work {
       return (still || reason === 'damaged') && this.#spare.hasOther(chunk, disk)
         ? { ok: { kind: 'copyDropped', chunk, disk, reason } }
         : { errno: 'EAGAIN', detail: 'the copy is needed again' }
+    })
+  }
+
+  /** The copies that replace the parts are read once more before those are given up. */
+  async #uncode({ whole, survivors }: Order & { kind: 'uncode' }, signal: AbortSignal): Promise<void> {
+    const found = await Promise.all(survivors.map((survivor) => this.#isThere(survivor, true, signal)))
+    if (found.includes(false)) return
+    await this.#master.loop.command(() => {
+      const now = this.#master.state.chunk(whole)
+      const need = now && judge(this.#watch.view(whole, now), this.#master.nodes.map(), this.#rules()).need
+      return need !== undefined && mayUncode(need)
+        ? { ok: { kind: 'uncoded', whole } }
+        : { errno: 'EAGAIN', detail: 'its parts are needed again' }
     })
   }
 

@@ -76,8 +76,20 @@ export class Sealing implements Work {
     if (record.lost !== undefined) return this.#shorten(chunk, record, present, signal)
     const answers = await this.#tell(chunk, record.length, present, signal)
     const none = record.state === 'sealing' && answers.confirmed.length === 0
-    if (none && answers.unsure === 0 && this.#allHeard(record)) return this.#shorten(chunk, record, present, signal)
+    if (none && answers.unsure === 0 && this.#allHeard(record)) {
+      if (record.whole !== undefined) return this.#missing(chunk, record, present)
+      return this.#shorten(chunk, record, present, signal)
+    }
     return this.#take(chunk, answers)
+  }
+
+  /** How long a part is follows from its chunk: one that nobody has whole is made anew, as long as it was. */
+  async #missing(chunk: ChunkId, { length }: ChunkRecord, present: readonly DiskId[]): Promise<boolean> {
+    this.#master.log.warn({ chunk, length }, 'a part is not on its disk; it is made anew')
+    await this.#master.loop.command(() => ({
+      ok: { kind: 'chunkShortened', chunk, length, disks: [], gone: [...present], lost: 0 },
+    }))
+    return true
   }
 
   async #take(chunk: ChunkId, { confirmed, refused, absent }: Answers): Promise<boolean> {

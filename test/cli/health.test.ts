@@ -57,7 +57,13 @@ const status = (rest: Partial<StatusReport> = {}): StatusReport => ({
   version: '0.1.0',
   uptimeSeconds: 5,
   changelogIndex: 1,
-  settings: { copies: 2, graceMs: 600_000, trashRetentionMs: 0, sessionTimeoutMs: 0, backupLabels: [] },
+  settings: {
+    ...{ copies: 2, graceMs: 600_000, trashRetentionMs: 0, sessionTimeoutMs: 0, backupLabels: [] },
+    moving: {
+      ...{ rebalance: true, rebalancePercent: 5 },
+      ...{ diskBytesPerSecond: 0, nodeBytesPerSecond: 0, sitesBytesPerSecond: 0 },
+    },
+  },
   files: 1,
   directories: 1,
   trashed: 0,

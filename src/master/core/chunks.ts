@@ -127,7 +127,9 @@ function countPart(work: Work, part: ChunkId, before: ChunkRecord | undefined, a
 /** A part of nothing: it dies, and is collected like any dead chunk. */
 export function orphan(work: Work, part: ChunkId): void {
   const record = work.state.chunk(part)
-  if (record !== undefined) putChunk(work, part, { ...record, live: 0, whole: undefined })
+  // Nor is its end waited for: a disk that is away may never tell.
+  if (record !== undefined)
+    putChunk(work, part, { ...record, state: 'sealed', unsealed: [], live: 0, whole: undefined })
 }
 
 function mark(
@@ -301,10 +303,15 @@ export function chunkShortened(work: Work, command: CommandOf<'chunkShortened'>)
   if (!may || length > committed) return refuse('EINVAL', `${record.state} at ${record.length} of ${committed} bytes`)
   const disks = record.disks.filter((disk) => !command.gone.includes(disk))
   const sealed = disks.filter((disk) => command.disks.includes(disk))
-  if (length > 0 && sealed.length === 0) return refuse('EINVAL', 'nobody confirms')
-  const lost = command.lost ?? lostBeyond(work, chunk, record, length)
+  // A part is as long as its chunk says, whoever has it; shorter it would count for one that can be read.
+  const part = record.whole !== undefined
+  if (part && length !== record.length) return refuse('EINVAL', `a part of ${record.length} bytes`)
+  if (length > 0 && sealed.length === 0 && !part) return refuse('EINVAL', 'nobody confirms')
+  const lost = part ? 0 : (command.lost ?? lostBeyond(work, chunk, record, length))
   putChunk(work, chunk, {
     ...record,
+    // Parts of what was shorter are not its parts; a copy that is longer has just confirmed.
+    ec: length === record.length ? record.ec : undefined,
     state: 'sealed',
     length,
     disks,

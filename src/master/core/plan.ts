@@ -218,7 +218,7 @@ class Planner {
 
   #part(
     chunk: RepairChunk,
-    { kind, urgency, held, sources }: Need & { kind: 'rebuild' | 'move' },
+    { kind, urgency, code, held, sources }: Need & { kind: 'rebuild' | 'move' },
     index: number,
   ): PartChoice {
     const part = chunk.ec!.parts[index]!
@@ -226,7 +226,7 @@ class Planner {
     const source = this.#idle(from, urgency)
     if (source === undefined) return { from, waits: true }
     const choices = this.#choices(part.length, urgency === 'endangered', source.location, new Set(part.disks))
-    const { slots, options } = assign<PartHolder, Choice>(chunk.wish.code!, held, choices)
+    const { slots, options } = assign<PartHolder, Choice>(code, held, choices)
     const { planned, shortOf } = slots[index]!
     const [possible] = options(index)
     const useful = planned !== undefined && (urgency !== 'misplaced' || planned.fit === 'right')

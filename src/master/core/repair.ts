@@ -15,7 +15,7 @@
 import type { ChunkId, DiskId } from '../../base/ids.ts'
 import { type Assignment, assign, type Candidate } from '../../topology/assign.ts'
 import type { PlaceDisk } from '../../topology/place.ts'
-import { type Wish, wishedCopies } from './wishes.ts'
+import { anyCode, type CodeWish, type Wish, wishedCopies } from './wishes.ts'
 
 export interface RepairDisk extends PlaceDisk {
   /** Its copies can be read now. */
@@ -109,6 +109,7 @@ export type Need =
       /** Parts that nobody has: made from the others. */
       readonly kind: 'rebuild'
       readonly urgency: Urgency
+      readonly code: CodeWish
       readonly indexes: readonly number[]
       readonly held: readonly PartHolder[]
       readonly sources: readonly RepairDisk[]
@@ -118,6 +119,7 @@ export type Need =
       /** Parts on disks that are to be emptied, or where they do not belong. */
       readonly kind: 'move'
       readonly urgency: Urgency
+      readonly code: CodeWish
       readonly indexes: readonly number[]
       readonly held: readonly PartHolder[]
       /** Of each part. */
@@ -167,6 +169,10 @@ export function dropIn(need: Need): Drop | undefined {
   if (need.kind === 'drop') return need
   return 'otherwise' in need ? dropIn(need.otherwise) : undefined
 }
+
+/** Whether the parts may go as things are, should nothing else be possible. */
+export const mayUncode = (need: Need): boolean =>
+  need.kind === 'uncode' || ('otherwise' in need && mayUncode(need.otherwise))
 
 // ---- copies
 
@@ -308,42 +314,50 @@ function judgeParts(chunk: Coded, disks: DiskMap, rules: Patience): Verdict {
   if (there < data) {
     if (wholes.length === 0) return { health: 'lost', need: NONE }
     // Parts that were made a moment ago have yet to confirm their end, others may come back.
-    const hoped = parts.filter((part, i) => expectedOf(part, disks, live[i]!, rules).length > 0).length
+    const single = wholes.length === 1 && wishedCopies(chunk.wish) > 1
+    const hoped = parts.filter((part, i) => expectedOf(part, disks, live[i]!, rules, single).length > 0).length
     const need = there + hoped < data ? uncode(chunk, wholes) : NONE
     return { health: wholes.length < wishedCopies(chunk.wish) ? 'under' : 'safe', need }
   }
   const alone = there === data && wholes.length === 0
   const health: Health =
     alone && parity > 0 ? 'endangered' : there < parts.length && wholes.length === 0 ? 'under' : 'safe'
-  const { code } = chunk.wish
   const sources = live.flat()
-  if (code === undefined || code.data !== data || code.parity !== parity)
-    return { health, need: back(chunk, wholes, sources, disks, rules) }
-
+  const wished = chunk.wish.code
+  const stays = wished !== undefined && wished.data === data && wished.parity === parity
+  const code = stays ? wished : anyCode(chunk.ec)
   const holders = parts.map((part, i) => {
     const steady = live[i]!.filter((d) => !d.draining).sort(byRoom)
     return { part, steady, all: [...steady, ...expectedOf(part, disks, live[i]!, rules, alone)] }
   })
   const held = holders.flatMap(({ all }, slot) => all.map((d) => ({ ...d, slot })))
-  const { slots } = assign({ slots: code.slots, unique: code.unique, mode: 'std' }, held, NO_CANDIDATES)
   const indexesOf = (is: (index: number) => boolean): number[] => [...parts.keys()].filter(is)
   const isHeld = (index: number): boolean => holders[index]!.all.length > 0
+  const lost = indexesOf((index) => !isHeld(index) && live[index]!.length === 0)
+  const rebuild = (otherwise: Need): Need => {
+    const urgency = alone ? 'endangered' : 'under'
+    return { kind: 'rebuild', urgency, code, indexes: lost, held, sources, otherwise }
+  }
+  if (!stays) {
+    // First it is made safe: putting it together may take long, or find no disk.
+    const need = back(chunk, wholes, sources, disks, rules)
+    return { health, need: lost.length > 0 && wholes.length === 0 ? rebuild(need) : need }
+  }
+  const { slots } = assign({ slots: code.slots, unique: code.unique, mode: 'std' }, held, NO_CANDIDATES)
   const complete = live.every((copies) => copies.some((d) => !d.draining))
 
   const needs: Need[] = []
   const move = (urgency: Urgency, indexes: readonly number[]): void => {
-    if (indexes.length > 0) needs.push({ kind: 'move', urgency, indexes, held, sources: live, otherwise: NONE })
+    if (indexes.length > 0) needs.push({ kind: 'move', urgency, code, indexes, held, sources: live, otherwise: NONE })
   }
-  const lost = indexesOf((index) => !isHeld(index) && live[index]!.length === 0)
-  const urgency = alone ? 'endangered' : 'under'
-  if (lost.length > 0) needs.push({ kind: 'rebuild', urgency, indexes: lost, held, sources, otherwise: NONE })
+  if (lost.length > 0) needs.push(rebuild(NONE))
   move(
     'draining',
     indexesOf((index) => !isHeld(index) && live[index]!.length > 0),
   )
   // Which of two that are in each other's way has to go, and which of two copies of one part may stay, is a question of
   // the disks there are.
-  const drop = deadPart(holders, disks, rules) ?? (complete ? extraCopy(chunk, live) : undefined)
+  const drop = deadPart(holders, disks, rules) ?? (complete && !chunk.cut ? extraCopy(chunk, live) : undefined)
   if (drop === undefined && complete && slots.some((slot) => slot.fit !== 'right')) move('misplaced', [...parts.keys()])
   const last = drop ?? doubledPart(holders, slots)
   if (last !== undefined) needs.push(last)
@@ -351,6 +365,7 @@ function judgeParts(chunk: Coded, disks: DiskMap, rules: Patience): Verdict {
   return { health: need === last ? 'over' : health, need }
 }
 
+/** Not of a chunk that has lost its end: a copy may have it. */
 function extraCopy(chunk: Coded, live: readonly (readonly RepairDisk[])[]): Drop | undefined {
   const disk = chunk.disks[0]
   if (disk === undefined) return undefined
@@ -415,9 +430,13 @@ function back(
   disks: DiskMap,
   rules: Patience,
 ): Need {
-  const held = [...wholes.filter((d) => !d.draining), ...expectedOf(chunk, disks, wholes, rules)]
-  const { slots } = filled(chunk.wish, held)
-  if (slots.every((slot) => slot.held !== undefined)) return wholes.length > 0 ? uncode(chunk, wholes) : NONE
+  const steady = wholes.filter((d) => !d.draining)
+  const held = [...steady, ...expectedOf(chunk, disks, wholes, rules)]
+  const complete = (copies: readonly RepairDisk[]): boolean =>
+    filled(chunk.wish, copies).slots.every((slot) => slot.held !== undefined)
+  if (complete(steady)) return uncode(chunk, steady)
+  // A copy that is away is waited for, and the parts with it.
+  if (complete(held)) return NONE
   if (wholes.length > 0)
     return {
       kind: 'copy',
@@ -426,7 +445,7 @@ function back(
       slots: chunk.wish.slots,
       held,
       sources: wholes,
-      otherwise: wholes.filter((d) => !d.draining).length > chunk.ec.parity ? uncode(chunk, wholes) : NONE,
+      otherwise: steady.length > chunk.ec.parity ? uncode(chunk, steady) : NONE,
     }
   return { kind: 'join', urgency: 'converting', held, sources }
 }

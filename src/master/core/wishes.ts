@@ -87,6 +87,7 @@ export function wishFor(
   return known ? wish : { ...wish, code: anyCode(code) }
 }
 
-function anyCode({ data, parity }: { data: number; parity: number }): CodeWish {
+/** So many parts anywhere. */
+export function anyCode({ data, parity }: { data: number; parity: number }): CodeWish {
   return { data, parity, slots: Array<LabelExpr>(data + parity).fill(ANY), unique: undefined, mode: 'std' }
 }

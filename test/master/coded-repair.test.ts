@@ -1,0 +1,200 @@
+/* Chunks in parts, and chunks that are to be cut, when things are not as they should be. */
+
+import { describe, expect, it, test } from 'vitest'
+import { type ChunkId, chunkId, type DiskId, diskId, nodeId, type SessionId } from '../../src/base/ids.ts'
+import { plan } from '../../src/master/core/plan.ts'
+import {
+  type Copies,
+  dropIn,
+  judge,
+  type RepairChunk,
+  type RepairDisk,
+  type RepairRules,
+} from '../../src/master/core/repair.ts'
+import { anyCode, plainWish } from '../../src/master/core/wishes.ts'
+import { NO_LABELS } from '../../src/topology/place.ts'
+import { Bench } from './core/support.ts'
+import { masterOfEachTest, TestChunkserver, TestMaster, TestMount, TestPeer, writeFile } from './harness.ts'
+
+const MINUTE = 60_000
+const rules: RepairRules = { graceMs: 10 * MINUTE, settleMs: 15_000, readsPerDisk: 4, writesPerDisk: 2 }
+const dice = () => 0
+
+const disk = (number: number, rest: Partial<RepairDisk> = {}): RepairDisk => ({
+  disk: diskId(number),
+  node: nodeId(number),
+  location: { host: `host-${number}` },
+  usable: rest.live !== false && rest.draining !== true,
+  availableBytes: 2 ** 36,
+  full: false,
+  reservedBytes: 0,
+  writing: 0,
+  labels: NO_LABELS,
+  live: true,
+  draining: false,
+  awayMs: 0,
+  reads: 0,
+  writes: 0,
+  ...rest,
+})
+const away = (number: number, awayMs: number): RepairDisk => disk(number, { live: false, awayMs })
+const mapOf = (...disks: RepairDisk[]) => new Map(disks.map((d) => [d.disk, d]))
+const copies = (chunk: number, disks: number[]): Copies => ({
+  chunk: chunkId(chunk),
+  length: 1_000,
+  disks: disks.map(diskId),
+  unsealed: [],
+  bad: [],
+})
+const whole = (disks: number[], rest: Partial<RepairChunk> = {}): RepairChunk => ({
+  ...copies(7, disks),
+  length: 3_000_000,
+  sealed: true,
+  ending: false,
+  cut: false,
+  wish: plainWish(2),
+  ec: undefined,
+  ...rest,
+})
+/** Two data parts and one of parity, where they are. */
+const ec = (...on: number[][]): RepairChunk['ec'] => ({
+  data: 2,
+  parity: 1,
+  parts: on.map((disks, i) => copies(20 + i, disks)),
+})
+const CODE = anyCode({ data: 2, parity: 1 })
+
+describe('judging what is in parts', () => {
+  test('the parts stay until all copies that replace them can be read, also of one that is expected back', () => {
+    const chunk = whole([4, 5], { ec: ec([1], [2], [3]) })
+    const map = (fifth: RepairDisk) => mapOf(disk(1), disk(2), disk(3), disk(4), fifth)
+    expect(judge(chunk, map(away(5, MINUTE)), rules).need).toEqual({ kind: 'none' })
+    expect(judge(chunk, map(disk(5, { draining: true })), rules).need).toMatchObject({ kind: 'copy' })
+    expect(judge(chunk, map(disk(5)), rules).need).toMatchObject({ kind: 'uncode' })
+  })
+
+  test('a lost part is made anew also when the chunk is to be put together, which may find no disk', () => {
+    const chunk = whole([], { ec: ec([1], [2], [3]) })
+    const disks = mapOf(disk(1), disk(2), away(3, 20 * MINUTE), disk(4, { availableBytes: 4_000_000 }))
+    const { health, need } = judge(chunk, disks, rules)
+    expect({ health, need }).toMatchObject({
+      health: 'endangered',
+      need: { kind: 'rebuild', urgency: 'endangered', indexes: [2] },
+    })
+    expect(plan([chunk], disks, rules, 9, dice).orders).toMatchObject([{ kind: 'rebuild', target: 4 }])
+  })
+
+  test('where no disk can take the part, what holds the others can take the whole', () => {
+    const chunk = whole([], { ec: ec([1], [2], [3]) })
+    const disks = mapOf(disk(1), disk(2), away(3, 20 * MINUTE))
+    expect(plan([chunk], disks, rules, 9, dice).orders).toMatchObject([{ kind: 'join' }])
+  })
+
+  test('with one copy left and parts that are away, nobody waits longer than a restart takes', () => {
+    const chunk = whole([4], { ec: ec([1], [2], [3]), wish: { ...plainWish(2), code: CODE } })
+    const disks = (ms: number) => mapOf(disk(1), away(2, ms), away(3, ms), disk(4))
+    expect(judge(chunk, disks(10_000), rules).need).toEqual({ kind: 'none' })
+    expect(judge(chunk, disks(MINUTE), rules).need).toMatchObject({ kind: 'uncode' })
+  })
+
+  test('a copy of what has lost its end is not dropped for parts, which lack it as well', () => {
+    const chunk = whole([4], { ec: ec([1], [2], [3]), wish: { ...plainWish(2), code: CODE } })
+    const disks = mapOf(disk(1), disk(2), disk(3), disk(4))
+    expect(judge(chunk, disks, rules).need).toMatchObject({ kind: 'drop', disk: 4 })
+    expect(judge({ ...chunk, cut: true }, disks, rules).need).toEqual({ kind: 'none' })
+  })
+
+  test('a drop that is planned because the chunk cannot be cut now is still what is needed when it is carried out', () => {
+    const chunk = whole([1, 2, 3], { wish: { ...plainWish(2), code: anyCode({ data: 8, parity: 1 }) } })
+    const disks = mapOf(disk(1), disk(2), disk(3))
+    const [order] = plan([chunk], disks, rules, 9, dice).orders
+    expect(order).toMatchObject({ kind: 'drop', reason: 'over' })
+    expect(dropIn(judge(chunk, disks, rules).need)).toMatchObject({ disk: order?.kind === 'drop' && order.disk })
+  })
+
+  test('a chunk that no disk makes better off is told apart from those that wait', () => {
+    const nothing = whole([1, 2], { wish: { ...plainWish(2), code: anyCode({ data: 8, parity: 1 }) } })
+    expect(plan([nothing], mapOf(disk(1), disk(2)), rules, 9, dice)).toMatchObject({
+      orders: [],
+      waiting: [],
+      nowhere: [],
+      settled: [7],
+    })
+  })
+})
+
+describe('parts in the state', () => {
+  /** A chunk of 200 kB on disks 1 and 2, cut into parts 2, 3 and 4, which have not confirmed their ends. */
+  function coded(): { bench: Bench; chunk: number; ino: number } {
+    const bench = new Bench()
+    bench.disks()
+    const session = bench.session()
+    const chunk = bench.chunk(session)
+    const ino = bench.file('f')
+    bench.write(session, ino, chunk, 0, 200_000, 0)
+    bench.ok({ kind: 'chunkSeal', chunk: chunk as ChunkId, length: 200_000, failed: [] }, session)
+    bench.ok({ kind: 'chunkSealed', chunk: chunk as ChunkId, disks: [1, 2] as DiskId[] })
+    const parts = [1, 2, 3].map((n) => ({ chunk: (chunk + n) as ChunkId, disk: n as DiskId }))
+    bench.ok({ kind: 'encodeBegun', whole: chunk as ChunkId, parts })
+    const lengths = [131_072, 68_928, 131_072]
+    const ended = parts.map((part, i) => ({ chunk: part.chunk, length: lengths[i]! }))
+    bench.ok({ kind: 'encoded', whole: chunk as ChunkId, data: 2, parity: 1, parts: ended })
+    return { bench, chunk, ino }
+  }
+
+  it('do not become shorter: nobody has the part, and it is made as long as it was', () => {
+    const { bench, chunk } = coded()
+    const part = (chunk + 1) as ChunkId
+    const disks = [1] as DiskId[]
+    const shorter = { kind: 'chunkShortened', chunk: part, length: 65_536, disks, gone: [], lost: 0 } as const
+    expect(bench.errno({ ...shorter, disks: [...disks], gone: [] })).toBe('EINVAL')
+    const none = { kind: 'chunkShortened', chunk: part, length: 0, disks: [], gone: disks, lost: 0 } as const
+    expect(bench.errno({ ...none, disks: [], gone: [...disks] })).toBe('EINVAL')
+    bench.ok({ kind: 'chunkShortened', chunk: part, length: 131_072, disks: [], gone: [...disks], lost: 0 })
+    expect(bench.state.chunk(part)).toMatchObject({ state: 'sealed', length: 131_072, disks: [], unsealed: [] })
+    expect(bench.state.chunk(chunk as ChunkId)?.ec?.present).toBe(0)
+  })
+
+  it('that are given up before they confirmed are dead at once, also when their disk is never seen again', () => {
+    const { bench, chunk } = coded()
+    bench.ok({ kind: 'uncoded', whole: chunk as ChunkId })
+    for (const n of [1, 2, 3])
+      expect(bench.state.chunk((chunk + n) as ChunkId)).toMatchObject({ state: 'sealed', live: 0, whole: undefined })
+    expect(bench.state.counters().dead).toBe(3)
+  })
+})
+
+describe('a master', () => {
+  const watched = masterOfEachTest()
+  const admin = new TestPeer('admin', 'cli')
+  const ADMIN = { session: 0 as SessionId, seq: 0, acked: 0 }
+
+  async function classOfAll(master: TestMaster, name: string, keep: string, files: readonly string[]) {
+    const text = { ...master.state.classes.record(1)!.text, name, keep }
+    const { classId } = await master.call(admin, 'classSet', { stamp: ADMIN, classId: 0, text })
+    const wish = { stamp: ADMIN, ino: undefined, onlyFrom: undefined, page: undefined, classId }
+    for (const path of files) await master.call(admin, 'classOf', { ...wish, path })
+  }
+
+  it('goes on with what can be done when very many chunks want labels that no disk has', async () => {
+    const master = watched(new TestMaster())
+    const servers = ['a', 'b', 'c'].map((name) => new TestChunkserver(name))
+    for (const server of servers) await server.join(master)
+    const mount = await TestMount.open(master, 'm')
+    const names = Array.from({ length: 300 }, (_, i) => `f${i}`)
+    for (const name of names) await writeFile(master, mount, servers, name, 1_000)
+    const { chunk } = await writeFile(master, mount, servers, 'last', 1_000)
+    master.work()
+    await master.clock.pass(30_000)
+    await classOfAll(
+      master,
+      'none',
+      '2SSD',
+      names.map((name) => `/${name}`),
+    )
+    await master.clock.pass(30_000)
+    await classOfAll(master, 'one', '1*', ['/last'])
+    await master.clock.pass(30_000)
+    expect(master.state.chunk(chunk)?.disks).toHaveLength(1)
+  })
+})
