@@ -55,6 +55,7 @@ export class ChunkWatch implements Work {
     | { sources: ('attention' | DiskId)[]; at: number; cursor: ChunkId | 0; beganMs: number; overlay: Overlay }
     | undefined
   #nextRoundMs = 0
+  #missed = false
   #overlay = emptyOverlay()
   /** There is something in the queues. */
   onWork: () => void = () => undefined
@@ -68,7 +69,20 @@ export class ChunkWatch implements Work {
 
   /** A command has changed these. */
   touched(chunks: readonly ChunkId[]): void {
-    for (const chunk of chunks) if (this.#fresh.size < QUEUE_MAX) this.#fresh.add(chunk)
+    for (const chunk of chunks)
+      if (this.#fresh.size < QUEUE_MAX) this.#fresh.add(chunk)
+      else this.#missed = true
+  }
+
+  /**
+   * Whether something was left out that no round finds again, because it is only misplaced, and there is room for it by now;
+   * told once.
+   */
+  takeMissed(): boolean {
+    const room = this.#fresh.size < QUEUE_MAX / 2 && this.#queues.get('misplaced')!.size < QUEUE_MAX / 2
+    const missed = this.#missed && room
+    if (missed) this.#missed = false
+    return missed
   }
 
   /** Disks came or went: what was judged before may be wrong now. */
@@ -305,6 +319,7 @@ export class ChunkWatch implements Work {
     if (need.kind !== 'none') {
       const queue = this.#queues.get(need.urgency)!
       if (queue.size < QUEUE_MAX) queue.add(chunk)
+      else this.#missed ||= need.urgency === 'misplaced'
     }
     return health
   }

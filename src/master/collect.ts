@@ -215,13 +215,25 @@ export class Garbage implements Work {
     }
     // While a snapshot is made nothing is forgotten: it may contain what has been deleted since it began.
     const limit = this.#state.imaging() === undefined ? FORGET_AT_ONCE : 0
-    const dead = this.#state.chunkIndex.deadBefore(now.sec - this.#deadGraceSec, limit)
+    const dead = this.#atOnce(this.#state.chunkIndex.deadBefore(now.sec - this.#deadGraceSec, limit))
     if (dead.length > 0) {
       await this.#loop.command(() => ({ ok: { kind: 'chunksForgotten', chunks: dead } }))
       this.#forgotten += dead.length
       busy = true
     }
     return busy ? { restMs: STEP_REST_MS, resting: 'throttled' } : { restMs: LOOK_MS, resting: 'idle' }
+  }
+
+  /** With the parts that are given up with them. */
+  #atOnce(dead: readonly ChunkId[]): ChunkId[] {
+    let left = FORGET_AT_ONCE
+    const chunks: ChunkId[] = []
+    for (const chunk of dead) {
+      if (left <= 0) break
+      left -= 1 + (this.#state.chunk(chunk)?.ec?.parts.length ?? 0)
+      chunks.push(chunk)
+    }
+    return chunks
   }
 }
 

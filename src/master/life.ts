@@ -17,7 +17,7 @@ import { type Life, type LivingFile, lifeOf } from './core/life.ts'
 import type { ChunkRecord } from './core/records.ts'
 import type { WorkParts } from './parts.ts'
 
-/** Chunks, and files, waiting to be looked at; what is beyond is found by the next survey. */
+/** Chunks, and files, waiting to be looked at; what is beyond is found by a survey. */
 const FRESH_MAX = 100_000
 /** Chunks waiting for their time. Beyond it, the survey finds those that are due. */
 const DUE_MAX = 1_000_000
@@ -32,6 +32,10 @@ const EXTENTS_MAX = 65_536
 /** Of one file at a time. */
 const FILE_EXTENTS = 1_024
 const SURVEY_EVERY_MS = 6 * 3_600_000
+/** When something did not fit into a queue, the next survey comes sooner: after as many times what the last one took, … */
+const SURVEY_REST_FACTOR = 10
+/** … and at least after this. */
+const SURVEY_REST_MS = 30_000
 /** After the start: first the disks come back. */
 const FIRST_SURVEY_MS = 15_000
 const DUE_LOOK_MS = 1_000
@@ -44,9 +48,18 @@ export class Lives implements Work {
   readonly #files = new Map<Ino, number>()
   /** By the second in which it is due. */
   readonly #due = new Map<number, ChunkId[]>()
+  /** The earliest second that each waits for: a file that is written again and again puts its time off, not more times in. */
+  readonly #dueOf = new Map<ChunkId, number>()
+  /** Also those that wait for an earlier time by now. */
   #waiting = 0
+  #takenTo: number | undefined
+  #idle = true
   #cursor: ChunkId | 0 | undefined
   #surveyAtMs: number
+  #beganMs = 0
+  /** Something did not fit into a queue since the last survey began. */
+  #missed = false
+  #againAtMs = 0
   #places: string | undefined
   #changed = 0
   #left = 0
@@ -65,11 +78,19 @@ export class Lives implements Work {
   /** Commands have changed these. */
   touched(chunks: readonly ChunkId[]): void {
     if (!this.#classes) return
-    for (const chunk of chunks) if (this.#fresh.size < FRESH_MAX) this.#fresh.add(chunk)
+    for (const chunk of chunks)
+      if (this.#fresh.size < FRESH_MAX) this.#fresh.add(chunk)
+      else this.#missed = true
   }
   touchedFiles(inodes: readonly { readonly ino: Ino; readonly data: boolean }[]): void {
     if (!this.#classes) return
-    for (const { ino } of inodes) if (this.#files.size < FRESH_MAX) this.#files.set(ino, 0)
+    for (const { ino } of inodes)
+      if (this.#files.size < FRESH_MAX) this.#files.set(ino, 0)
+      else this.#missed = true
+  }
+  /** It rests and has something to do: a rest between two steps is not to be cut short by every commit. */
+  get waits(): boolean {
+    return this.#idle && this.queued() > 0
   }
   queued(): number {
     return this.#fresh.size + this.#files.size
@@ -80,12 +101,20 @@ export class Lives implements Work {
   }
 
   async step(): Promise<WorkStep> {
+    this.#idle = true
     if (!this.#classes) return { restMs: IDLE_MS, resting: 'idle' }
+    this.#idle = false
     this.#takeDue()
     this.#takeFiles()
     const nowMs = this.#master.clock.monotonicMs()
     this.#lookAtPlaces()
-    if (this.#cursor === undefined && nowMs >= this.#surveyAtMs) this.#cursor = 0
+    this.#missed ||= this.#watch.takeMissed()
+    const again = this.#missed && nowMs >= this.#againAtMs
+    if (this.#cursor === undefined && (again || nowMs >= this.#surveyAtMs)) this.#cursor = 0
+    if (this.#cursor === 0) {
+      this.#beganMs = nowMs
+      this.#missed = false
+    }
     if (this.#cursor !== undefined && this.#fresh.size === 0) this.#takeSurveyed(nowMs)
     this.#left = STEP_EXTENTS
     for (const chunk of this.#fresh) {
@@ -94,6 +123,7 @@ export class Lives implements Work {
       await this.#look(chunk)
     }
     const busy = this.queued() > 0 || this.#cursor !== undefined
+    this.#idle = !busy
     return busy ? { restMs: STEP_REST_MS, resting: 'throttled' } : { restMs: DUE_LOOK_MS, resting: 'idle' }
   }
 
@@ -109,11 +139,24 @@ export class Lives implements Work {
 
   #takeDue(): void {
     const { sec } = this.#master.clock.now()
-    for (const [second, chunks] of this.#due) {
-      if (second > sec) continue
-      this.#due.delete(second)
-      this.#waiting -= chunks.length
-      for (const chunk of chunks) this.#fresh.add(chunk)
+    const from = this.#takenTo
+    this.#takenTo = sec
+    if (from === sec) return
+    // Second by second, because there may be very many; after a clock has been set it may be less to look at all of them.
+    const few = from !== undefined && from < sec && sec - from <= this.#due.size
+    if (few) for (let second = from + 1; second <= sec; second++) this.#take(second)
+    else for (const second of [...this.#due.keys()]) if (second <= sec) this.#take(second)
+  }
+
+  #take(second: number): void {
+    const chunks = this.#due.get(second)
+    if (chunks === undefined) return
+    this.#due.delete(second)
+    this.#waiting -= chunks.length
+    for (const chunk of chunks) {
+      if (this.#dueOf.get(chunk) !== second) continue
+      this.#dueOf.delete(chunk)
+      this.#fresh.add(chunk)
     }
   }
 
@@ -136,7 +179,9 @@ export class Lives implements Work {
     // Also where each stands.
     this.#watch.touched(page)
     this.#cursor = page.at(-1)
-    if (this.#cursor === undefined) this.#surveyAtMs = nowMs + SURVEY_EVERY_MS
+    if (this.#cursor !== undefined) return
+    this.#surveyAtMs = nowMs + SURVEY_EVERY_MS
+    this.#againAtMs = nowMs + Math.max(SURVEY_REST_MS, (nowMs - this.#beganMs) * SURVEY_REST_FACTOR)
   }
 
   async #look(chunk: ChunkId): Promise<void> {
@@ -179,9 +224,9 @@ export class Lives implements Work {
   }
 
   #wait(chunk: ChunkId, second: number): void {
-    if (this.#waiting >= DUE_MAX) return
+    if ((this.#dueOf.get(chunk) ?? Number.POSITIVE_INFINITY) <= second || this.#waiting >= DUE_MAX) return
+    this.#dueOf.set(chunk, second)
     const waiting = this.#due.get(second)
-    if (waiting?.includes(chunk)) return
     if (waiting === undefined) this.#due.set(second, [chunk])
     else waiting.push(chunk)
     this.#waiting++

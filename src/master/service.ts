@@ -243,7 +243,7 @@ export class Master {
         }
       }
       if (look) watching.poke()
-      if (lives.queued() > 0) living.poke()
+      if (lives.waits) living.poke()
       // Before the answers: whoever made names there hears of it before it makes more.
       if (near.size > 0) holdings.callIn((directory) => quotaRoom.countsIn(directory, near))
     }

@@ -2,6 +2,7 @@
 
 import { describe, expect, it, test } from 'vitest'
 import { type ChunkId, chunkId, type DiskId, diskId, nodeId, type SessionId } from '../../src/base/ids.ts'
+import { ChunkWatch } from '../../src/master/chunk-watch.ts'
 import { plan } from '../../src/master/core/plan.ts'
 import {
   type Copies,
@@ -155,6 +156,17 @@ describe('parts in the state', () => {
     expect(bench.state.chunk(chunk as ChunkId)?.ec?.present).toBe(0)
   })
 
+  it('are looked at when their class says something else, also when the chunk is as safe as before', () => {
+    const { bench, chunk } = coded()
+    for (const n of [1, 2, 3]) bench.ok({ kind: 'chunkSealed', chunk: (chunk + n) as ChunkId, disks: [n] as DiskId[] })
+    for (const n of [1, 2])
+      bench.ok({ kind: 'copyDropped', chunk: chunk as ChunkId, disk: n as DiskId, reason: 'over' })
+    const settings = { copies: 3, graceMs: undefined, trashRetentionMs: undefined, sessionTimeoutMs: undefined }
+    bench.ok({ kind: 'settingsSet', ...settings, backupLabels: undefined })
+    const { touched } = bench.apply({ kind: 'copiesTold', limit: 100 })
+    expect(touched.chunks).toContain(chunk)
+  })
+
   it('that are given up before they confirmed are dead at once, also when their disk is never seen again', () => {
     const { bench, chunk } = coded()
     bench.ok({ kind: 'uncoded', whole: chunk as ChunkId })
@@ -169,12 +181,44 @@ describe('a master', () => {
   const admin = new TestPeer('admin', 'cli')
   const ADMIN = { session: 0 as SessionId, seq: 0, acked: 0 }
 
-  async function classOfAll(master: TestMaster, name: string, keep: string, files: readonly string[]) {
-    const text = { ...master.state.classes.record(1)!.text, name, keep }
+  async function classOfAll(master: TestMaster, name: string, keep: string, files: readonly string[], rest = {}) {
+    const text = { ...master.state.classes.record(1)!.text, name, keep, ...rest }
     const { classId } = await master.call(admin, 'classSet', { stamp: ADMIN, classId: 0, text })
     const wish = { stamp: ADMIN, ino: undefined, onlyFrom: undefined, page: undefined, classId }
     for (const path of files) await master.call(admin, 'classOf', { ...wish, path })
   }
+
+  it('waits once for the time of a chunk, however often its file changes meanwhile', async () => {
+    const master = watched(new TestMaster())
+    const servers = ['a', 'b'].map((name) => new TestChunkserver(name))
+    for (const server of servers) await server.join(master)
+    const mount = await TestMount.open(master, 'm')
+    const { ino, chunk } = await writeFile(master, mount, servers, 'f', 1_000)
+    await classOfAll(master, 'later', '2*', ['/f'], { archive: '1*', archiveAfterMs: 60_000 })
+    master.work()
+    const change = { mode: 0o600, uid: undefined, gid: undefined, size: undefined, atime: undefined, mtime: undefined }
+    for (let i = 0; i < 10; i++) {
+      await master.clock.pass(5_000)
+      await master.call(mount.peer, 'setattr', { stamp: mount.stamp(), ino, change })
+    }
+    await master.clock.pass(5_000)
+    const lives = master.master.workers.map((worker) => worker.report()).find(({ name }) => name === 'storage classes')
+    expect(lives?.progress).toContain(' 1 waiting')
+    expect(master.state.chunk(chunk)?.phase).toBeUndefined()
+    await master.clock.pass(60_000)
+    expect(master.state.chunk(chunk)?.phase).toBe('archive')
+  })
+
+  it('knows that chunks were left out that are only misplaced, and tells it when there is room', async () => {
+    const master = watched(new TestMaster())
+    const watch = new ChunkWatch(master.state, master.master.nodes, master.clock, () => rules)
+    watch.touched(Array.from({ length: 10_000 }, (_, i) => chunkId(i + 1)))
+    expect(watch.takeMissed()).toBe(false)
+    watch.touched([chunkId(10_001)])
+    expect(watch.takeMissed()).toBe(false)
+    for (let i = 0; i < 10; i++) await watch.step()
+    expect([watch.takeMissed(), watch.takeMissed()]).toEqual([true, false])
+  })
 
   it('goes on with what can be done when very many chunks want labels that no disk has', async () => {
     const master = watched(new TestMaster())

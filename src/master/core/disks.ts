@@ -297,7 +297,7 @@ export function copiesTold(work: Work, command: CommandOf<'copiesTold'>): Result
     const copies = wishedCopies(wishOf(state.classes.meaning(record.classId ?? 0), record.phase ?? 'keep'))
     if (record.copies !== copies) putChunk(work, chunk, { ...record, copies })
     // What else its class says by now is for the shell to find out.
-    else work.touchChunk(chunk)
+    work.touchChunk(chunk)
   }
   state.setCounters({ copiesToldTo: page.at(-1) })
   return ok({})
