@@ -36,17 +36,15 @@ export class Coding {
 
   async encode(order: OrderOf<'encode'>, signal: AbortSignal): Promise<void> {
     const { whole, data, parity, targets, sources } = order
-    await this.#endLeft()
     let parts: { chunk: ChunkId; disk: DiskId }[] = []
     const { loop, state, orders, log } = this.#master
-    await loop.command(() => {
-      const first = state.nextIds().chunk
-      parts = targets.map((disk, i) => ({ chunk: (first + i) as ChunkId, disk }))
-      for (const { chunk } of parts) this.#making.add(chunk)
-      return { ok: { kind: 'encodeBegun', whole, parts } }
-    })
-    const chunks = parts.map(({ chunk }) => chunk)
     try {
+      await loop.command(() => {
+        const first = state.nextIds().chunk
+        parts = targets.map((disk, i) => ({ chunk: (first + i) as ChunkId, disk }))
+        for (const { chunk } of parts) this.#making.add(chunk)
+        return { ok: { kind: 'encodeBegun', whole, parts } }
+      })
       const { lengths } = await orders.give(
         sources[0]!,
         'orderEncode',
@@ -60,16 +58,16 @@ export class Coding {
         signal,
         { reads: sources.slice(0, 1), writes: targets, urgency: order.urgency },
       )
-      const ended = chunks.map((chunk, i) => ({ chunk, length: lengths[i]! }))
+      const ended = parts.map(({ chunk }, i) => ({ chunk, length: lengths[i]! }))
       await loop.command(() => ({ ok: { kind: 'encoded', whole, data, parity, parts: ended } }))
       log.info({ chunk: whole, data, parity }, 'chunk cut into parts')
     } catch (error) {
-      // What cannot be given up now is by the next try that can, or by the next start.
+      // What cannot be given up now is by the next step that can, or by the next start.
       this.#leftEnded = false
       throw error
     } finally {
-      for (const chunk of chunks) this.#making.delete(chunk)
-      if (!signal.aborted && loop.status().refusing === undefined) await this.#endLeft()
+      for (const { chunk } of parts) this.#making.delete(chunk)
+      if (!signal.aborted && loop.status().refusing === undefined) await this.endLeft()
     }
   }
 
@@ -111,14 +109,19 @@ export class Coding {
   }
 
   /** Parts that nothing was made of, by this process or the one before. */
-  async #endLeft(): Promise<void> {
+  async endLeft(): Promise<void> {
     if (this.#leftEnded) return
+    this.#leftEnded = true
     const { state, loop } = this.#master
     const parts = state.chunkIndex
       .openOf(MASTER)
       .filter((chunk) => state.chunk(chunk)?.whole !== undefined && !this.#making.has(chunk))
-    for (const chunk of parts) await loop.command(() => ({ ok: { kind: 'partsEnded', parts: [chunk] } }))
-    this.#leftEnded = true
+    try {
+      for (const chunk of parts) await loop.command(() => ({ ok: { kind: 'partsEnded', parts: [chunk] } }))
+    } catch (error) {
+      this.#leftEnded = false
+      throw error
+    }
   }
 
   #record(whole: ChunkId): ChunkRecord {

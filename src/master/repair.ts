@@ -79,6 +79,7 @@ export class Repair implements Work {
   }
 
   async step(signal: AbortSignal): Promise<WorkStep> {
+    await this.#coding.endLeft()
     const room = this.#jobs.room()
     const chunks = this.#watch.next(CONSIDERED, this.#jobs.busy)
     if (chunks.length === 0) return { restMs: this.#jobs.waits ? WAIT_MS : IDLE_MS, resting: 'idle' }

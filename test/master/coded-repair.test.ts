@@ -14,6 +14,7 @@ import {
 } from '../../src/master/core/repair.ts'
 import { anyCode, plainWish } from '../../src/master/core/wishes.ts'
 import { NO_LABELS } from '../../src/topology/place.ts'
+import { partLengths } from '../../src/topology/stripe.ts'
 import { Bench } from './core/support.ts'
 import { masterOfEachTest, TestChunkserver, TestMaster, TestMount, TestPeer, writeFile } from './harness.ts'
 
@@ -187,6 +188,110 @@ describe('a master', () => {
     const wish = { stamp: ADMIN, ino: undefined, onlyFrom: undefined, page: undefined, classId }
     for (const path of files) await master.call(admin, 'classOf', { ...wish, path })
   }
+
+  /** Five chunkservers, and a chunk of 200 kB in two data parts and one of parity. */
+  async function codedIn(master: TestMaster) {
+    const servers = ['a', 'b', 'c', 'd', 'e'].map((name) => new TestChunkserver(name))
+    const on = (at: DiskId) => servers.find((server) => server.disk === at)!
+    for (const server of servers) {
+      await server.join(master)
+      server.peer.answers.orderEncode = ({ source, data, parity, parts }) => {
+        const lengths = partLengths(source.length, data, parity)
+        for (const [i, { chunk, target }] of parts.entries())
+          on(target.disk).held.set(chunk, { length: lengths[i]!, sealed: false })
+        return { lengths }
+      }
+      server.peer.answers.orderRebuild = ({ chunk, length }) => {
+        server.held.set(chunk, { length, sealed: true })
+        return { bytes: length }
+      }
+      server.peer.answers.orderJoin = ({ chunk, whole }) => {
+        server.held.set(chunk, { length: whole.length, sealed: true })
+        return { bytes: whole.length }
+      }
+    }
+    const mount = await TestMount.open(master, 'm')
+    const { chunk } = await writeFile(master, mount, servers, 'f', 200_000)
+    await classOfAll(master, 'coded', '@2+1', ['/f'])
+    return { servers, on, mount, chunk, part: (i: number) => master.state.chunk(chunk)!.ec!.parts[i]! }
+  }
+
+  it('makes a part anew that was lost before it had confirmed its end, as long as it was', async () => {
+    const master = watched(new TestMaster())
+    const { servers, on, chunk, part } = await codedIn(master)
+    for (const { peer, held } of servers) {
+      const seal = peer.answers.orderSeal!
+      peer.answers.orderSeal = (order) => {
+        // The disk forgets one of the parts, as after a crash.
+        const first = master.state.chunk(chunk)?.ec?.parts[0] === order.chunk
+        if (first && !held.get(order.chunk)?.sealed) held.delete(order.chunk)
+        return seal(order)
+      }
+    }
+    master.work()
+    await master.clock.pass(60_000)
+    expect(master.state.chunk(chunk)).toMatchObject({ disks: [], ec: { present: 3 } })
+    const record = master.state.chunk(part(0))!
+    expect(record.length).toBe(partLengths(200_000, 2, 1)[0])
+    expect(on(record.disks[0]!).held.get(part(0))).toEqual({ length: record.length, sealed: true })
+  })
+
+  it('keeps the parts when a copy that was to replace them is damaged, and makes another', async () => {
+    const master = watched(new TestMaster())
+    const { servers, chunk } = await codedIn(master)
+    master.work()
+    await master.clock.pass(60_000)
+    expect(master.state.chunk(chunk)).toMatchObject({ disks: [], ec: { present: 3 } })
+    let bad: DiskId | undefined
+    for (const { peer, disk: own } of servers) {
+      const verify = peer.answers.orderVerify!
+      peer.answers.orderVerify = async (order) => {
+        const reply = await verify(order)
+        if (order.chunks[0] === chunk) bad ??= own
+        if (own !== bad) return reply
+        const damaged = (entry: (typeof reply.chunks)[number]) =>
+          entry.chunk === chunk ? { ...entry, state: 'damaged' as const } : entry
+        return { chunks: reply.chunks.map(damaged) }
+      }
+    }
+    await classOfAll(master, 'copies', '2*', ['/f'])
+    await master.clock.pass(120_000)
+    expect(bad).toBeDefined()
+    const record = master.state.chunk(chunk)!
+    expect(record.ec).toBeUndefined()
+    expect(record.disks).toHaveLength(2)
+    expect(record.disks).not.toContain(bad)
+  })
+
+  it('gives up at its start what was left of a chunk that was being cut', async () => {
+    const master = watched(new TestMaster())
+    const { chunk, servers } = await codedIn(master)
+    await classOfAll(master, 'copies', '2*', ['/f'])
+    master.work()
+    await master.clock.pass(30_000)
+    const left = master.state.nextIds().chunk
+    await master.master.loop.command(() => {
+      const parts = [{ chunk: left, disk: servers[0]!.disk }]
+      return { ok: { kind: 'encodeBegun', whole: chunk, parts } }
+    })
+    const next = watched(await master.restarted())
+    expect(next.state.chunk(left)).toMatchObject({ state: 'open', whole: chunk })
+    next.work()
+    await next.clock.pass(5_000)
+    expect(next.state.chunk(left)).toMatchObject({ state: 'sealed', live: 0, whole: undefined })
+  })
+
+  it('tells that a chunk lacks parts while their chunkserver is away', async () => {
+    const master = watched(new TestMaster())
+    const { chunk, part, on } = await codedIn(master)
+    master.work()
+    await master.clock.pass(60_000)
+    expect(master.state.chunk(chunk)).toMatchObject({ disks: [], ec: { present: 3 } })
+    on(master.state.chunk(part(1))!.disks[0]!).peer.close()
+    await master.clock.pass(10_000)
+    const status = await master.call(admin, 'status', {} as never)
+    expect(status.chunks).toMatchObject({ safe: 0, endangered: 1 })
+  })
 
   it('waits once for the time of a chunk, however often its file changes meanwhile', async () => {
     const master = watched(new TestMaster())

@@ -149,7 +149,7 @@ function refuseExtent(work: Work, extent: Extent): Result<never> | undefined {
   if (endOf(extent) > FILE_BYTES_MAX) return refuse('EFBIG')
   const record = work.state.chunk(extent.chunk)
   const end = extent.chunkOffset + extent.length
-  if (record === undefined) return refuse('EIO', `chunk ${extent.chunk} is unknown`)
+  if (record === undefined || record.whole !== undefined) return refuse('EIO', `chunk ${extent.chunk} is unknown`)
   const own = record.session !== 0 && record.session === work.session
   if (!own && record.state !== 'sealed') return refuse('EIO', `chunk ${extent.chunk} is being written by another`)
   const limit = record.state === 'open' ? CHUNK_BYTES_MAX : record.length
