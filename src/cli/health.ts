@@ -125,7 +125,15 @@ function endangered({ chunks, repair }: StatusReport): Sentence[] {
     coded > 0 ? `${are(coded, 'erasure-coded chunk')} down to as few parts as are enough` : '',
   ].filter((text) => text !== '')
   return [
-    sentence('endangered', `${parts.join(' and ')}: with one more disk data would be lost.`, mended(repair, 'first')),
+    sentence(
+      'endangered',
+      `${parts.join(' and ')}: with one more disk data would be lost.`,
+      mended(
+        repair,
+        ' before all else',
+        'What is away is waited for as long as a restart takes; then they are mended before all else.',
+      ),
+    ),
   ]
 }
 
@@ -143,21 +151,21 @@ function under({ chunks, repair }: StatusReport): Sentence[] {
     ]
   }
   const what = `${have(chunks.under, 'chunk')} fewer copies or parts than wanted, but more than the last.`
-  return [sentence('degraded', what, mended(repair, ''))]
+  return [sentence('degraded', what, mended(repair, '', 'What is away is still waited for.'))]
 }
 
 /** What is done about missing copies. */
-function mended(repair: StatusReport['repair'], when: string): Partial<Sentence> {
+function mended(repair: StatusReport['repair'], when: string, idle: string): Partial<Sentence> {
   const { nowhere, running, secondsLeft } = repair
   const waiting = repair.waiting
     .filter(({ urgency }) => urgency === 'endangered' || urgency === 'under')
     .reduce((sum, { chunks }) => sum + chunks, 0)
   const doing =
     running > 0 || waiting > nowhere
-      ? `They are being copied${when === '' ? '' : ` ${when}`}: ${running} now, ${Math.max(0, waiting - running)} waiting.`
+      ? `They are being mended${when}: ${running} now, ${Math.max(0, waiting - running)} waiting.`
       : nowhere > 0
         ? `For ${nowhere} of them no disk may take a copy now.`
-        : 'What is away is still waited for.'
+        : idle
   const todo =
     nowhere > 0
       ? 'add a disk (`holdfast disk add`) or free room; `holdfast class explain NAME` says what a class allows.'
@@ -220,7 +228,7 @@ function away(node: NodeReport): Sentence[] {
   if (graceLeftSeconds > 0)
     return [
       sentence('degraded', `${since}.`, {
-        doing: 'It is waited for; then what it holds is copied elsewhere.',
+        doing: 'It is waited for; then what it holds is copied elsewhere, what is endangered at once.',
         secondsLeft: graceLeftSeconds,
         todo: `start it, or give it more time: \`holdfast node maintenance ${name} on --for 2h\`.`,
       }),

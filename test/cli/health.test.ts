@@ -135,7 +135,7 @@ describe('the health of a cluster', () => {
     expect(health(both)).toMatchObject({ verdict: 'endangered', exit: 2 })
     expect(text(both)).toBe(
       'ENDANGERED: 3 chunks have one copy left and 2 erasure-coded chunks are down to as few parts as are enough: with one more disk data would be lost.\n' +
-        '  What is away is still waited for.',
+        '  What is away is waited for as long as a restart takes; then they are mended before all else.',
     )
     expect(text({ ...both, repair: repair({ endangeredCoded: 5 }) })).toContain(
       'ENDANGERED: 5 erasure-coded chunks are',
@@ -148,7 +148,7 @@ describe('the health of a cluster', () => {
     const busy = repair({ running: 2, waiting, secondsLeft: 90 })
     expect(text({ chunks: chunks({ endangered: 1 }), repair: busy })).toBe(
       'ENDANGERED: 1 chunk has one copy left: with one more disk data would be lost.\n' +
-        '  They are being copied first: 2 now, 2 waiting. 1 min 30 s left.\n\n' +
+        '  They are being mended before all else: 2 now, 2 waiting. 1 min 30 s left.\n\n' +
         'Chunks that are safe and still on their way: 100 with more copies than wanted.\n' +
         '  Nobody has to wait for it.',
     )
@@ -159,7 +159,7 @@ describe('the health of a cluster', () => {
     expect(found).toMatchObject({ verdict: 'degraded', exit: 1 })
     expect(found.sentences[0]).toMatchObject({
       what: '4 chunks have fewer copies or parts than wanted, but more than the last.',
-      doing: 'They are being copied: 1 now, 0 waiting.',
+      doing: 'They are being mended: 1 now, 0 waiting.',
       secondsLeft: null,
     })
     const nowhere = text({ chunks: chunks({ under: 4 }), repair: repair({ nowhere: 4 }) })
@@ -198,7 +198,7 @@ describe('the health of a cluster', () => {
     expect(gone({ graceLeftSeconds: 420 })).toEqual({
       level: 'degraded',
       what: 'node-2 has been away for 3 min.',
-      doing: 'It is waited for; then what it holds is copied elsewhere.',
+      doing: 'It is waited for; then what it holds is copied elsewhere, what is endangered at once.',
       secondsLeft: 420,
       todo: 'start it, or give it more time: `holdfast node maintenance node-2 on --for 2h`.',
     })
