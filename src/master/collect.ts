@@ -34,6 +34,8 @@ export class Deletions implements Work {
   readonly #byDisk = new Map<DiskId, Set<ChunkId>>()
   readonly #sent = new Map<DiskId, Set<ChunkId>>()
   readonly #incomplete = new Set<DiskId>()
+  /** Disks that could not be asked a moment ago, and until when they are left alone. */
+  readonly #resting = new Map<DiskId, number>()
   #size = 0
   #deleted = 0
   onWork: () => void = () => undefined
@@ -91,7 +93,10 @@ export class Deletions implements Work {
 
   async step(signal: AbortSignal): Promise<WorkStep> {
     const turns: Promise<boolean>[] = []
+    const nowMs = this.#master.clock.monotonicMs()
+    for (const [disk, until] of this.#resting) if (until <= nowMs) this.#resting.delete(disk)
     for (const [disk, chunks] of [...this.#byDisk]) {
+      if (this.#resting.has(disk)) continue
       if (this.#master.state.disk(disk) === undefined) this.#take(disk, chunks, chunks.size)
       else if (this.#master.nodes.isLive(disk) && this.#master.nodes.peerOf(disk) !== undefined) {
         const due = this.#due(disk, this.#take(disk, chunks, PER_ORDER_MAX))
@@ -142,8 +147,11 @@ export class Deletions implements Work {
         { disk, chunks: chunks.length, error: error.message },
         'unneeded copies could not be deleted',
       )
-      if (isAbsence(error)) this.#remember(chunks.map((chunk) => ({ disk, chunk })))
-      else this.#incomplete.add(disk)
+      // A chunkserver that has just registered may hear of this before it hears the number of its disk.
+      if (isAbsence(error) || error.code === 'ENODEV') {
+        this.#resting.set(disk, this.#master.clock.monotonicMs() + AGAIN_MS)
+        this.#remember(chunks.map((chunk) => ({ disk, chunk })))
+      } else this.#incomplete.add(disk)
       return false
     } finally {
       this.#sent.delete(disk)

@@ -742,6 +742,23 @@ describe('what is not needed any more', () => {
     expect(servers[1]!.held.has(chunk)).toBe(false)
   })
 
+  test('a file on a disk that came back, and does not know its number yet when it is told, goes a moment later', async () => {
+    const { master, mount, servers } = await cluster(2)
+    const { chunk, ino } = await writeFile(master, mount, servers, 'f', 1000)
+    await master.clock.pass(1_000)
+    const [server] = servers
+    const remove = server!.peer.answers.orderDelete!
+    let asked = 0
+    server!.peer.answers.orderDelete = (request) => {
+      if (asked++ === 0) throw new FsError('ENODEV')
+      return remove(request)
+    }
+    await master.call(mount.peer, 'release', { session: mount.session, inos: [ino] })
+    await mount.unlink('f')
+    await master.clock.pass(MINUTE + 10_000)
+    expect([asked, server!.held.has(chunk)]).toEqual([2, false])
+  })
+
   test('a file that a killed master was to delete is found by the number of chunks, and goes', async () => {
     const { master, mount, servers } = await cluster(2)
     const kept = await writeFile(master, mount, servers, 'kept', 1000)
