@@ -1,5 +1,5 @@
 /*
- * Files as a test writes, reads and follows them over a cluster in memory: whole, compared byte by byte, and down to their
+ * Files as a test writes, reads and follows them: whole, compared byte by byte, and, over a cluster in memory, down to their
  * chunks.
  */
 
@@ -15,7 +15,12 @@ export const root = callerOf({ uid: 0, gid: 0 })
 export const bytesOf = (seed: number, length: number): Buffer => Buffer.from(seededRandom(seed).hex(length), 'hex')
 
 /** In its own session, which ends: what it wrote is sealed. */
-export async function write(cluster: MemoryCluster, name: string, data: Buffer, parent: Ino = ROOT_INO): Promise<void> {
+export async function write(
+  cluster: { client(): Promise<Filesystem> },
+  name: string,
+  data: Buffer,
+  parent: Ino = ROOT_INO,
+): Promise<void> {
   const client = await cluster.client()
   const attr = await client.create(parent, name, 0o644, { exclusive: true, truncate: false }, root)
   for (let at = 0; at < data.length; at += 1 << 20)
