@@ -163,7 +163,7 @@ describe('parts in the state', () => {
     for (const n of [1, 2])
       bench.ok({ kind: 'copyDropped', chunk: chunk as ChunkId, disk: n as DiskId, reason: 'over' })
     const settings = { copies: 3, graceMs: undefined, trashRetentionMs: undefined, sessionTimeoutMs: undefined }
-    bench.ok({ kind: 'settingsSet', ...settings, backupLabels: undefined })
+    bench.ok({ kind: 'settingsSet', ...settings, backupLabels: undefined, moving: undefined })
     const { touched } = bench.apply({ kind: 'copiesTold', limit: 100 })
     expect(touched.chunks).toContain(chunk)
   })
