@@ -267,6 +267,8 @@ function dropOf(
   live: readonly RepairDisk[],
   rules: Patience,
 ): Drop | undefined {
+  // Nothing can go beside as many as are wanted: known without a matching, which every look at a chunk would pay for.
+  if (chunk.disks.length <= wishedCopies(chunk.wish)) return undefined
   const { slots, surplus } = filled(
     chunk.wish,
     live.filter((d) => !d.draining),
@@ -311,20 +313,21 @@ function judgeParts(chunk: Coded, disks: DiskMap, rules: Patience): Verdict {
   const live = parts.map((part) => liveOf(part, disks))
   const there = live.filter((copies) => copies.length > 0).length
   const wholes = liveOf(chunk, disks)
+  const wished = chunk.wish.code
+  const stays = wished !== undefined && wished.data === data && wished.parity === parity
   if (there < data) {
     if (wholes.length === 0) return { health: 'lost', need: NONE }
     // Parts that were made a moment ago have yet to confirm their end, others may come back.
     const single = wholes.length === 1 && wishedCopies(chunk.wish) > 1
     const hoped = parts.filter((part, i) => expectedOf(part, disks, live[i]!, rules, single).length > 0).length
-    const need = there + hoped < data ? uncode(chunk, wholes) : NONE
+    const waits = stays ? NONE : back(chunk, wholes, [], disks, rules)
+    const need = there + hoped < data ? uncode(chunk, wholes) : waits
     return { health: wholes.length < wishedCopies(chunk.wish) ? 'under' : 'safe', need }
   }
   const alone = there === data && wholes.length === 0
   const health: Health =
     alone && parity > 0 ? 'endangered' : there < parts.length && wholes.length === 0 ? 'under' : 'safe'
   const sources = live.flat()
-  const wished = chunk.wish.code
-  const stays = wished !== undefined && wished.data === data && wished.parity === parity
   const code = stays ? wished : anyCode(chunk.ec)
   const holders = parts.map((part, i) => {
     const steady = live[i]!.filter((d) => !d.draining).sort(byRoom)
