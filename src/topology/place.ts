@@ -97,7 +97,7 @@ export function byLiking<D extends PlaceDisk>(
 ): D[] {
   return disks
     .filter((d) => may(d, wish) && takes(d, wish))
-    .map((d) => ({ d, rank: rankOf(d, wish), draw: draw(d, below) }))
+    .map((d) => ({ d, rank: rankOf(d, wish), draw: drawOf(d, below) }))
     .sort((a, b) => a.rank - b.rank || a.draw - b.draw || a.d.disk - b.d.disk)
     .map(({ d }) => d)
 }
@@ -127,11 +127,14 @@ export function mostPerCopy(disks: readonly PlaceDisk[], copies: number): number
   return Math.max(0, sorted[Math.min(Math.max(1, copies), sorted.length) - 1] ?? 0)
 }
 
+/** Every rank is below this. */
+export const RANKS = 12
+
 /**
  * Disks that can take all of it and what they are being sent already come before those that may run full on the way, and
  * these before those that have to use what they keep aside.
  */
-function rankOf(d: PlaceDisk, wish: Room): number {
+export function rankOf(d: PlaceDisk, wish: Room): number {
   const roomy = d.availableBytes >= wish.bytes + d.writing * CHUNK_BYTES_MAX
   const room = wish.room !== 'some' && !hasRoom(d, wish.bytes) ? 8 : d.usable && roomy ? 0 : 4
   return room + (wish.near === undefined ? 0 : distance(d.location, wish.near))
@@ -140,7 +143,7 @@ function rankOf(d: PlaceDisk, wish: Room): number {
 const DRAW_STEPS = 2 ** 30
 
 /** Weighed sampling without replacement (Efraimidis and Spirakis 2006): the smallest −ln(u)/weight wins. */
-function draw(d: PlaceDisk, below: (n: number) => number): number {
+export function drawOf(d: PlaceDisk, below: (n: number) => number): number {
   const u = (below(DRAW_STEPS) + 1) / (DRAW_STEPS + 1)
   return (-Math.log(u) * (1 + d.writing)) / Math.max(1, d.availableBytes + d.reservedBytes)
 }

@@ -8,15 +8,15 @@
  */
 
 import type { ChunkId, DiskId } from '../../base/ids.ts'
-import { type Assignment, assign, type Candidate, type CandidateState, type Option } from '../../topology/assign.ts'
-import { byLiking, distance, type Location, takes } from '../../topology/place.ts'
+import type { Assignment, Option } from '../../topology/assign.ts'
+import { distance, type Location } from '../../topology/place.ts'
+import { type Choice, Choices } from './choices.ts'
 import {
   type DiskMap,
   type Drop,
   type DropReason,
   judge,
   type Need,
-  type PartHolder,
   type RepairChunk,
   type RepairDisk,
   type RepairRules,
@@ -108,8 +108,6 @@ const urgencyOf = (need: Need): number => (need.kind === 'none' ? URGENCIES.leng
 const isEndangered = (need: Need): boolean => need.kind !== 'none' && need.urgency === 'endangered'
 
 type Found = Order | 'waiting' | 'nowhere' | 'nothing'
-type Choice = RepairDisk & Candidate
-
 interface PartChoice {
   /** Such that all parts can have their places together. */
   readonly planned?: Option<Choice>
@@ -119,21 +117,14 @@ interface PartChoice {
 }
 
 class Planner {
-  readonly #disks: readonly RepairDisk[]
   readonly #rules: RepairRules
-  readonly #below: (n: number) => number
-  /** With what is planned here. */
+  readonly #choices: Choices
+  /** Reads planned here. */
   readonly #reads = new Map<DiskId, number>()
-  readonly #writes = new Map<DiskId, number>()
 
   constructor(disks: DiskMap, rules: RepairRules, below: (n: number) => number) {
-    this.#disks = [...disks.values()]
     this.#rules = rules
-    this.#below = below
-    for (const d of this.#disks) {
-      this.#reads.set(d.disk, d.reads)
-      this.#writes.set(d.disk, d.writes)
-    }
+    this.#choices = new Choices(disks.values(), rules, below)
   }
 
   order(chunk: RepairChunk, need: Need): Found {
@@ -162,10 +153,8 @@ class Planner {
     const source = this.#idle(need.sources, urgency)
     if (source === undefined) return 'waiting'
     const wish = { slots: need.slots, unique: chunk.wish.unique, mode: chunk.wish.mode }
-    const endangered = urgency === 'endangered'
-    const avoid = new Set(of.disks)
-    const choices = this.#choices(of.length, endangered, source.location, avoid)
-    const { slots } = assign<RepairDisk, Choice>(wish, held, choices)
+    const asked = { bytes: of.length, endangered: urgency === 'endangered', near: source.location, avoid: of.disks }
+    const { slots } = this.#choices.match(wish, held, asked)
     // First what is missing; where that finds no disk, what stands where it should not may still be bettered.
     const missing = slots.find((slot) => slot.held === undefined && slot.planned !== undefined)
     const awaited = missing === undefined && slots.some((slot) => slot.shortOf === 'ready')
@@ -225,8 +214,9 @@ class Planner {
     const from = kind === 'move' ? sources[index]! : sources
     const source = this.#idle(from, urgency)
     if (source === undefined) return { from, waits: true }
-    const choices = this.#choices(part.length, urgency === 'endangered', source.location, new Set(part.disks))
-    const { slots, options } = assign<PartHolder, Choice>(code, held, choices)
+    const endangered = urgency === 'endangered'
+    const asked = { bytes: part.length, endangered, near: source.location, avoid: part.disks }
+    const { slots, options } = this.#choices.match(code, held, asked)
     const { planned, shortOf } = slots[index]!
     const [possible] = options(index)
     const useful = planned !== undefined && (urgency !== 'misplaced' || planned.fit === 'right')
@@ -248,8 +238,13 @@ class Planner {
     const { data, parity, ...wish } = chunk.wish.code!
     const source = this.#idle(need.sources)
     if (source === undefined) return 'waiting'
-    const choices = this.#choices(Math.ceil(chunk.length / data), false, source.location, new Set())
-    const found = assign<RepairDisk, Choice>(wish, [], choices)
+    const bytes = Math.ceil(chunk.length / data)
+    const found = this.#choices.match<RepairDisk>(wish, [], {
+      bytes,
+      endangered: false,
+      near: source.location,
+      avoid: [],
+    })
     const targets = chosenOf(found)
     if (targets === undefined)
       return found.slots.some((slot) => slot.shortOf === 'ready') ? 'waiting' : this.order(chunk, need.otherwise)
@@ -269,8 +264,8 @@ class Planner {
   #join(chunk: RepairChunk, need: Need & { kind: 'join' }): Found {
     const source = this.#idle(need.sources)
     if (source === undefined) return 'waiting'
-    const choices = this.#choices(chunk.length, false, source.location, new Set(chunk.disks))
-    const { slots } = assign<RepairDisk, Choice>(chunk.wish, need.held, choices)
+    const asked = { bytes: chunk.length, endangered: false, near: source.location, avoid: chunk.disks }
+    const { slots } = this.#choices.match(chunk.wish, need.held, asked)
     const target = slots.find((slot) => slot.held === undefined && slot.planned !== undefined)?.planned?.candidate
     if (target === undefined) return slots.some((slot) => slot.shortOf === 'ready') ? 'waiting' : 'nowhere'
     const sources = this.#nearest(need.sources, target.location)
@@ -282,30 +277,6 @@ class Planner {
       target: target.disk,
       sources: sources.map((d) => d.disk),
     }
-  }
-
-  /** Disks that could take it, in the order of liking; those that are busy or full behind, because they are waited for. */
-  #choices(bytes: number, endangered: boolean, near: Location, avoid: ReadonlySet<DiskId>): Choice[] {
-    const room = endangered ? ('reserve' as const) : ('all' as const)
-    const ready: RepairDisk[] = []
-    const others: Choice[] = []
-    for (const d of this.#disks) {
-      if (avoid.has(d.disk) || d.draining || !d.live) continue
-      const planned = (this.#writes.get(d.disk) ?? 0) - d.writes
-      const now = { ...d, writing: d.writing + planned }
-      const state = this.#stateOf(now, d.writes + planned, { bytes, room })
-      if (state === 'ready') ready.push(now)
-      else others.push({ ...now, state })
-    }
-    const liked = byLiking(ready, { bytes, room, near }, this.#below)
-    return [...liked.map((d): Choice => ({ ...d, state: 'ready' })), ...others]
-  }
-
-  #stateOf(d: RepairDisk, writes: number, wish: { bytes: number; room: 'all' | 'reserve' }): CandidateState {
-    const mayTake = d.usable || (wish.room === 'reserve' && d.full)
-    if (!mayTake || !takes({ ...d, writing: 0 }, wish)) return 'full'
-    const most = this.#rules.writesPerDisk + (wish.room === 'reserve' ? (this.#rules.urgentPerDisk ?? 0) : 0)
-    return writes >= most || !takes(d, wish) ? 'busy' : 'ready'
   }
 
   /** One that may read, the least busy first. */
@@ -323,12 +294,12 @@ class Planner {
   }
 
   #readsOf(d: RepairDisk): number {
-    return this.#reads.get(d.disk) ?? 0
+    return d.reads + (this.#reads.get(d.disk) ?? 0)
   }
 
   #load(reads: readonly RepairDisk[], writes: readonly RepairDisk[]): void {
     for (const { disk } of reads) this.#reads.set(disk, (this.#reads.get(disk) ?? 0) + 1)
-    for (const { disk } of writes) this.#writes.set(disk, (this.#writes.get(disk) ?? 0) + 1)
+    for (const disk of writes) this.#choices.taken(disk)
   }
 }
 
