@@ -11,7 +11,9 @@ import { FsError } from '../base/fault.ts'
 import type { ChunkId, DiskId } from '../base/ids.ts'
 import type { Work, WorkStep } from '../base/worker.ts'
 import type { Clock } from '../base/world.ts'
+import type { ChunkIndex } from './core/chunk-index.ts'
 import { chunkClass } from './core/chunks.ts'
+import type { ClassTable } from './core/class-table.ts'
 import type { ChunkRecord } from './core/records.ts'
 import {
   type Copies,
@@ -23,15 +25,14 @@ import {
   URGENCIES,
   type Urgency,
 } from './core/repair.ts'
-import type { State } from './core/state.ts'
 import { wishFor } from './core/wishes.ts'
 import type { Nodes } from './nodes.ts'
 
 /** Chunks per urgency held in memory: minutes of work for the repair; more are found again by the next round. */
 const QUEUE_MAX = 10_000
-/** Chunks looked at in one step: about 5 ms. */
+/** Chunks looked at in one step: about 15 ms. */
 const STEP_CHUNKS = 1_000
-/** Between steps of a round, so that a walk over a million chunks leaves nine tenths of the processor to others. */
+/** Between steps of a round, so that a walk over a million chunks leaves most of the processor to others. */
 const STEP_REST_MS = 50
 const ROUND_REST_MS = 5_000
 const ROUND_REST_FACTOR = 10
@@ -42,25 +43,44 @@ const BAD_MAX = 10_000
 type Overlay = { -readonly [K in Health]: number } & { coded: number }
 const emptyOverlay = (): Overlay => ({ safe: 0, under: 0, endangered: 0, lost: 0, over: 0, open: 0, coded: 0 })
 
+type Table = 'attention' | DiskId
+
+/** A walk over tables, and how far it has come in each. */
+interface Round {
+  readonly tables: { readonly table: Table; cursor: ChunkId | 0 }[]
+  at: number
+  readonly beganMs: number
+  /** When a disk will have been away for so long that its chunks are judged otherwise. */
+  readonly verdictMs: number
+  readonly overlay: Overlay
+}
+
+/** What it reads of the state. */
+export interface WatchedState {
+  chunk(chunk: ChunkId): ChunkRecord | undefined
+  readonly chunkIndex: Pick<ChunkIndex, 'attention' | 'ofDisk'>
+  readonly classes: Pick<ClassTable, 'meaning'>
+  counters(): Readonly<Record<Health, number>>
+}
+
 export class ChunkWatch implements Work {
-  readonly #state: State
-  readonly #nodes: Nodes
+  readonly #state: WatchedState
+  readonly #nodes: Pick<Nodes, 'map'>
   readonly #clock: Clock
   readonly #rules: () => RepairRules
   readonly #queues = new Map<Urgency, Set<ChunkId>>(URGENCIES.map((urgency) => [urgency, new Set()]))
   readonly #sealing = new Set<ChunkId>()
   readonly #bad = new Map<ChunkId, DiskId[]>()
   #fresh = new Set<ChunkId>()
-  #round:
-    | { sources: ('attention' | DiskId)[]; at: number; cursor: ChunkId | 0; beganMs: number; overlay: Overlay }
-    | undefined
+  #round: Round | undefined
+  #livenessChanged = false
   #nextRoundMs = 0
   #missed = false
   #overlay = emptyOverlay()
   /** There is something in the queues. */
   onWork: () => void = () => undefined
 
-  constructor(state: State, nodes: Nodes, clock: Clock, rules: () => RepairRules) {
+  constructor(state: WatchedState, nodes: Pick<Nodes, 'map'>, clock: Clock, rules: () => RepairRules) {
     this.#state = state
     this.#nodes = nodes
     this.#clock = clock
@@ -87,7 +107,7 @@ export class ChunkWatch implements Work {
 
   /** Disks came or went: what was judged before may be wrong now. */
   livenessChanged(): void {
-    this.#round = undefined
+    this.#livenessChanged = true
     this.#nextRoundMs = 0
   }
 
@@ -214,44 +234,53 @@ export class ChunkWatch implements Work {
       this.#look(chunk, disks, rules)
     }
     const nowMs = this.#clock.monotonicMs()
-    if (this.#round === undefined && nowMs >= this.#nextRoundMs) this.#beginRound(disks, nowMs)
+    if (this.#livenessChanged && this.#round !== undefined) insertLost(this.#round, disks)
+    else if (this.#round === undefined && nowMs >= this.#nextRoundMs) this.#beginRound(disks, rules, nowMs)
+    this.#livenessChanged = false
     if (this.#round !== undefined && left > 0) this.#walk(left, disks, rules)
     if (this.waiting > 0 || this.#sealing.size > 0) this.onWork()
     if (this.#fresh.size > 0 || this.#round !== undefined) return { restMs: STEP_REST_MS, resting: 'throttled' }
     return { restMs: Math.max(STEP_REST_MS, this.#nextRoundMs - this.#clock.monotonicMs()), resting: 'idle' }
   }
 
-  #beginRound(disks: DiskMap, nowMs: number): void {
-    const troubled = [...disks.values()].filter((d) => !d.live || d.draining).map((d) => d.disk)
-    this.#round = { sources: ['attention', ...troubled], at: 0, cursor: 0, beganMs: nowMs, overlay: emptyOverlay() }
+  #beginRound(disks: DiskMap, rules: RepairRules, nowMs: number): void {
+    const draining = [...disks.values()].filter((d) => d.live && d.draining).map((d) => d.disk)
+    const tables: Table[] = [...lostOf(disks), 'attention', ...draining]
+    this.#round = {
+      tables: tables.map((table) => ({ table, cursor: 0 })),
+      at: 0,
+      beganMs: nowMs,
+      verdictMs: nowMs + nextVerdictMs(disks, rules),
+      overlay: emptyOverlay(),
+    }
+    // It will have seen all that has changed until now.
+    this.#nextRoundMs = Number.POSITIVE_INFINITY
   }
 
   #walk(limit: number, disks: DiskMap, rules: RepairRules): void {
     const round = this.#round!
     let left = limit
-    while (left > 0 && round.at < round.sources.length) {
-      const source = round.sources[round.at]!
+    while (left > 0 && round.at < round.tables.length) {
+      const now = round.tables[round.at]!
       const page =
-        source === 'attention'
-          ? this.#state.chunkIndex.attention(round.cursor, left)
-          : this.#state.chunkIndex.ofDisk(source, round.cursor, left)
+        now.table === 'attention'
+          ? this.#state.chunkIndex.attention(now.cursor, left)
+          : this.#state.chunkIndex.ofDisk(now.table, now.cursor, left)
       for (const chunk of page) {
         const health = this.#look(chunk, disks, rules)
-        if (health !== undefined) this.#count(chunk, source, health, round)
+        if (health !== undefined) this.#count(chunk, now.table, health, round)
       }
       left -= page.length
-      round.cursor = page.at(-1) ?? 0
+      now.cursor = page.at(-1) ?? 0
       // A page is short only at the end of its table.
-      if (left > 0) {
-        round.at++
-        round.cursor = 0
-      }
+      if (left > 0) round.at++
     }
-    if (round.at < round.sources.length) return
+    if (round.at < round.tables.length) return
     const nowMs = this.#clock.monotonicMs()
     this.#overlay = round.overlay
     const restMs = Math.max(ROUND_REST_MS, (nowMs - round.beganMs) * ROUND_REST_FACTOR)
-    this.#nextRoundMs = nowMs + Math.min(restMs, patienceLeftMs(disks, rules))
+    const dueMs = Math.min(nowMs + restMs, Math.max(nowMs + STEP_REST_MS, round.verdictMs))
+    this.#nextRoundMs = Math.min(this.#nextRoundMs, dueMs)
     this.#round = undefined
   }
 
@@ -259,36 +288,31 @@ export class ChunkWatch implements Work {
    * Each chunk once: one that is not sealed yet, and may have no copy left, where it needs attention; the others at the
    * first of the walked disks that they count on, with a copy or (erasure-coded) with a part.
    */
-  #count(
-    seen: ChunkId,
-    source: 'attention' | DiskId,
-    health: Health,
-    round: { sources: ('attention' | DiskId)[]; overlay: Overlay },
-  ): void {
+  #count(seen: ChunkId, table: Table, health: Health, { tables, overlay }: Round): void {
     const chunk = this.#state.chunk(seen)?.whole ?? seen
     const record = this.#state.chunk(chunk)
     if (record === undefined) return
     const counted = chunkClass(record)
     if (counted === undefined || counted === 'dead') return
-    const first = record.state === 'sealing' ? undefined : this.#firstWalked(chunk, record, round.sources)
-    const here = first === undefined ? source === 'attention' : first.disk === source && first.chunk === seen
+    const first = record.state === 'sealing' ? undefined : this.#firstWalked(chunk, record, tables)
+    const here = first === undefined ? table === 'attention' : first.disk === table && first.chunk === seen
     if (!here) return
-    if (health === 'endangered' && record.ec !== undefined) round.overlay.coded++
+    if (health === 'endangered' && record.ec !== undefined) overlay.coded++
     if (counted === health) return
     // What is on none of the walked disks is as safe as the state says.
     if (first === undefined && record.state !== 'sealing') return
-    round.overlay[counted]--
-    round.overlay[health]++
+    overlay[counted]--
+    overlay[health]++
   }
 
   /** Where a round comes upon a chunk first, the attention table aside. */
   #firstWalked(
     chunk: ChunkId,
     record: ChunkRecord,
-    sources: readonly ('attention' | DiskId)[],
+    tables: Round['tables'],
   ): { disk: DiskId; chunk: ChunkId } | undefined {
     const parts = record.ec?.parts ?? []
-    for (const disk of sources) {
+    for (const { table: disk } of tables) {
       if (disk === 'attention') continue
       if (record.disks.includes(disk)) return { disk, chunk }
       const part = parts.find((one) => this.#state.chunk(one)?.disks.includes(disk) === true)
@@ -325,11 +349,31 @@ export class ChunkWatch implements Work {
   }
 }
 
-/** When the next disk that is away will not be waited for any more, by chunks that have no other copy or by all. */
-function patienceLeftMs(disks: DiskMap, rules: RepairRules): number {
-  let leastMs = Number.POSITIVE_INFINITY
+/** What was lost last comes first: everything else was looked at before, or can wait for it. */
+const lostOf = (disks: DiskMap): DiskId[] =>
+  [...disks.values()]
+    .filter((d) => !d.live)
+    .sort((a, b) => a.awayMs - b.awayMs)
+    .map((d) => d.disk)
+
+/** The round goes on after them: were it begun anew each time, many comings and goings would never let it come to its end. */
+function insertLost({ tables, at }: Round, disks: DiskMap): void {
+  const walked = new Set(tables.slice(0, at + 1).map(({ table }) => table))
+  const ahead = new Map(tables.splice(at).map((one) => [one.table, one]))
+  for (const table of lostOf(disks)) {
+    if (walked.has(table)) continue
+    tables.push(ahead.get(table) ?? { table, cursor: 0 })
+    ahead.delete(table)
+  }
+  tables.push(...ahead.values())
+}
+
+/** In how many ms a disk will have been away for so long that its chunks are judged otherwise. */
+function nextVerdictMs(disks: DiskMap, rules: RepairRules): number {
+  let soonest = Number.POSITIVE_INFINITY
   for (const { live, awayMs, graceMs } of disks.values())
-    for (const limitMs of live ? [] : [rules.settleMs, graceMs ?? rules.graceMs])
-      if (awayMs < limitMs) leastMs = Math.min(leastMs, limitMs - awayMs)
-  return leastMs
+    if (!live)
+      for (const patienceMs of [rules.settleMs, graceMs ?? rules.graceMs])
+        if (patienceMs > awayMs) soonest = Math.min(soonest, patienceMs - awayMs)
+  return soonest
 }
