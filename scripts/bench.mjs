@@ -1,5 +1,5 @@
 /*
- * `npm run bench -- [e2e|memory|micro|snapshot] [options]`: builds what it measures, then runs the benchmark. The build is left out
+ * `npm run bench -- [e2e|memory|micro|plan|snapshot] [options]`: builds what it measures, then runs the benchmark. The build is left out
  * when nothing built is measured. Ctrl-C and TERM are passed on, and the benchmark's own clean-up is waited for.
  */
 
@@ -11,6 +11,7 @@ const project = fileURLToPath(new URL('..', import.meta.url))
 const kinds = {
   e2e: ['bench/e2e/run.ts'],
   memory: ['bench/memory.ts'],
+  plan: ['bench/planner.ts'],
   snapshot: ['bench/snapshot.ts'],
   micro: readdirSync(`${project}bench/micro`)
     .filter((name) => name.endsWith('.ts'))
@@ -24,7 +25,11 @@ const args = named ? rest : process.argv.slice(2)
 
 const at = args.findIndex((arg) => /^--peers?(=|$)/.test(arg))
 const peers = at < 0 ? 'holdfast' : args[at].includes('=') ? args[at].split('=')[1] : (args[at + 1] ?? '')
-if (first !== 'micro' && first !== 'snapshot' && peers.split(',').includes('holdfast') && !args.includes('--help')) {
+if (
+  !['micro', 'plan', 'snapshot'].includes(first) &&
+  peers.split(',').includes('holdfast') &&
+  !args.includes('--help')
+) {
   // Its words go to standard error: with --json, standard output belongs to the result.
   const build = spawnSync(process.execPath, ['scripts/build.mjs'], { cwd: project, stdio: ['ignore', 2, 2] })
   if (build.status !== 0) process.exit(build.status ?? 1)
