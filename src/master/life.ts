@@ -27,8 +27,11 @@ const STEP_EXTENTS = 8_192
 /** What looking at a chunk costs beside its extents, in extents. */
 const EXTENTS_A_CHUNK = 16
 const STEP_REST_MS = 50
-/** Of one chunk: more files than a pack of one kilobyte each. */
+/** Of one chunk: more files than a pack of one kilobyte each, … */
 const EXTENTS_MAX = 65_536
+/** … looked at in pages of so many, some milliseconds each, with a rest between them: requests go before. */
+const PAGE_EXTENTS = 1_024
+const PAGE_REST_MS = 20
 /** Of one file at a time. */
 const FILE_EXTENTS = 1_024
 const SURVEY_EVERY_MS = 6 * 3_600_000
@@ -185,10 +188,13 @@ export class Lives implements Work {
   }
 
   async #look(chunk: ChunkId): Promise<void> {
+    const lives = (record: ChunkRecord | undefined): record is ChunkRecord =>
+      record?.state === 'sealed' && record.live > 0 && record.whole === undefined
+    if (!lives(this.#master.state.chunk(chunk))) return
+    const files = await this.#filesIn(chunk)
     const record = this.#master.state.chunk(chunk)
-    if (record?.state !== 'sealed' || record.live === 0 || record.whole !== undefined) return
-    const life = this.#lifeOf(chunk, record)
-    if (life === undefined) return
+    if (!lives(record) || files.length === 0) return
+    const life = this.#lifeOf(files, record)
     if (life.dueMs !== undefined) this.#wait(chunk, Math.ceil(life.dueMs / 1000))
     if (isAs(record, life)) return
     const classId = life.classId === 0 ? undefined : life.classId
@@ -205,22 +211,34 @@ export class Lives implements Work {
     }
   }
 
-  #lifeOf(chunk: ChunkId, record: ChunkRecord): Life | undefined {
+  #lifeOf(files: readonly LivingFile[], record: ChunkRecord): Life {
     const { state, clock } = this.#master
-    const extents = state.extents.inChunk(chunk, undefined, EXTENTS_MAX)
-    this.#left -= EXTENTS_A_CHUNK + extents.length
-    const inos = new Set(extents.map(({ ino }) => ino))
-    const { trashRetentionMs } = state.settings()
-    const files: LivingFile[] = []
-    for (const ino of inos) {
-      const inode = state.inode(ino)
-      if (inode === undefined || inode.doomed) continue
-      const trashed = inode.trashedUntil !== undefined
-      files.push({ attr: inode.attr, trashed, retentionMs: inode.retentionMs ?? trashRetentionMs })
-    }
-    if (files.length === 0) return undefined
     const { sec, nsec } = clock.now()
     return lifeOf(files, (classId) => state.classes.meaning(classId), record, sec * 1000 + nsec / 1e6)
+  }
+
+  /** What changes while they are read is touched again, and so is the chunk. */
+  async #filesIn(chunk: ChunkId): Promise<LivingFile[]> {
+    const { state, clock } = this.#master
+    const files: LivingFile[] = []
+    this.#left -= EXTENTS_A_CHUNK
+    let after: { ino: Ino; offset: number } | undefined
+    for (let seen = 0; seen < EXTENTS_MAX; ) {
+      const page = state.extents.inChunk(chunk, after, PAGE_EXTENTS)
+      const { trashRetentionMs } = state.settings()
+      for (const { ino, extent } of page) {
+        const inode = ino === after?.ino ? undefined : state.inode(ino)
+        after = { ino, offset: extent.offset }
+        if (inode === undefined || inode.doomed) continue
+        const trashed = inode.trashedUntil !== undefined
+        files.push({ attr: inode.attr, trashed, retentionMs: inode.retentionMs ?? trashRetentionMs })
+      }
+      seen += page.length
+      this.#left -= page.length
+      if (page.length < PAGE_EXTENTS) break
+      await clock.sleep(PAGE_REST_MS)
+    }
+    return files
   }
 
   #wait(chunk: ChunkId, second: number): void {

@@ -1,7 +1,7 @@
 /* Chunks in parts, and chunks that are to be cut, when things are not as they should be. */
 
 import { describe, expect, it, test } from 'vitest'
-import { type ChunkId, chunkId, type DiskId, diskId, nodeId, type SessionId } from '../../src/base/ids.ts'
+import { type ChunkId, chunkId, type DiskId, diskId, type Ino, nodeId, type SessionId } from '../../src/base/ids.ts'
 import { ChunkWatch } from '../../src/master/chunk-watch.ts'
 import { plan } from '../../src/master/core/plan.ts'
 import {
@@ -312,6 +312,36 @@ describe('a master', () => {
     expect(master.state.chunk(chunk)?.phase).toBeUndefined()
     await master.clock.pass(60_000)
     expect(master.state.chunk(chunk)?.phase).toBe('archive')
+  })
+
+  it('looks at all files of a chunk that very many share, in pages between which others have their turn', async () => {
+    const master = watched(new TestMaster())
+    const servers = ['a', 'b'].map((name) => new TestChunkserver(name))
+    for (const server of servers) await server.join(master)
+    const mount = await TestMount.open(master, 'm')
+    const { chunk } = await writeFile(master, mount, servers, 'f0', 3_000)
+    const inos: Ino[] = []
+    const fields = { minSize: undefined, mtime: undefined, change: undefined, ctime: undefined, answered: undefined }
+    for (let i = 1; i <= 1_500; i++) {
+      const { attr } = await mount.create(`f${i}`)
+      inos.push(attr.ino)
+    }
+    master.work()
+    await master.clock.pass(10_000)
+    const commit = (ino: Ino, length: number) => {
+      const extents = [{ offset: 0, length, chunk, chunkOffset: 0 }]
+      const files = [{ ino, extents, ...fields }]
+      return master.call(mount.peer, 'commit', { stamp: mount.stamp(), files, sync: false })
+    }
+    for (const ino of inos.slice(0, -1)) await commit(ino, 2)
+    await commit(inos.at(-1)!, 1)
+    const names = Array.from({ length: 1_501 }, (_, i) => `/f${i}`)
+    await classOfAll(master, 'large', '2*', names, { archive: '1*', archiveBy: 'F', minBytes: 2 })
+    await master.clock.pass(10_000)
+    expect(master.state.chunk(chunk)).toMatchObject({ phase: undefined, copies: 2 })
+    await commit(inos.at(-1)!, 2)
+    await master.clock.pass(10_000)
+    expect(master.state.chunk(chunk)).toMatchObject({ phase: 'archive', copies: 1 })
   })
 
   it('knows that chunks were left out that are only misplaced, and tells it when there is room', async () => {
