@@ -190,7 +190,7 @@ describe('a master', () => {
   }
 
   /** Five chunkservers, and a chunk of 200 kB in two data parts and one of parity. */
-  async function codedIn(master: TestMaster) {
+  async function codedIn(master: TestMaster, more: readonly string[] = []) {
     const servers = ['a', 'b', 'c', 'd', 'e'].map((name) => new TestChunkserver(name))
     const on = (at: DiskId) => servers.find((server) => server.disk === at)!
     for (const server of servers) {
@@ -212,7 +212,9 @@ describe('a master', () => {
     }
     const mount = await TestMount.open(master, 'm')
     const { chunk } = await writeFile(master, mount, servers, 'f', 200_000)
-    await classOfAll(master, 'coded', '@2+1', ['/f'])
+    for (const name of more) await writeFile(master, mount, servers, name, 200_000)
+    const names = ['f', ...more].map((name) => `/${name}`)
+    await classOfAll(master, 'coded', '@2+1', names)
     return { servers, on, mount, chunk, part: (i: number) => master.state.chunk(chunk)!.ec!.parts[i]! }
   }
 
@@ -278,7 +280,27 @@ describe('a master', () => {
     expect(next.state.chunk(left)).toMatchObject({ state: 'open', whole: chunk })
     next.work()
     await next.clock.pass(5_000)
-    expect(next.state.chunk(left)).toMatchObject({ state: 'sealed', live: 0, whole: undefined })
+    expect(next.state.chunk(left)).toBeUndefined()
+  })
+
+  it('forgets very many dead chunks in commands that are bounded with the parts', async () => {
+    const master = watched(new TestMaster())
+    const names = Array.from({ length: 300 }, (_, i) => `g${i}`)
+    const { chunk } = await codedIn(master, names)
+    master.work()
+    await master.clock.pass(60_000)
+    expect(master.state.counters()).toMatchObject({ safe: 301, dead: 0 })
+    const mount = await TestMount.open(master, 'later')
+    for (const name of ['f', ...names]) await mount.unlink(name)
+    const from = master.state.counters().index + 1
+    await master.clock.pass(130_000)
+    expect(master.state.chunk(chunk)).toBeUndefined()
+    const forgotten = master.state
+      .changelog(from, 100_000)
+      .flatMap(({ command }) => (command.kind === 'chunksForgotten' ? [command.chunks.length] : []))
+    // The first are chunks with three parts each.
+    expect(forgotten[0]).toBe(256)
+    expect(master.state.counters().dead).toBe(0)
   })
 
   it('tells that a chunk lacks parts while their chunkserver is away', async () => {

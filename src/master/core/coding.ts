@@ -60,8 +60,12 @@ export function partsEnded(work: Work, command: CommandOf<'partsEnded'>): Result
   for (const chunk of command.parts) {
     const part = work.state.chunk(chunk)
     if (part?.whole === undefined || work.state.chunk(part.whole)?.ec?.parts.includes(chunk) === true) continue
-    if (part.state === 'open') seal(work, chunk, part, 0)
-    orphan(work, chunk)
+    if (part.state !== 'open') orphan(work, chunk)
+    else {
+      // Nobody has read it: what a try that fails again and again leaves behind must not fill the disks for a grace.
+      for (const disk of part.disks) work.unwanted(disk, chunk)
+      putChunk(work, chunk, undefined)
+    }
   }
   return ok({})
 }
