@@ -289,10 +289,14 @@ describe('records of chunkservers and disks', () => {
     expect([disk.labels, disk.labelsSet]).toEqual([undefined, undefined])
   })
 
-  it('of settings of before there were backup labels are read, as none', () => {
+  it('of settings of before there were backup labels, or bounds for what is moved, are read, as none', () => {
     const settings = { copies: 2, graceMs: 600_000, trashRetentionMs: 0, sessionTimeoutMs: 30_000 }
     expect(settingsRecord.decode([2, 600_000, 0, 30_000], 'settings')).toEqual({ ...settings, backupLabels: undefined })
-    expect(settingsRecord.encode(settings)).toEqual([2, 600_000, 0, 30_000, undefined].map((n) => n ?? null))
+    expect(settingsRecord.decode([2, 600_000, 0, 30_000, ['B']], 'settings')).toEqual({
+      ...settings,
+      backupLabels: ['B'],
+    })
+    expect(settingsRecord.encode(settings)).toEqual([2, 600_000, 0, 30_000, null, null])
   })
 
   it('that joined before that are still read from the changelog', () => {
