@@ -11,6 +11,7 @@
 import { FsError } from '../base/fault.ts'
 import type { ChunkId, DiskId } from '../base/ids.ts'
 import type { ChunkPlaces } from '../wire/shapes.ts'
+import { slower } from './bounds.ts'
 import type { Deletions } from './collect.ts'
 import type { Order } from './core/plan.ts'
 import type { ChunkRecord } from './core/records.ts'
@@ -53,7 +54,7 @@ export class Coding {
           data,
           parity,
           parts: parts.map(({ chunk, disk }) => ({ chunk, target: this.#place(disk) })),
-          bytesPerSecond: this.#bytesPerSecond,
+          bytesPerSecond: slower(this.#bytesPerSecond, order),
         },
         signal,
         { reads: sources.slice(0, 1), writes: targets, urgency: order.urgency },
@@ -71,7 +72,8 @@ export class Coding {
     }
   }
 
-  async rebuild({ whole, index, target, sources, urgency }: OrderOf<'rebuild'>, signal: AbortSignal): Promise<void> {
+  async rebuild(order: OrderOf<'rebuild'>, signal: AbortSignal): Promise<void> {
+    const { whole, index, target, sources, urgency } = order
     const record = this.#record(whole)
     const chunk = record.ec?.parts[index]
     const part = chunk === undefined ? undefined : this.#master.state.chunk(chunk)
@@ -86,7 +88,7 @@ export class Coding {
         index,
         length: part.length,
         whole: this.#source(whole),
-        bytesPerSecond: this.#bytesPerSecond,
+        bytesPerSecond: slower(this.#bytesPerSecond, order),
         urgent: isUrgent(urgency),
       },
       signal,
@@ -95,13 +97,14 @@ export class Coding {
     await this.#master.loop.command(() => ({ ok: { kind: 'copyAdded', chunk, disk: target } }))
   }
 
-  async join({ whole, target, sources, urgency }: OrderOf<'join'>, signal: AbortSignal): Promise<void> {
+  async join(order: OrderOf<'join'>, signal: AbortSignal): Promise<void> {
+    const { whole, target, sources, urgency } = order
     const record = this.#record(whole)
     this.#assertFree(target, whole)
     await this.#master.orders.give(
       target,
       'orderJoin',
-      { disk: target, chunk: whole, whole: this.#source(whole), bytesPerSecond: this.#bytesPerSecond },
+      { disk: target, chunk: whole, whole: this.#source(whole), bytesPerSecond: slower(this.#bytesPerSecond, order) },
       signal,
       { reads: sources.slice(0, record.ec?.data ?? 1), writes: [target], urgency },
     )

@@ -10,6 +10,7 @@
 import type { ChunkId, DiskId } from '../base/ids.ts'
 import { formatBytes } from '../base/units.ts'
 import type { Work, WorkStep } from '../base/worker.ts'
+import type { Asking, Bounds } from './bounds.ts'
 import type { ChunkJobs } from './chunk-jobs.ts'
 import type { ChunkWatch } from './chunk-watch.ts'
 import { balanceOf, movingRules } from './core/moving.ts'
@@ -53,6 +54,7 @@ export class Rebalance implements Work {
   readonly #jobs: ChunkJobs
   readonly #repair: Repair
   readonly #rules: () => RepairRules
+  readonly #bounds: Bounds
   readonly #falling = new Set<DiskId>()
   readonly #stuck = new Map<DiskId, number>()
   readonly #walks = new Map<DiskId, { cursor: ChunkId | 0; found: boolean }>()
@@ -62,12 +64,20 @@ export class Rebalance implements Work {
   #bytes = 0
   #says = ''
 
-  constructor(master: WorkParts, watch: ChunkWatch, jobs: ChunkJobs, repair: Repair, rules: () => RepairRules) {
+  constructor(
+    master: WorkParts,
+    watch: ChunkWatch,
+    jobs: ChunkJobs,
+    repair: Repair,
+    rules: () => RepairRules,
+    bounds: Bounds,
+  ) {
     this.#master = master
     this.#watch = watch
     this.#jobs = jobs
     this.#repair = repair
     this.#rules = rules
+    this.#bounds = bounds
   }
 
   queued(): number {
@@ -97,6 +107,7 @@ export class Rebalance implements Work {
     const nowMs = this.#master.clock.monotonicMs()
     const open = found.filter(({ from }) => (this.#stuck.get(from.disk) ?? 0) <= nowMs)
     if (open.length === 0) return { restMs: IDLE_MS, resting: 'idle' }
+    const asking = this.#bounds.asking()
     let looked = 0
     for (const { from, targets } of open) {
       if (looked >= STEP_DISKS || this.#unreported.length >= UNREPORTED_MAX) break
@@ -104,9 +115,12 @@ export class Rebalance implements Work {
       if (!this.#isIdle(from) || slope.targets.length === 0) continue
       looked++
       const move = this.#find(slope, targets.length, disks, balance)
-      if (move !== undefined) this.#begin(move, signal)
+      if (move !== undefined) this.#beginWithin(asking, move, disks, signal)
     }
-    return { restMs: looked > 0 ? STEP_REST_MS : PAUSE_MS, resting: 'throttled' }
+    this.#says += asking.says()
+    const waitMs = Number.isFinite(asking.leastWaitMs) ? asking.leastWaitMs : STEP_REST_MS
+    const restMs = looked > 0 ? Math.min(PAUSE_MS, Math.max(STEP_REST_MS, waitMs)) : PAUSE_MS
+    return { restMs, resting: 'throttled' }
   }
 
   /** With what is under way, or done and not reported yet. */
@@ -180,7 +194,16 @@ export class Rebalance implements Work {
     return disk !== undefined && (source === from || (disk.reads === 0 && disk.writes === 0))
   }
 
-  #begin(move: Move, signal: AbortSignal): void {
+  #beginWithin(asking: Asking, move: Move, disks: DiskMap, signal: AbortSignal): void {
+    const reads = move.sources.slice(0, 1).flatMap((disk) => disks.get(disk) ?? [])
+    const writes = [move.target].flatMap((disk) => disks.get(disk) ?? [])
+    const { length } = move
+    const load = { reads, readBytes: length, writes, writeBytes: length, pacedBytes: length, urgent: false }
+    const bytesPerSecond = asking.admit(load)
+    if (bytesPerSecond !== undefined) this.#begin({ ...move, bytesPerSecond }, signal)
+  }
+
+  #begin(move: Move & { readonly bytesPerSecond: number }, signal: AbortSignal): void {
     const { whole, chunk, length, from, target } = move
     this.#running.add(move)
     const failed = {

@@ -9,10 +9,12 @@ import { FsError } from '../base/fault.ts'
 import type { ChunkId } from '../base/ids.ts'
 import type { Work, WorkStep } from '../base/worker.ts'
 import type { Random } from '../base/world.ts'
+import { type Bounds, slower } from './bounds.ts'
 import type { ChunkJobs } from './chunk-jobs.ts'
 import type { ChunkWatch } from './chunk-watch.ts'
 import type { Coding } from './coding.ts'
 import type { Deletions } from './collect.ts'
+import type { Load } from './core/lanes.ts'
 import { type Order, plan } from './core/plan.ts'
 import { dropIn, judge, mayUncode, type RepairRules, type Survivor, type Urgency } from './core/repair.ts'
 import { isUrgent, URGENT_ORDERS_MAX } from './orders.ts'
@@ -24,10 +26,12 @@ const CONSIDERED = 256
 /** With something waiting for a busy disk or its rest to be over; the end of an order ends the wait early. */
 const WAIT_MS = 1_000
 const IDLE_MS = 60_000
+/** With small chunks and a bound, so often the next ones begin. */
+const BOUND_WAIT_MS = 50
 /** Those told of; more than that says the same. */
 const HOMELESS_MAX = 10_000
 
-type CopyOrder = Pick<Order & { kind: 'copy' }, 'chunk' | 'length' | 'target' | 'sources'>
+type CopyOrder = Pick<Order & { kind: 'copy' }, 'chunk' | 'length' | 'target' | 'sources' | 'bytesPerSecond'>
 
 export class Repair implements Work {
   readonly #master: WorkParts
@@ -38,9 +42,12 @@ export class Repair implements Work {
   readonly #spare: Spare
   readonly #random: Random
   readonly #rules: () => RepairRules
+  readonly #bounds: Bounds
   readonly #bytesPerSecond: number
   /** For which there was no disk at the last try; they are tried again with every round of the watch. */
   readonly #homeless = new Set<ChunkId>()
+  /** What waits for which bound, in words. */
+  #bound = ''
 
   constructor(
     master: WorkParts,
@@ -51,6 +58,7 @@ export class Repair implements Work {
     spare: Spare,
     random: Random,
     rules: () => RepairRules,
+    bounds: Bounds,
     { bytesPerSecond }: { bytesPerSecond: number },
   ) {
     this.#master = master
@@ -61,6 +69,7 @@ export class Repair implements Work {
     this.#spare = spare
     this.#random = random
     this.#rules = rules
+    this.#bounds = bounds
     this.#bytesPerSecond = bytesPerSecond
   }
 
@@ -75,7 +84,7 @@ export class Repair implements Work {
   }
   progress(): string {
     const homeless = this.nowhere > 0 ? `, ${this.nowhere} find no disk` : ''
-    return `${this.#jobs.progress()}${homeless}`
+    return `${this.#jobs.progress()}${homeless}${this.#bound}`
   }
 
   async step(signal: AbortSignal): Promise<WorkStep> {
@@ -86,7 +95,10 @@ export class Repair implements Work {
     const disks = this.#master.nodes.map()
     const rules = this.#rules()
     const below = (n: number): number => this.#random.below(n)
-    const { orders, waiting, nowhere, settled } = plan(chunks, disks, rules, room, below, URGENT_ORDERS_MAX)
+    const asking = this.#bounds.asking()
+    const admit = (load: Load): number | undefined => asking.admit(load)
+    const { orders, waiting, nowhere, settled } = plan(chunks, disks, rules, room, below, URGENT_ORDERS_MAX, admit)
+    this.#bound = asking.says()
     // Else what cannot be bettered now would stand before what can.
     for (const chunk of settled) {
       this.#watch.forgetFor(chunk)
@@ -96,7 +108,7 @@ export class Repair implements Work {
     for (const chunk of nowhere) this.#hasNoHome(chunk, signal)
     for (const order of orders) this.#begin(order, signal)
     return orders.length > 0 || waiting.length > 0
-      ? { restMs: WAIT_MS, resting: 'throttled' }
+      ? { restMs: Math.min(WAIT_MS, Math.max(BOUND_WAIT_MS, asking.leastWaitMs)), resting: 'throttled' }
       : { restMs: WAIT_MS, resting: 'idle' }
   }
 
@@ -133,7 +145,14 @@ export class Repair implements Work {
     await this.#master.orders.give(
       target,
       'orderCopy',
-      { disk: target, chunk, length, sources, bytesPerSecond: this.#bytesPerSecond, urgent: isUrgent(urgency) },
+      {
+        disk: target,
+        chunk,
+        length,
+        sources,
+        bytesPerSecond: slower(this.#bytesPerSecond, order),
+        urgent: isUrgent(urgency),
+      },
       signal,
       { reads: order.sources.slice(0, 1), writes: [target], urgency },
     )

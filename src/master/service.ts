@@ -11,6 +11,7 @@ import type { Ino } from '../base/ids.ts'
 import { Worker } from '../base/worker.ts'
 import type { Clock, Log, Random } from '../base/world.ts'
 import type { Handlers } from '../wire/peer.ts'
+import { Bounds } from './bounds.ts'
 import { EmbeddedChangelog } from './changelog.ts'
 import { ChunkJobs } from './chunk-jobs.ts'
 import { ChunkWatch } from './chunk-watch.ts'
@@ -167,10 +168,11 @@ export class Master {
     const repairs = new ChunkJobs(watch, clock, log)
     const seals = new ChunkJobs(watch, clock, log)
     const pace = { bytesPerSecond: options.repairBytesPerSecond }
+    const bounds = new Bounds(state, clock)
     const coding = new Coding(behind, deletions, pace)
-    const repair = new Repair(behind, watch, repairs, deletions, coding, spare, random, rules, pace)
+    const repair = new Repair(behind, watch, repairs, deletions, coding, spare, random, rules, bounds, pace)
     const rate = new RepairRate(watch, clock)
-    const rebalance = new Rebalance(behind, watch, repairs, repair, rules)
+    const rebalance = new Rebalance(behind, watch, repairs, repair, rules, bounds)
     const sealing = new Sealing(behind, watch, seals, spare)
     const removal = new DiskRemoval(behind, spare)
     const lives = new Lives(behind, watch)

@@ -5,6 +5,7 @@
 
 import { afterEach, describe, expect, test } from 'vitest'
 import type { ChunkId, DiskId } from '../../src/base/ids.ts'
+import type { Moving } from '../../src/wire/shapes.ts'
 import { TestChunkserver, TestMaster, TestMount, TestPeer, writeFile } from './harness.ts'
 
 const MiB = 2 ** 20
@@ -18,10 +19,23 @@ afterEach(async () => {
   }
 })
 
-async function cluster(n: number, copies = 2) {
+const NOT_SET = { rebalance: undefined, rebalancePercent: undefined }
+const NO_RATES = { diskBytesPerSecond: undefined, nodeBytesPerSecond: undefined, sitesBytesPerSecond: undefined }
+const set = (master: TestMaster, copies: number | undefined, moving: Moving) =>
+  master.call(admin, 'settingsSet', {
+    ...{ stamp: ADMIN, copies, graceMs: undefined, trashRetentionMs: undefined },
+    ...{ sessionTimeoutMs: undefined, backupLabels: undefined },
+    moving: { ...NOT_SET, ...NO_RATES, ...moving } as never,
+  })
+
+async function cluster(n: number, copies = 2, sites: readonly string[] = []) {
   const master = new TestMaster({ copies })
   running.push(master)
-  const servers = Array.from({ length: n }, (_, i) => new TestChunkserver(`s${String.fromCharCode(65 + i)}`))
+  const servers = Array.from({ length: n }, (_, i) => {
+    const site = sites[i]
+    const declared = site === undefined ? {} : { place: { site, rack: undefined, machine: `m${i}` } as never }
+    return new TestChunkserver(`s${String.fromCharCode(65 + i)}`, declared)
+  })
   for (const server of servers) await server.join(master)
   const mount = await TestMount.open(master, 'm')
   master.work()
@@ -33,15 +47,23 @@ interface Asked {
   readonly target: DiskId
   readonly urgent: boolean
   readonly atMs: number
+  readonly from: DiskId | undefined
+  readonly bytesPerSecond: number
+  endMs: number
 }
 
 /** From now on every copy takes as long as its bytes need at this rate; answers what was ordered, and when. */
 function paced({ master, servers }: Awaited<ReturnType<typeof cluster>>, bytesPerSecond: number): Asked[] {
   const asked: Asked[] = []
   for (const server of servers)
-    server.peer.answers.orderCopy = async ({ chunk, length, disk, urgent }) => {
-      asked.push({ chunk, target: disk, urgent: urgent === true, atMs: master.clock.monotonicMs() })
-      await master.clock.sleep((length * 1000) / bytesPerSecond)
+    server.peer.answers.orderCopy = async ({ chunk, length, disk, urgent, sources, ...order }) => {
+      const one = {
+        ...{ chunk, target: disk, urgent: urgent === true, from: sources[0]?.disk },
+        ...{ atMs: master.clock.monotonicMs(), endMs: 0, bytesPerSecond: order.bytesPerSecond },
+      }
+      asked.push(one)
+      await master.clock.sleep((length * 1000) / Math.min(order.bytesPerSecond || bytesPerSecond, bytesPerSecond))
+      one.endMs = master.clock.monotonicMs()
       server.held.set(chunk, { length, sealed: true })
       return { bytes: length }
     }
@@ -84,4 +106,69 @@ describe('new damage', () => {
     const isEndangered = ({ chunk }: Asked) => endangered.some((file) => file.chunk === chunk)
     for (const one of asked) if (one.urgent) expect(isEndangered(one)).toBe(true)
   }, 60_000)
+})
+
+describe('bounds in bytes per second', () => {
+  test('hold between two sites: one large order after the other at the whole rate, and status says what waits for what', async () => {
+    const all = await cluster(8, 1, ['A', 'A', 'A', 'A', 'B', 'B', 'B', 'B'])
+    const { master, servers, mount } = all
+    for (let i = 0; i < 24; i++) await writeFile(master, mount, servers, `f${i}`, 10 * MiB)
+    await master.clock.pass(2_000)
+    const asked = paced(all, 100 * MiB)
+    const siteOf = (disk: DiskId | undefined) => (servers.findIndex((s) => s.disk === disk) < 4 ? 'A' : 'B')
+    await set(master, undefined, { sitesBytesPerSecond: MiB, rebalance: false })
+    // All that one site has goes to the other.
+    for (const server of servers.slice(0, 4))
+      await master.call(admin, 'diskDrain', { stamp: ADMIN, disk: server.disk, drain: true, force: true })
+    await master.clock.pass(35_000)
+    const crossing = asked.filter(({ from, target }) => siteOf(from) !== siteOf(target))
+    expect(crossing.length).toBeGreaterThanOrEqual(3)
+    expect(crossing.length).toBeLessThanOrEqual(4)
+    for (const { bytesPerSecond } of crossing) expect(bytesPerSecond).toBe(MiB)
+    for (const [i, one] of crossing.slice(1).entries()) expect(one.atMs - crossing[i]!.atMs).toBeGreaterThan(9_500)
+    const { work } = await master.call(admin, 'status', {})
+    const repair = work.find(({ name }) => name === 'repair')!
+    expect(repair.progress).toMatch(/\d+ wait for the bound of sites A and B/)
+    // Without a bound the rest goes at once.
+    await set(master, undefined, { sitesBytesPerSecond: 0 })
+    await master.clock.pass(20_000)
+    expect(asked.length).toBeGreaterThan(crossing.length + 3)
+  })
+
+  test('hold for each disk, whichever others it exchanges data with', async () => {
+    const all = await cluster(3, 2)
+    const { master, servers, mount } = all
+    for (let i = 0; i < 12; i++) await writeFile(master, mount, servers, `f${i}`, 10 * MiB)
+    await master.clock.pass(2_000)
+    const asked = paced(all, 100 * MiB)
+    await set(master, 3, { diskBytesPerSecond: MiB, rebalance: false })
+    await master.clock.pass(25_000)
+    const older = asked.length
+    expect(older).toBeGreaterThan(0)
+    for (const disk of servers.map((s) => s.disk)) {
+      const used = asked.filter(({ from, target }) => from === disk || target === disk)
+      expect(used.length).toBeLessThanOrEqual(3)
+    }
+  })
+})
+
+describe('between sites', () => {
+  test('a chunk travels once: the second copy there is made from the first', async () => {
+    const all = await cluster(6, 1, ['A', 'A', 'A', 'B', 'B', 'B'])
+    const { master, servers, mount } = all
+    const files = [] as Awaited<ReturnType<typeof writeFile>>[]
+    for (let i = 0; i < 12; i++) files.push(await writeFile(master, mount, servers, `f${i}`, MiB))
+    await master.clock.pass(2_000)
+    const asked = paced(all, MiB)
+    const siteOf = (disk: DiskId | undefined) => (servers.findIndex((s) => s.disk === disk) < 3 ? 'A' : 'B')
+    await set(master, 5, {})
+    await master.clock.pass(120_000)
+    for (const { chunk } of files) {
+      const of = asked.filter((one) => one.chunk === chunk)
+      expect(of.length).toBe(4)
+      expect(of.filter(({ from, target }) => siteOf(from) !== siteOf(target)).length).toBe(1)
+      // Never two copies of one chunk on their way at once.
+      for (const [i, one] of of.slice(1).entries()) expect(one.atMs).toBeGreaterThanOrEqual(of[i]!.endMs)
+    }
+  })
 })

@@ -11,6 +11,7 @@ import type { ChunkId, DiskId } from '../../base/ids.ts'
 import type { Assignment, Option } from '../../topology/assign.ts'
 import { distance, type Location } from '../../topology/place.ts'
 import { type Choice, Choices } from './choices.ts'
+import type { Load } from './lanes.ts'
 import {
   type DiskMap,
   type Drop,
@@ -29,7 +30,12 @@ interface OrderBase {
   readonly urgency: Urgency
   /** The whole chunk that is worked on: one order for it at a time. */
   readonly whole: ChunkId
+  /** By the bounds of what it uses; 0: none. */
+  readonly bytesPerSecond?: number
 }
+
+/** Whether the bounds of its disks and links let an order begin now: its pace (0: any), or not. Asked once, for what begins. */
+export type Admit = (load: Load) => number | undefined
 
 export type Order = OrderBase &
   (
@@ -83,8 +89,9 @@ export function plan(
   room: number,
   below: (n: number) => number,
   urgentRoom = 0,
+  admit: Admit = () => 0,
 ): Plan {
-  const planner = new Planner(disks, rules, below)
+  const planner = new Planner(disks, rules, below, admit)
   const due = chunks
     .map((chunk) => ({ chunk, need: judge(chunk, disks, rules).need }))
     .sort((a, b) => urgencyOf(a.need) - urgencyOf(b.need))
@@ -119,12 +126,14 @@ interface PartChoice {
 class Planner {
   readonly #rules: RepairRules
   readonly #choices: Choices
+  readonly #admit: Admit
   /** Reads planned here. */
   readonly #reads = new Map<DiskId, number>()
 
-  constructor(disks: DiskMap, rules: RepairRules, below: (n: number) => number) {
+  constructor(disks: DiskMap, rules: RepairRules, below: (n: number) => number, admit: Admit) {
     this.#rules = rules
     this.#choices = new Choices(disks.values(), rules, below)
+    this.#admit = admit
   }
 
   order(chunk: RepairChunk, need: Need): Found {
@@ -171,10 +180,14 @@ class Planner {
     { chunk, length }: { chunk: ChunkId; length: number },
     target: RepairDisk,
     from: readonly RepairDisk[],
-  ): Order {
+  ): Found {
     const sources = this.#nearest(from, target.location)
-    this.#load(sources.slice(0, 1), [target])
-    return { kind: 'copy', urgency, whole, chunk, length, target: target.disk, sources: sources.map((d) => d.disk) }
+    if (urgency !== 'endangered' && isDetour(sources, target.location)) return 'waiting'
+    const reads = sources.slice(0, 1)
+    return this.#take(
+      { kind: 'copy', urgency, whole, chunk, length, target: target.disk, sources: sources.map((d) => d.disk) },
+      { reads, readBytes: length, writes: [target], writeBytes: length, pacedBytes: length },
+    )
   }
 
   /** The first of the parts that a disk can be found for: one that suits all of them together, or at least this one. */
@@ -194,15 +207,25 @@ class Planner {
     const target = (planned ?? possible!).candidate
     if (need.kind === 'move') return this.#copyTo(chunk.chunk, urgency, chunk.ec!.parts[index]!, target, from)
     const sources = this.#nearest(from, target.location)
-    this.#load(sources.slice(0, chunk.ec!.data), [target])
-    return {
-      kind: 'rebuild',
-      urgency,
-      whole: chunk.chunk,
-      index,
-      target: target.disk,
-      sources: sources.map((d) => d.disk),
-    }
+    const { data } = chunk.ec!
+    const { length } = chunk.ec!.parts[index]!
+    return this.#take(
+      {
+        kind: 'rebuild',
+        urgency,
+        whole: chunk.chunk,
+        index,
+        target: target.disk,
+        sources: sources.map((d) => d.disk),
+      },
+      {
+        reads: sources.slice(0, data),
+        readBytes: length,
+        writes: [target],
+        writeBytes: length,
+        pacedBytes: data * length,
+      },
+    )
   }
 
   #part(
@@ -249,16 +272,25 @@ class Planner {
     if (targets === undefined)
       return found.slots.some((slot) => slot.shortOf === 'ready') ? 'waiting' : this.order(chunk, need.otherwise)
     const sources = this.#nearest(need.sources, source.location)
-    this.#load(sources.slice(0, 1), targets)
-    return {
-      kind: 'encode',
-      urgency: need.urgency,
-      whole: chunk.chunk,
-      data,
-      parity,
-      targets: targets.map((d) => d.disk),
-      sources: sources.map((d) => d.disk),
-    }
+    const { length } = chunk
+    return this.#take(
+      {
+        kind: 'encode',
+        urgency: need.urgency,
+        whole: chunk.chunk,
+        data,
+        parity,
+        targets: targets.map((d) => d.disk),
+        sources: sources.map((d) => d.disk),
+      },
+      {
+        reads: sources.slice(0, 1),
+        readBytes: length,
+        writes: targets,
+        writeBytes: Math.ceil(length / data),
+        pacedBytes: length,
+      },
+    )
   }
 
   #join(chunk: RepairChunk, need: Need & { kind: 'join' }): Found {
@@ -269,14 +301,24 @@ class Planner {
     const target = slots.find((slot) => slot.held === undefined && slot.planned !== undefined)?.planned?.candidate
     if (target === undefined) return slots.some((slot) => slot.shortOf === 'ready') ? 'waiting' : 'nowhere'
     const sources = this.#nearest(need.sources, target.location)
-    this.#load(sources.slice(0, chunk.ec!.data), [target])
-    return {
-      kind: 'join',
-      urgency: need.urgency,
-      whole: chunk.chunk,
-      target: target.disk,
-      sources: sources.map((d) => d.disk),
-    }
+    const { data } = chunk.ec!
+    const { length } = chunk
+    return this.#take(
+      {
+        kind: 'join',
+        urgency: need.urgency,
+        whole: chunk.chunk,
+        target: target.disk,
+        sources: sources.map((d) => d.disk),
+      },
+      {
+        reads: sources.slice(0, data),
+        readBytes: Math.ceil(length / data),
+        writes: [target],
+        writeBytes: length,
+        pacedBytes: length,
+      },
+    )
   }
 
   /** One that may read, the least busy first. */
@@ -286,10 +328,16 @@ class Planner {
     return [...free].sort((a, b) => this.#readsOf(a) - this.#readsOf(b) || a.disk - b.disk)[0]
   }
 
+  /** What is at the same site comes before what is idle: across sites a chunk travels once, and is copied on from there. */
   #nearest(sources: readonly RepairDisk[], at: Location): RepairDisk[] {
+    const isBusy = (d: RepairDisk): boolean => this.#readsOf(d) >= this.#rules.readsPerDisk
     return [...sources].sort(
       (a, b) =>
-        this.#readsOf(a) - this.#readsOf(b) || distance(a.location, at) - distance(b.location, at) || a.disk - b.disk,
+        Number(isBusy(a)) - Number(isBusy(b)) ||
+        Number(isFar(a.location, at)) - Number(isFar(b.location, at)) ||
+        this.#readsOf(a) - this.#readsOf(b) ||
+        distance(a.location, at) - distance(b.location, at) ||
+        a.disk - b.disk,
     )
   }
 
@@ -297,11 +345,22 @@ class Planner {
     return d.reads + (this.#reads.get(d.disk) ?? 0)
   }
 
-  #load(reads: readonly RepairDisk[], writes: readonly RepairDisk[]): void {
+  /** The order, if the bounds of what it uses let it begin. */
+  #take(order: Order, load: Omit<Load, 'urgent'>): Found {
+    const bytesPerSecond = this.#admit({ ...load, urgent: order.urgency === 'endangered' })
+    if (bytesPerSecond === undefined) return 'waiting'
+    const { reads, writes } = load
     for (const { disk } of reads) this.#reads.set(disk, (this.#reads.get(disk) ?? 0) + 1)
     for (const disk of writes) this.#choices.taken(disk)
+    return bytesPerSecond === 0 ? order : { ...order, bytesPerSecond }
   }
 }
+
+/** The one that it would be read from is at another site although there is one at this site, which is busy. */
+const isDetour = ([first, ...others]: readonly RepairDisk[], at: Location): boolean =>
+  first !== undefined && isFar(first.location, at) && others.some((d) => !isFar(d.location, at))
+
+const isFar = (a: Location, b: Location): boolean => distance(a, b) === 3
 
 /** A disk for every slot, or nothing. */
 function chosenOf({ slots }: Assignment<RepairDisk, Choice>): RepairDisk[] | undefined {

@@ -1,0 +1,90 @@
+/*
+ * Bounds in bytes per second of what is moved in the background: of each disk, each chunkserver, and between each two sites.
+ * Pure. An order is admitted when every lane that it uses has been paid for, and pays for all of its bytes at once; so a lane is
+ * given to one large order after the other, each at the whole rate, and to many small ones together.
+ *
+ * What is endangered waits only for others of its kind, and the rest waits for it: on average the bound holds, and for as long
+ * as an order runs that was begun before, there may be twice as much.
+ */
+
+import type { RepairDisk } from './repair.ts'
+
+export interface LaneRates {
+  readonly diskBytesPerSecond: number
+  readonly nodeBytesPerSecond: number
+  readonly sitesBytesPerSecond: number
+}
+
+export interface Load {
+  /** From each of `reads` so many, to each of `writes` so many. */
+  readonly reads: readonly RepairDisk[]
+  readonly readBytes: number
+  readonly writes: readonly RepairDisk[]
+  readonly writeBytes: number
+  /** The bytes that the chunkserver's own pace counts. */
+  readonly pacedBytes: number
+  readonly urgent: boolean
+}
+
+export type Admission =
+  /** 0: as fast as it goes. */
+  { readonly bytesPerSecond: number } | { readonly waitsFor: string; readonly waitMs: number }
+
+interface Lane {
+  /** Paid for until then: by what is endangered, and by all. */
+  urgentUntilMs: number
+  untilMs: number
+}
+
+/** A lane counts as free a little early: whoever asks comes by not more often. */
+const SLACK_MS = 100
+/** Lanes in memory before those that are free are forgotten: more than disks and pairs of sites in use at once. */
+const LANES_MAX = 4_096
+
+export class Lanes {
+  readonly #lanes = new Map<string, Lane>()
+
+  /** Takes all that the load needs, or nothing. */
+  admit(load: Load, rates: LaneRates, nowMs: number): Admission {
+    const uses = usesOf(load, rates)
+    let longestMs = 0
+    for (const [name, { bytes, rate }] of uses) {
+      const lane = this.#lanes.get(name)
+      const untilMs = (load.urgent ? lane?.urgentUntilMs : lane?.untilMs) ?? 0
+      if (untilMs > nowMs + SLACK_MS) return { waitsFor: name, waitMs: untilMs - nowMs }
+      longestMs = Math.max(longestMs, (bytes * 1000) / rate)
+    }
+    if (this.#lanes.size > LANES_MAX)
+      for (const [name, lane] of this.#lanes) if (lane.untilMs <= nowMs) this.#lanes.delete(name)
+    for (const [name, { bytes, rate }] of uses) {
+      const costMs = (bytes * 1000) / rate
+      const lane = this.#lanes.get(name) ?? { urgentUntilMs: 0, untilMs: 0 }
+      lane.untilMs = Math.max(lane.untilMs, nowMs) + costMs
+      if (load.urgent) lane.urgentUntilMs = Math.max(lane.urgentUntilMs, nowMs) + costMs
+      this.#lanes.set(name, lane)
+    }
+    return { bytesPerSecond: longestMs === 0 ? 0 : Math.max(1, Math.floor((load.pacedBytes * 1000) / longestMs)) }
+  }
+}
+
+function usesOf(load: Load, rates: LaneRates): Map<string, { bytes: number; rate: number }> {
+  const uses = new Map<string, { bytes: number; rate: number }>()
+  const use = (name: string, bytes: number, rate: number): void => {
+    if (rate > 0 && bytes > 0) uses.set(name, { bytes: (uses.get(name)?.bytes ?? 0) + bytes, rate })
+  }
+  const end = (d: RepairDisk, bytes: number): void => {
+    use(`disk ${d.disk}`, bytes, rates.diskBytesPerSecond)
+    use(`chunkserver ${d.node}`, bytes, rates.nodeBytesPerSecond)
+  }
+  for (const d of load.reads) end(d, load.readBytes)
+  for (const d of load.writes) end(d, load.writeBytes)
+  for (const read of load.reads)
+    for (const write of load.writes) {
+      const sites = [read.location.site ?? '?', write.location.site ?? '?'].sort()
+      if (sites[0] === sites[1]) continue
+      // One of the two ends is one disk, through which all of it goes.
+      const bytes = load.reads.length > 1 ? load.readBytes : load.writeBytes
+      use(`sites ${sites[0]} and ${sites[1]}`, bytes, rates.sitesBytesPerSecond)
+    }
+  return uses
+}

@@ -1,0 +1,83 @@
+import fc from 'fast-check'
+import { expect, test } from 'vitest'
+import { diskId, nodeId } from '../../../src/base/ids.ts'
+import { Lanes, type Load } from '../../../src/master/core/lanes.ts'
+import type { RepairDisk } from '../../../src/master/core/repair.ts'
+import { NO_LABELS } from '../../../src/topology/place.ts'
+
+const MiB = 2 ** 20
+const disk = (number: number, node: number, site?: string): RepairDisk => ({
+  ...{ disk: diskId(number), node: nodeId(node), usable: true, full: false, availableBytes: 1, reservedBytes: 0 },
+  ...{ writing: 0, labels: NO_LABELS, live: true, draining: false, awayMs: 0, reads: 0, writes: 0 },
+  location: site === undefined ? { host: `h${node}` } : { host: `h${node}`, site },
+})
+const copy = (from: RepairDisk, to: RepairDisk, bytes: number, urgent = false): Load => ({
+  ...{ reads: [from], readBytes: bytes, writes: [to], writeBytes: bytes, pacedBytes: bytes, urgent },
+})
+const rates = (disk: number, node: number, sites: number) => ({
+  ...{ diskBytesPerSecond: disk, nodeBytesPerSecond: node, sitesBytesPerSecond: sites },
+})
+
+test('without a bound everything goes at once, as fast as it goes', () => {
+  const lanes = new Lanes()
+  for (let i = 0; i < 100; i++)
+    expect(lanes.admit(copy(disk(1, 1), disk(2, 2), MiB), rates(0, 0, 0), 0)).toEqual({ bytesPerSecond: 0 })
+})
+
+test('the slowest of what it uses gives the pace, and names what the next one waits for', () => {
+  const lanes = new Lanes()
+  const between = copy(disk(1, 1, 'A'), disk(2, 2, 'B'), 10 * MiB)
+  expect(lanes.admit(between, rates(5 * MiB, 4 * MiB, 2 * MiB), 0)).toEqual({ bytesPerSecond: 2 * MiB })
+  const others = copy(disk(3, 3, 'B'), disk(4, 4, 'A'), MiB)
+  expect(lanes.admit(others, rates(5 * MiB, 4 * MiB, 2 * MiB), 1_000)).toEqual({
+    waitsFor: 'sites A and B',
+    waitMs: 4_000,
+  })
+  const within = copy(disk(1, 1, 'A'), disk(5, 5, 'A'), MiB)
+  expect(lanes.admit(within, rates(5 * MiB, 4 * MiB, 2 * MiB), 1_000)).toEqual({ waitsFor: 'disk 1', waitMs: 1_000 })
+  expect(lanes.admit(others, rates(5 * MiB, 4 * MiB, 2 * MiB), 5_000)).toEqual({ bytesPerSecond: 2 * MiB })
+})
+
+test('what is endangered waits only for its like, and the rest waits for both', () => {
+  const lanes = new Lanes()
+  const of = (urgent: boolean, nowMs: number) =>
+    lanes.admit(copy(disk(1, 1), disk(2, 2), 10 * MiB, urgent), rates(MiB, 0, 0), nowMs)
+  expect(of(false, 0)).toEqual({ bytesPerSecond: MiB })
+  expect(of(true, 1_000)).toEqual({ bytesPerSecond: MiB })
+  expect(of(true, 2_000)).toMatchObject({ waitMs: 9_000 })
+  expect(of(false, 11_000)).toMatchObject({ waitMs: 9_000 })
+  expect(of(false, 20_000)).toEqual({ bytesPerSecond: MiB })
+})
+
+test('whatever is asked for: over any time a lane lets through its rate, and one order more of either kind', () => {
+  const orders = fc.array(
+    fc.record({
+      from: fc.integer({ min: 1, max: 3 }),
+      to: fc.integer({ min: 4, max: 6 }),
+      bytes: fc.integer({ min: 1, max: 64 * MiB }),
+      urgent: fc.boolean(),
+      afterMs: fc.integer({ min: 0, max: 5_000 }),
+    }),
+    { maxLength: 200 },
+  )
+  fc.assert(
+    fc.property(orders, (list) => {
+      const lanes = new Lanes()
+      const through = new Map<number, number>()
+      const largest = new Map<number, number>()
+      let nowMs = 0
+      for (const { from, to, bytes, urgent, afterMs } of list) {
+        nowMs += afterMs
+        const load = copy(disk(from, from), disk(to, to), bytes, urgent)
+        if (!('bytesPerSecond' in lanes.admit(load, rates(4 * MiB, 0, 0), nowMs))) continue
+        for (const one of [from, to]) {
+          through.set(one, (through.get(one) ?? 0) + bytes)
+          largest.set(one, Math.max(largest.get(one) ?? 0, bytes))
+          const slack = 0.2 * 4 * MiB
+          expect(through.get(one)! - 2 * largest.get(one)!).toBeLessThanOrEqual(4 * MiB * (nowMs / 1000) + slack)
+        }
+      }
+    }),
+    { numRuns: 200, seed: 20261121 },
+  )
+})
