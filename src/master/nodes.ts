@@ -35,6 +35,8 @@ export interface LiveDisk {
   report: DiskState | undefined
   /** Monotonic ms since it cannot be read; undefined while it can. */
   awaySinceMs: number | undefined
+  /** When it was last seen to come back. */
+  backAtMs?: number
   /** Orders reading and writing. */
   reads: number
   writes: number
@@ -52,6 +54,8 @@ const NOWHERE: Location = { host: '' }
 const READABLE = new Set(['ok', 'full', 'readonly'])
 /** Smaller chunks would cost more in records than they win; a client's largest piece fits twice. */
 const CHUNK_BYTES_LEAST = 4 * 1024 * 1024
+/** So long a disk that was away is the first to lose a copy too many: a server that reboots every half hour is not relied on. */
+const UNSTEADY_MS = 3_600_000
 
 export class Nodes {
   readonly #state: State
@@ -206,6 +210,7 @@ export class Nodes {
         draining: isToEmpty(record),
         usedBytes: live.report?.usedBytes ?? 0,
         totalBytes: live.report?.totalBytes ?? 0,
+        unsteady: live.backAtMs !== undefined && nowMs - live.backAtMs < UNSTEADY_MS,
         awayMs: live.awaySinceMs === undefined ? 0 : nowMs - live.awaySinceMs,
         graceMs: this.graceMs(live.node),
         reads: live.reads,
@@ -367,10 +372,13 @@ export class Nodes {
   }
 
   #report(live: LiveDisk, report: DiskState): void {
+    const known = live.report !== undefined
     live.report = report
     live.opened = 0
     const away = !READABLE.has(report.state)
     if (away === (live.awaySinceMs !== undefined)) return
+    // One that this master has not seen before comes; it does not come back.
+    if (!away && known) live.backAtMs = this.#clock.monotonicMs()
     live.awaySinceMs = away ? this.#clock.monotonicMs() : undefined
     this.#onChange()
   }

@@ -91,6 +91,7 @@ export class Repair implements Work {
     await this.#coding.endLeft()
     const room = this.#jobs.room()
     const chunks = this.#watch.next(CONSIDERED, this.#jobs.busy)
+    this.#bound = ''
     if (chunks.length === 0) return { restMs: this.#jobs.waits ? WAIT_MS : IDLE_MS, resting: 'idle' }
     const disks = this.#master.nodes.map()
     const rules = this.#rules()

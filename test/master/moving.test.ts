@@ -172,3 +172,66 @@ describe('between sites', () => {
     }
   })
 })
+
+describe('a chunkserver that comes and goes', () => {
+  const HOUR_MS = 3_600_000
+  /** Away for `awayMs` of every three minutes, for an hour. */
+  async function flap({ master }: Awaited<ReturnType<typeof cluster>>, server: TestChunkserver, awayMs: number) {
+    const beganMs = master.clock.monotonicMs()
+    const aways: number[] = []
+    while (master.clock.monotonicMs() - beganMs < HOUR_MS) {
+      aways.push(master.clock.monotonicMs())
+      server.peer.close()
+      await master.clock.pass(awayMs)
+      const { answers } = server.peer
+      await server.join(master)
+      server.peer.answers = answers
+      await master.clock.pass(180_000 - awayMs)
+    }
+    return aways
+  }
+
+  test('costs nothing where every chunk has two copies left, for an hour, and nothing is given up', async () => {
+    const all = await cluster(4, 3)
+    const { master, servers, mount } = all
+    for (let i = 0; i < 30; i++) await writeFile(master, mount, servers, `f${i}`, MiB)
+    await master.clock.pass(2_000)
+    const asked = paced(all, 100 * MiB)
+    const aways = await flap(all, servers[0]!, 20_000)
+    expect(aways.length).toBe(20)
+    expect(asked).toEqual([])
+    for (const server of servers) expect(server.count('orderDelete')).toBe(0)
+    const { chunks } = await master.call(admin, 'status', {})
+    expect(chunks).toMatchObject({ safe: 30, under: 0, endangered: 0, over: 0 })
+  }, 60_000)
+
+  test('costs nothing either where one copy is left, as long as it is back within the settle time', async () => {
+    const all = await cluster(4, 2)
+    const { master, servers, mount } = all
+    for (let i = 0; i < 30; i++) await writeFile(master, mount, servers, `f${i}`, MiB)
+    await master.clock.pass(2_000)
+    const asked = paced(all, 100 * MiB)
+    await flap(all, servers[0]!, 19_000)
+    expect(asked).toEqual([])
+  }, 60_000)
+
+  test('has what is endangered copied after the settle time and not before, once, and nothing else', async () => {
+    const all = await cluster(4, 2)
+    const { master, servers, mount } = all
+    const files = [] as Awaited<ReturnType<typeof writeFile>>[]
+    for (let i = 0; i < 30; i++) files.push(await writeFile(master, mount, servers, `f${i}`, MiB))
+    await master.clock.pass(2_000)
+    const asked = paced(all, 100 * MiB)
+    const flapping = servers[0]!
+    const endangered = new Set(files.filter(({ disks }) => disks.includes(flapping.disk)).map(({ chunk }) => chunk))
+    const [firstMs] = await flap(all, flapping, 25_000)
+    expect(new Set(asked.map(({ chunk }) => chunk))).toEqual(endangered)
+    for (const { atMs, urgent } of asked) {
+      expect(atMs - firstMs!).toBeGreaterThanOrEqual(20_000)
+      expect(urgent).toBe(true)
+    }
+    // What came back is the copy that is given up: the next time it is away, nothing of it is missed.
+    expect(asked.length).toBe(endangered.size)
+    for (const chunk of endangered) expect(master.state.chunk(chunk)!.disks).not.toContain(flapping.disk)
+  }, 60_000)
+})

@@ -316,6 +316,8 @@ const nameOf = (index: number): string => `chunkserver-${index + 1}`
 /** One chunkserver with one disk; the disk outlives it. */
 export class MemoryChunkserver {
   readonly port: number
+  /** Entries of inventories told to the master, ever. */
+  told = 0
   readonly #world: World
   readonly #index: number
   readonly #declared: Declared
@@ -376,8 +378,19 @@ export class MemoryChunkserver {
     const handlers = { ...dataHandlers(store), orderVerify: orders.orderVerify }
     const listener = await serveLinks(net, 'memory', this.port, { hello, handlers, clock, log })
     const identity = { uuid: `uuid-${name}`, name, host: 'memory', port: this.port, version: 'test', ...declared }
-    link = new MasterLink(store, () => dial('memory', MASTER_PORT, orders), identity, clock, random, log)
+    const dialMaster = async (): Promise<Peer> => this.#counting(await dial('memory', MASTER_PORT, orders))
+    link = new MasterLink(store, dialMaster, identity, clock, random, log)
     this.#running = { store, listener, peers, stop, work: link.run(signal) }
+  }
+
+  /** Notes how much the master is told of what the disk holds. */
+  #counting(peer: Peer): Peer {
+    const call = peer.call.bind(peer)
+    const counted: Peer['call'] = (name, request, options) => {
+      if (name === 'inventory') this.told += (request as Request<'inventory'>).entries.length
+      return call(name, request, options)
+    }
+    return Object.assign(peer, { call: counted })
   }
 
   /** Ends without goodbye. The disk is as a killed process leaves it. */

@@ -24,6 +24,8 @@ export interface RepairDisk extends PlaceDisk {
   /** Bytes of chunks on it, and with the room that it still has; as last reported. */
   readonly usedBytes?: number
   readonly totalBytes?: number
+  /** It was away not long ago, and may be again. */
+  readonly unsteady?: boolean
   /** How long it has not been live; 0 when it is. */
   readonly awayMs: number
   /** How long it is waited for, where its chunkserver has a patience of its own (Infinity: it is in maintenance). */
@@ -208,9 +210,17 @@ const NO_CANDIDATES: readonly Candidate[] = []
 export const usedShare = ({ usedBytes = 0, totalBytes = 0 }: Pick<RepairDisk, 'usedBytes' | 'totalBytes'>): number =>
   totalBytes > 0 ? usedBytes / totalBytes : 0
 
-/** By the share that is used and not by the room: else what was moved from a large disk to a small one would move back. */
+const unsteadiness = ({ unsteady = false }: RepairDisk): number => Number(unsteady)
+
+/**
+ * By the share that is used and not by the room: else what was moved from a large disk to a small one would move back. Disks
+ * that come and go are last: else each time one goes, the same chunks would be copied again.
+ */
 const byRoom = (a: RepairDisk, b: RepairDisk): number =>
-  usedShare(a) - usedShare(b) || b.availableBytes - a.availableBytes || a.disk - b.disk
+  unsteadiness(a) - unsteadiness(b) ||
+  usedShare(a) - usedShare(b) ||
+  b.availableBytes - a.availableBytes ||
+  a.disk - b.disk
 
 /** Who fills which slot, the emptiest disks first. */
 export function filled(
@@ -290,11 +300,12 @@ function dropOf(
   if (drained !== undefined) return drop(drained.disk, 'drained')
   const gone = chunk.cut ? undefined : known.find((d) => isGone(d, rules))
   if (gone !== undefined) return drop(gone.disk, 'lost')
-  // The fullest first; a second copy on one chunkserver before all.
+  // The fullest first, but before it those that come and go; a second copy on one chunkserver before all.
   const nodes = staying.map((held) => held!.node)
   const fullest = [...surplus].sort(
     (a, b) =>
       Number(nodes.includes(b.node)) - Number(nodes.includes(a.node)) ||
+      unsteadiness(b) - unsteadiness(a) ||
       usedShare(b) - usedShare(a) ||
       a.availableBytes - b.availableBytes ||
       a.disk - b.disk,
