@@ -40,7 +40,7 @@ export function healthOf(status: StatusReport, classes: ClassesReport): Health {
     ...refusing(status),
     ...nobody(status),
     ...under(status),
-    ...status.nodes.flatMap(away),
+    ...status.nodes.flatMap((node) => away(node, status.disks)),
     ...status.disks.flatMap((disk) => broken(disk, status)),
     ...full(status),
     ...classes.classes.flatMap((one) => unsatisfied(one, classes, places)),
@@ -213,9 +213,10 @@ function nobody({ nodes, disks }: StatusReport): Sentence[] {
   return [sentence('degraded', `${what}: nothing can be read or written.`, { todo })]
 }
 
-function away(node: NodeReport): Sentence[] {
+function away(node: NodeReport, disks: readonly DiskReport[]): Sentence[] {
   const { name, connected, awaySeconds, graceLeftSeconds, maintenanceLeftSeconds } = node
   if (connected) return []
+  const held = disks.reduce((sum, disk) => sum + (disk.node === node.node ? disk.chunks : 0), 0)
   const since = `${name} has been away for ${lasting(awaySeconds)}`
   if (maintenanceLeftSeconds > 0)
     return [
@@ -235,7 +236,10 @@ function away(node: NodeReport): Sentence[] {
     ]
   return [
     sentence('degraded', `${since}, longer than it is waited for.`, {
-      doing: 'What it held is being copied elsewhere.',
+      doing:
+        held > 0
+          ? `What it holds (${count(held, 'chunk')}) is being copied elsewhere.`
+          : 'All that it held is elsewhere by now.',
       todo: `start it: what it holds counts again at once. When it is gone for good: \`holdfast node remove ${name}\`.`,
     }),
   ]

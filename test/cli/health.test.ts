@@ -203,6 +203,10 @@ describe('the health of a cluster', () => {
       todo: 'start it, or give it more time: `holdfast node maintenance node-2 on --for 2h`.',
     })
     expect(gone({})).toMatchObject({ what: 'node-2 has been away for 3 min, longer than it is waited for.' })
+    expect(gone({})!.doing).toBe('What it holds (5 chunks) is being copied elsewhere.')
+    const nodes = [node(1), node(2, { connected: false, awaySeconds: 700 })]
+    const empty = [disk(1), disk(2, { state: 'away', chunks: 0 }), disk(3, { node: 1 })]
+    expect(text({ nodes, disks: empty })).toContain('All that it held is elsewhere by now.')
     expect(gone({})!.todo).toContain('`holdfast node remove node-2`')
     expect(gone({ maintenanceLeftSeconds: 60, graceLeftSeconds: 60 })).toMatchObject({
       what: 'node-2 has been away for 3 min, in maintenance.',
