@@ -116,6 +116,7 @@ const isEndangered = (need: Need): boolean => need.kind !== 'none' && need.urgen
 
 type Found = Order | 'waiting' | 'nowhere' | 'nothing'
 interface PartChoice {
+  readonly index: number
   /** Such that all parts can have their places together. */
   readonly planned?: Option<Choice>
   readonly possible?: Option<Choice>
@@ -203,7 +204,7 @@ class Planner {
       together >= 0 || urgency === 'misplaced' ? together : found.findIndex((one) => one.possible !== undefined)
     if (alone < 0) return found.some((one) => one.waits) ? 'waiting' : this.#orElse(chunk, need)
     const { planned, possible, from } = found[alone]!
-    const index = indexes[alone]!
+    const index = found[alone]!.index
     const target = (planned ?? possible!).candidate
     if (need.kind === 'move') return this.#copyTo(chunk.chunk, urgency, chunk.ec!.parts[index]!, target, from)
     const sources = this.#nearest(from, target.location)
@@ -236,14 +237,21 @@ class Planner {
     const part = chunk.ec!.parts[index]!
     const from = kind === 'move' ? sources[index]! : sources
     const source = this.#idle(from, urgency)
-    if (source === undefined) return { from, waits: true }
+    if (source === undefined) return { index, from, waits: true }
     const endangered = urgency === 'endangered'
     const asked = { bytes: part.length, endangered, near: source.location, avoid: part.disks }
     const { slots, options } = this.#choices.match(code, held, asked)
     const { planned, shortOf } = slots[index]!
     const [possible] = options(index)
+    // Seen from each part, another one might be the one to move: then that one is moved.
+    const other = slots.findIndex(
+      ({ planned: plan }, at) => plan?.fit === 'right' && !chunk.ec!.parts[at]!.disks.includes(plan.candidate.disk),
+    )
+    if (kind === 'move' && urgency === 'misplaced' && planned === undefined && other >= 0)
+      return { index: other, planned: slots[other]!.planned!, from: sources[other]!, waits: false }
     const useful = planned !== undefined && (urgency !== 'misplaced' || planned.fit === 'right')
     return {
+      index,
       ...(useful ? { planned } : {}),
       ...(possible === undefined ? {} : { possible }),
       from,
