@@ -236,6 +236,8 @@ export function wrongWith(cluster: Cluster, chunk: RepairChunk): string | undefi
   if (copies !== undefined) return copies
   if (ec !== undefined) {
     if (coded) return undefined
+    // A copy that is away is waited for, and the parts with it.
+    if (awaited(chunk, disks, 'grace').length > 0) return undefined
     const free = freeFor(cluster, chunk.length, chunk.disks)
     const able = wish.mode === 'strict' ? mostRight(wish, free) : nodesOf(free)
     return able >= wish.slots.length ? 'it is in parts that nobody wants' : undefined
