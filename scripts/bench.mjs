@@ -1,5 +1,5 @@
 /*
- * `npm run bench -- [e2e|memory|micro|plan|snapshot] [options]`: builds what it measures, then runs the benchmark. The build is left out
+ * `npm run bench -- [e2e|memory|micro|plan|snapshot|repair] [options]`: builds what it measures, then runs the benchmark. The build is left out
  * when nothing built is measured. Ctrl-C and TERM are passed on, and the benchmark's own clean-up is waited for.
  */
 
@@ -13,6 +13,7 @@ const kinds = {
   memory: ['bench/memory.ts'],
   plan: ['bench/planner.ts'],
   snapshot: ['bench/snapshot.ts'],
+  repair: ['bench/repair.ts'],
   micro: readdirSync(`${project}bench/micro`)
     .filter((name) => name.endsWith('.ts'))
     .sort()
