@@ -142,6 +142,35 @@ describe('disks are filled alike', () => {
     for (const { disks: held } of both.chunks.values()) expect(held.includes(diskId(3))).toBe(true)
   })
 
+  test('parts of erasure-coded chunks move like copies, and never two of one chunk onto one chunkserver', () => {
+    const any = { op: 'any' } as const
+    const code = { data: 2, parity: 1, slots: [any, any, any], unique: undefined, mode: 'std' as const }
+    const disks = many(4, (i) => ({ node: i + 1, totalBytes: 100 * GiB }))
+    // The parts count as chunks of one copy for the figures of the disks; what is judged are the wholes.
+    const cluster = new Cluster({ disks, chunks: many(90, (i) => ({ disks: [i % 3], length: GiB })) })
+    const wholeOf = (part: ChunkId): RepairChunk => {
+      const first = part - ((part - 1) % 3)
+      const parts = [0, 1, 2].map((i) => cluster.chunks.get(chunkId(first + i))!)
+      const rest = { sealed: true, ending: false, cut: false, unsealed: [], bad: [], disks: [] }
+      const wish = { ...plainWish(2), code }
+      return { ...rest, wish, chunk: chunkId(1000 + first), length: 2 * GiB, ec: { data: 2, parity: 1, parts } }
+    }
+    for (let moves = 0; ; moves++) {
+      expect(moves).toBeLessThan(60)
+      let move: Move | undefined
+      for (const slope of slopes(cluster.disks, balance, cluster.falling))
+        for (const part of cluster.chunks.values())
+          move ??= moveOf(wholeOf(part.chunk), part, slope, cluster.disks, rules, balance, cluster.falling)
+      if (move === undefined) break
+      cluster.falling.add(move.from)
+      cluster.apply(move)
+      expect(new Set(wholeOf(move.chunk).ec!.parts.flatMap((part) => part.disks)).size).toBe(3)
+    }
+    expect(cluster.moves.length).toBeGreaterThan(15)
+    const shares = cluster.shares()
+    expect(Math.max(...shares) - Math.min(...shares)).toBeLessThanOrEqual(3)
+  })
+
   test('a chunk that needs anything else is left alone', () => {
     const disks = many(4, (i) => ({ node: i + 1, totalBytes: 100 * GiB }))
     const cluster = new Cluster({ disks, chunks: many(60, (i) => ({ disks: [i % 3, (i + 1) % 3], length: GiB })) })
