@@ -118,7 +118,7 @@ export class Lives implements Work {
       this.#beganMs = nowMs
       this.#missed = false
     }
-    if (this.#cursor !== undefined && this.#fresh.size === 0) this.#takeSurveyed(nowMs)
+    if (this.#cursor !== undefined && this.#fresh.size < STEP_CHUNKS) this.#takeSurveyed(nowMs)
     this.#left = STEP_EXTENTS
     for (const chunk of this.#fresh) {
       if (this.#left <= 0) break

@@ -336,6 +336,30 @@ describe('a master', () => {
     expect(master.state.chunk(chunk)?.phase).toBe('archive')
   })
 
+  it('finds after a restart what is due meanwhile, also when files change all the time', async () => {
+    const before = watched(new TestMaster())
+    const servers = ['a', 'b'].map((name) => new TestChunkserver(name))
+    for (const server of servers) await server.join(before)
+    const writer = await TestMount.open(before, 'm')
+    const { chunk } = await writeFile(before, writer, servers, 'f', 1_000)
+    const { ino } = await writeFile(before, writer, servers, 'g', 1_000)
+    await classOfAll(before, 'later', '2*', ['/f'], { archive: '1*', archiveAfterMs: 60_000 })
+    before.work()
+    await before.clock.pass(5_000)
+    before.clock.jump(100_000)
+    const master = watched(await before.restarted())
+    for (const server of servers) await server.join(master)
+    const mount = await TestMount.open(master, 'later')
+    master.work()
+    await master.clock.pass(14_000)
+    for (let i = 0; i < 120; i++) {
+      await master.clock.pass(20)
+      const change = { mode: i % 2 === 0 ? 0o600 : 0o644 }
+      await master.call(mount.peer, 'setattr', { stamp: mount.stamp(), ino, change })
+    }
+    expect(master.state.chunk(chunk)?.phase).toBe('archive')
+  })
+
   it('looks at all files of a chunk that very many share, in pages between which others have their turn', async () => {
     const master = watched(new TestMaster())
     const servers = ['a', 'b'].map((name) => new TestChunkserver(name))
