@@ -39,6 +39,10 @@ class Model {
   readonly gone = new Map<number, number>()
   /** Inodes out of sight that count in a quota: of a snapshot that is being made, of a tree that is being freed. */
   hidden: (quota: number) => number = () => 0
+  /** Names of a tree that is being freed count until they are reached. */
+  linksNow: (node: Node) => number = (node) => node.nlink
+  /** The quota that is being counted or taken away; it does not move meanwhile. */
+  walking = 0
   /** Everything with a name. */
   readonly nodes = new Map<number, Node>([[1, this.root]])
   /** Storage class of everything that ever had a name. */
@@ -136,7 +140,9 @@ class Model {
     return this.chain(quota).some((q) => !before.includes(q) && isOver(q))
   }
   crosses(moved: Node, from: Node, to: Node): boolean {
-    return this.outer(moved) !== to.quota && !(moved.type !== 'dir' && moved.nlink > 1 && from.quota === to.quota)
+    return (
+      this.outer(moved) !== to.quota && !(moved.type !== 'dir' && this.linksNow(moved) > 1 && from.quota === to.quota)
+    )
   }
   /** Everything below that counts in the one counts in the other from now on. */
   recount(dir: Node, from: number, to: number): void {
@@ -178,9 +184,11 @@ class Model {
     }
     if (crosses) {
       const own = this.quotas.has(source.ino)
+      if (own && this.walking === source.ino) return 'EXDEV'
       const outer = this.outer(source)
-      if (!own && (source.type === 'dir' ? source.children.size > 0 : source.nlink > 1)) return 'EXDEV'
-      const last = target !== undefined && (target.type === 'dir' || target.nlink === 1) && target.quota === to.quota
+      if (!own && (source.type === 'dir' ? source.children.size > 0 : this.linksNow(source) > 1)) return 'EXDEV'
+      const last =
+        target !== undefined && (target.type === 'dir' || this.linksNow(target) === 1) && target.quota === to.quota
       const growth = (own ? this.usage(source.ino) : 1) - (last ? 1 : 0)
       if (this.isFull(to.quota, growth, outer)) return 'EDQUOT'
       if (!own) source.quota = to.quota
@@ -283,6 +291,9 @@ class Trial {
   }
 
   step(): unknown {
+    const { state } = this.bench
+    this.model.walking = state.quotas.all().root
+    this.model.linksNow = ({ ino }) => state.inode(ino as Ino)!.attr.nlink
     const { model, below } = this
     const name = this.pick(NAMES)
     const parent = this.parent()
