@@ -32,30 +32,41 @@ for (const [data, parity] of [
     try {
       const bytes = bytesOf(data, 3_300_000)
       await write(cluster, 'f', bytes)
-      const [chunk] = await chunksOf(cluster, '/f')
-      await cluster.command(wish(chunk!, { data, parity }))
-      await until('cut', () => isCut(cluster, chunk!))
-      expect(new Set(holdersOf(cluster, chunk!)).size).toBe(total)
+      // Its end may lie in a pack.
+      const chunks = await chunksOf(cluster, '/f')
+      const all = (is: (chunk: ChunkId) => boolean): boolean => chunks.every(is)
+      for (const chunk of chunks) await cluster.command(wish(chunk, { data, parity }))
+      const long = chunks.filter((chunk) => cluster.record(chunk)!.code !== undefined)
+      expect(long.length).toBeGreaterThan(0)
+      await until('cut', () => long.every((chunk) => isCut(cluster, chunk)))
+      for (const chunk of long) expect(new Set(holdersOf(cluster, chunk)).size).toBe(total)
       expect(await cluster.findings()).toEqual([])
       const reader = await cluster.client()
       expect((await read(reader, 'f')).equals(bytes)).toBe(true)
 
-      const gone = holdersOf(cluster, chunk!).slice(0, parity)
+      // As many as the parity bears, and never both copies of what was too short to be cut.
+      const copies = chunks.filter((chunk) => !long.includes(chunk)).flatMap((chunk) => holdersOf(cluster, chunk))
+      const holders = holdersOf(cluster, long[0]!)
+      const gone = [...holders.filter((i) => !copies.includes(i)), ...holders.filter((i) => copies.includes(i))].slice(
+        0,
+        parity,
+      )
       for (const server of gone) await cluster.chunkserver(server).kill()
       const another = await cluster.client()
       expect((await read(another, 'f')).equals(bytes)).toBe(true)
       expect((await read(another, 'f', 1_234_567, 4096)).equals(bytes.subarray(1_234_567, 1_234_567 + 4096))).toBe(true)
-      await until('mended elsewhere', () => {
-        const holders = holdersOf(cluster, chunk!)
-        return isCut(cluster, chunk!) && holders.length === total && gone.every((server) => !holders.includes(server))
-      })
+      await until('mended elsewhere', () =>
+        long.every((chunk) => {
+          const there = holdersOf(cluster, chunk)
+          return isCut(cluster, chunk) && there.length === total && gone.every((server) => !there.includes(server))
+        }),
+      )
       expect((await read(await cluster.client(), 'f')).equals(bytes)).toBe(true)
 
-      const parts = cluster.record(chunk!)!.ec!.parts
-      await cluster.command(wish(chunk!, undefined))
-      await until(
-        'put together',
-        () => cluster.record(chunk!)?.ec === undefined && cluster.record(chunk!)?.disks.length === 2,
+      const parts = long.flatMap((chunk) => cluster.record(chunk)!.ec!.parts)
+      for (const chunk of chunks) await cluster.command(wish(chunk, undefined))
+      await until('put together', () =>
+        all((chunk) => cluster.record(chunk)?.ec === undefined && cluster.record(chunk)?.disks.length === 2),
       )
       expect((await read(await cluster.client(), 'f')).equals(bytes)).toBe(true)
       await until('parts are forgotten', () => parts.every((part) => cluster.record(part) === undefined))
