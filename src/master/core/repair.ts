@@ -253,7 +253,7 @@ function judgeCopies(chunk: RepairChunk, disks: DiskMap, rules: Patience): Verdi
   })
   if (slots.some((slot) => slot.held === undefined))
     return { health, need: copy(alone ? 'endangered' : live.length < wanted ? 'under' : 'draining', NONE) }
-  const drop = dropOf(chunk, known, live, rules) ?? NONE
+  const drop = dropOf(chunk, known, live, held, rules) ?? NONE
   return { health, need: slots.every((slot) => slot.fit === 'right') ? drop : copy('misplaced', drop) }
 }
 
@@ -271,21 +271,24 @@ function healthOf(
   return live.length < wanted ? 'under' : live.length > wanted ? 'over' : 'safe'
 }
 
+const rightIn = ({ slots }: Assignment<RepairDisk, Candidate>): number =>
+  slots.filter((slot) => slot.fit === 'right').length
+
+/** `held`: the steady ones, and those that are expected. */
 function dropOf(
   chunk: RepairChunk,
   known: readonly RepairDisk[],
   live: readonly RepairDisk[],
+  held: readonly RepairDisk[],
   rules: Patience,
 ): Drop | undefined {
   // Nothing can go beside as many as are wanted: known without a matching, which every look at a chunk would pay for.
   if (chunk.disks.length <= wishedCopies(chunk.wish)) return undefined
-  const { slots, surplus } = filled(
-    chunk.wish,
-    live.filter((d) => !d.draining),
-  )
-  const staying = slots.map(({ held }) => held)
-  if (staying.some((held) => held === undefined)) return undefined
-  const survivors = staying.map((held) => ({ chunk: chunk.chunk, disk: held!.disk, length: chunk.length }))
+  const steady = live.filter((d) => !d.draining)
+  const { slots, surplus } = filled(chunk.wish, steady)
+  const staying = slots.map((slot) => slot.held)
+  if (staying.some((one) => one === undefined)) return undefined
+  const survivors = staying.map((one) => ({ chunk: chunk.chunk, disk: one!.disk, length: chunk.length }))
   const drop = (disk: DiskId, reason: DropReason): Drop => ({
     kind: 'drop',
     urgency: reason === 'over' ? 'over' : 'draining',
@@ -300,17 +303,35 @@ function dropOf(
   if (drained !== undefined) return drop(drained.disk, 'drained')
   const gone = chunk.cut ? undefined : known.find((d) => isGone(d, rules))
   if (gone !== undefined) return drop(gone.disk, 'lost')
-  // The fullest first, but before it those that come and go; a second copy on one chunkserver before all.
-  const nodes = staying.map((held) => held!.node)
-  const fullest = [...surplus].sort(
-    (a, b) =>
-      Number(nodes.includes(b.node)) - Number(nodes.includes(a.node)) ||
-      unsteadiness(b) - unsteadiness(a) ||
-      usedShare(b) - usedShare(a) ||
-      a.availableBytes - b.availableBytes ||
-      a.disk - b.disk,
-  )[0]
-  return fullest === undefined ? undefined : drop(fullest.disk, 'over')
+  // The fullest first, but before it those that come and go; a second copy on one chunkserver before all. One that is of
+  // use to those that are expected would be made again for them.
+  const nodes = staying.map((one) => one!.node)
+  const right = rightIn(filled(chunk.wish, held))
+  const spare = [...new Set([...surplus, ...filled(chunk.wish, held).surplus])]
+    .filter((d) => steady.includes(d))
+    .sort(
+      (a, b) =>
+        Number(nodes.includes(b.node)) - Number(nodes.includes(a.node)) ||
+        unsteadiness(b) - unsteadiness(a) ||
+        usedShare(b) - usedShare(a) ||
+        a.availableBytes - b.availableBytes ||
+        a.disk - b.disk,
+    )
+  for (const one of spare) {
+    const others = filled(
+      chunk.wish,
+      steady.filter((d) => d !== one),
+    ).slots
+    if (others.some((slot) => slot.held === undefined)) continue
+    const rest = filled(
+      chunk.wish,
+      held.filter((d) => d !== one),
+    )
+    if (rightIn(rest) < right) continue
+    const left = others.map(({ held: d }) => ({ chunk: chunk.chunk, disk: d!.disk, length: chunk.length }))
+    return { ...drop(one.disk, 'over'), survivors: left }
+  }
+  return undefined
 }
 
 // ---- parts
