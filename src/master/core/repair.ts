@@ -241,7 +241,8 @@ function judgeCopies(chunk: RepairChunk, disks: DiskMap, rules: Patience): Verdi
 
   const steady = live.filter((d) => !d.draining)
   const held = [...steady, ...expectedOf(chunk, disks, live, rules, alone)]
-  const { slots } = filled(chunk.wish, held)
+  const hoped = filled(chunk.wish, held)
+  const { slots } = hoped
   const copy = (urgency: Urgency, otherwise: Need): Need => ({
     kind: 'copy',
     urgency,
@@ -253,7 +254,7 @@ function judgeCopies(chunk: RepairChunk, disks: DiskMap, rules: Patience): Verdi
   })
   if (slots.some((slot) => slot.held === undefined))
     return { health, need: copy(alone ? 'endangered' : live.length < wanted ? 'under' : 'draining', NONE) }
-  const drop = dropOf(chunk, known, live, held, rules) ?? NONE
+  const drop = dropOf(chunk, known, live, hoped, rules) ?? NONE
   return { health, need: slots.every((slot) => slot.fit === 'right') ? drop : copy('misplaced', drop) }
 }
 
@@ -274,12 +275,12 @@ function healthOf(
 const rightIn = ({ slots }: Assignment<RepairDisk, Candidate>): number =>
   slots.filter((slot) => slot.fit === 'right').length
 
-/** `held`: the steady ones, and those that are expected. */
+/** `hoped`: who fills which slot once those that are expected are there. */
 function dropOf(
   chunk: RepairChunk,
   known: readonly RepairDisk[],
   live: readonly RepairDisk[],
-  held: readonly RepairDisk[],
+  hoped: Assignment<RepairDisk, Candidate>,
   rules: Patience,
 ): Drop | undefined {
   // Nothing can go beside as many as are wanted: known without a matching, which every look at a chunk would pay for.
@@ -306,8 +307,8 @@ function dropOf(
   // The fullest first, but before it those that come and go; a second copy on one chunkserver before all. One that is of
   // use to those that are expected would be made again for them.
   const nodes = staying.map((one) => one!.node)
-  const right = rightIn(filled(chunk.wish, held))
-  const spare = [...new Set([...surplus, ...filled(chunk.wish, held).surplus])]
+  const held = [...hoped.slots.flatMap((slot) => slot.held ?? []), ...hoped.surplus]
+  const spare = [...new Set([...surplus, ...hoped.surplus])]
     .filter((d) => steady.includes(d))
     .sort(
       (a, b) =>
@@ -327,7 +328,7 @@ function dropOf(
       chunk.wish,
       held.filter((d) => d !== one),
     )
-    if (rightIn(rest) < right) continue
+    if (rightIn(rest) < rightIn(hoped)) continue
     const left = others.map(({ held: d }) => ({ chunk: chunk.chunk, disk: d!.disk, length: chunk.length }))
     return { ...drop(one.disk, 'over'), survivors: left }
   }
