@@ -9,6 +9,7 @@ import { BODY_BYTES_MAX } from '../base/limits.ts'
 import { formatBytes } from '../base/units.ts'
 import type { Worker } from '../base/worker.ts'
 import type { Location } from '../topology/place.ts'
+import type { Request } from '../wire/protocol.ts'
 import type {
   ChangelogPage,
   DiskReport,
@@ -24,6 +25,7 @@ import type {
 } from '../wire/reports.ts'
 import type { ScrubRound } from '../wire/shapes.ts'
 import type { ChunkWatch } from './chunk-watch.ts'
+import type { ManyInodes } from './core/many.ts'
 import { movingRules } from './core/moving.ts'
 import { labelsOf } from './core/records.ts'
 import type { State } from './core/state.ts'
@@ -234,6 +236,20 @@ export function resolvePath(state: State, path: string): Ino {
   }
   return at
 }
+
+/** What a change of many inodes is for: the one that is named, or a page of the entries of that directory. */
+export function manyInodes(state: State, { path, ino, page }: AskedInodes): ManyInodes {
+  if ((path === undefined) === (ino === undefined)) throw new FsError('EINVAL', 'name a path or an inode')
+  const at = ino ?? resolvePath(state, path ?? '')
+  if (page === undefined) return { inos: [at], paged: false, cookie: undefined }
+  const directory = state.inode(at)
+  if (directory === undefined || directory.doomed) throw new FsError('ESTALE', `inode ${at}`)
+  if (directory.attr.type !== 'dir') throw new FsError('ENOTDIR', path ?? `inode ${at}`)
+  const { entries, end } = state.readdirPage(at, page.cookie, Math.max(1, page.limit))
+  const cookie = end ? undefined : entries.at(-1)?.cookie
+  return { inos: entries.map((entry) => entry.ino), paged: true, cookie }
+}
+type AskedInodes = Pick<Request<'retentionOf'>, 'path' | 'ino' | 'page'>
 
 /** The cursor is the last entry looked at: "expiry second.inode". */
 export function trashReport(state: State, cursor: string, limit: number, match: string): TrashPage {

@@ -4,7 +4,7 @@
  * can show how far it is, or stop.
  */
 
-import { FsError, refuse } from '../base/fault.ts'
+import { FsError } from '../base/fault.ts'
 import type { ChunkId, Ino } from '../base/ids.ts'
 import { ClassError, readClass, type StorageClass } from '../topology/storage-class.ts'
 import type { Handlers } from '../wire/peer.ts'
@@ -15,7 +15,7 @@ import { movesOf } from './core/moves.ts'
 import type { State } from './core/state.ts'
 import { wishOf } from './core/wishes.ts'
 import { change, type Parts } from './parts.ts'
-import { resolvePath } from './reports.ts'
+import { manyInodes, resolvePath } from './reports.ts'
 import { allow } from './service-admin.ts'
 import { usageReport } from './usage-report.ts'
 
@@ -54,21 +54,15 @@ export function classHandlers(parts: Parts): Handlers<ClassCalls> {
       return change<'classDelete'>(parts, stamp, () => ({ kind: 'classDelete', classId }))
     },
 
-    classOf: async ({ stamp, path, ino, classId, onlyFrom, page }, _bulk, context) => {
+    classOf: async ({ stamp, classId, onlyFrom, ...asked }, _bulk, context) => {
       allow(stamp, context)
       await holdings.settleAll()
-      return change<'classOf'>(parts, stamp, () => {
-        if ((path === undefined) === (ino === undefined)) return refuse('EINVAL', 'name a path or an inode')
-        const at = ino ?? resolvePath(state, path ?? '')
-        const wanted = { kind: 'classOf', classId, onlyFrom } as const
-        if (page === undefined) return { ...wanted, inos: [at], paged: false, cookie: undefined }
-        const directory = state.inode(at)
-        if (directory === undefined || directory.doomed) return refuse('ESTALE', `inode ${at}`)
-        if (directory.attr.type !== 'dir') return refuse('ENOTDIR')
-        const { entries, end } = state.readdirPage(at, page.cookie, Math.max(1, page.limit))
-        const cookie = end ? undefined : entries.at(-1)?.cookie
-        return { ...wanted, inos: entries.map((entry) => entry.ino), paged: true, cookie }
-      })
+      return change<'classOf'>(parts, stamp, () => ({
+        kind: 'classOf',
+        classId,
+        onlyFrom,
+        ...manyInodes(state, asked),
+      }))
     },
 
     classGet: async ({ path }) => {

@@ -4,14 +4,14 @@
  * are the one way past that, and change nothing. Purging and restoring is the same as for the command line.
  */
 
-import { FsError, refuse } from '../base/fault.ts'
+import { FsError } from '../base/fault.ts'
 import type { Ino } from '../base/ids.ts'
 import type { Handlers } from '../wire/peer.ts'
 import { DELETED_HOLDERS_MAX, DELETED_SESSIONS_MAX, type DeletedFile } from '../wire/shapes.ts'
 import type { InodeRecord } from './core/records.ts'
 import type { State } from './core/state.ts'
 import { change, chunksOf } from './parts.ts'
-import { type ReportParts, resolvePath, TRASH_PATH_BYTES_MAX } from './reports.ts'
+import { manyInodes, type ReportParts, TRASH_PATH_BYTES_MAX } from './reports.ts'
 import { allow } from './service-admin.ts'
 
 type DeletedCalls = 'deletedPage' | 'deletedFile' | 'deletedLocate' | 'deletedCount' | 'retentionOf'
@@ -74,21 +74,14 @@ export function deletedHandlers(parts: ReportParts): Handlers<DeletedCalls> {
       }
     },
 
-    retentionOf: async ({ stamp, path, ino, retentionMs, page }, _bulk, context) => {
+    retentionOf: async ({ stamp, retentionMs, ...asked }, _bulk, context) => {
       allow(stamp, context)
       await holdings.settleAll()
-      return change<'retentionOf'>(parts, stamp, () => {
-        if ((path === undefined) === (ino === undefined)) return refuse('EINVAL', 'name a path or an inode')
-        const at = ino ?? resolvePath(state, path ?? '')
-        const wanted = { kind: 'retentionOf', retentionMs } as const
-        if (page === undefined) return { ...wanted, inos: [at], paged: false, cookie: undefined }
-        const directory = state.inode(at)
-        if (directory === undefined || directory.doomed) return refuse('ESTALE', `inode ${at}`)
-        if (directory.attr.type !== 'dir') return refuse('ENOTDIR')
-        const { entries, end } = state.readdirPage(at, page.cookie, Math.max(1, page.limit))
-        const cookie = end ? undefined : entries.at(-1)?.cookie
-        return { ...wanted, inos: entries.map((entry) => entry.ino), paged: true, cookie }
-      })
+      return change<'retentionOf'>(parts, stamp, () => ({
+        kind: 'retentionOf',
+        retentionMs,
+        ...manyInodes(state, asked),
+      }))
     },
   }
 }

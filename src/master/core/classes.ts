@@ -15,6 +15,7 @@ import { ClassError, readClass, wrongWithName } from '../../topology/storage-cla
 import { CLASSES_MAX, PATTERNS_MAX } from '../../wire/shapes.ts'
 import { DEFAULT_CLASS } from './class-table.ts'
 import type { CommandOf } from './commands.ts'
+import { changeMany } from './many.ts'
 import type { ClassRecord, InodeRecord } from './records.ts'
 import type { Work } from './work.ts'
 
@@ -160,28 +161,17 @@ export function classOf(work: Work, command: CommandOf<'classOf'>): Result<unkno
     return refuse('ENOENT', `no storage class ${command.classId}`)
   const wanted = kept(command.classId)
   const onlyFrom = command.onlyFrom === undefined ? undefined : kept(command.onlyFrom)
-  let changed = 0
-  let left = 0
-  const directories: Ino[] = []
-  for (const ino of command.inos) {
-    const record = state.inode(ino)
-    if (record === undefined || record.doomed) continue
-    const { type, classId = 0 } = record.attr
-    if (type === 'dir' && command.paged) directories.push(ino)
-    if (type !== 'dir' && type !== 'file') continue
-    if (classId === wanted || (onlyFrom !== undefined && onlyFrom !== classId)) {
-      left += 1
-      continue
-    }
-    changed += 1
+  return changeMany(work, command, (record) => {
+    const { ino, type, classId = 0 } = record.attr
+    if (classId === wanted || (onlyFrom !== undefined && onlyFrom !== classId)) return false
     countClass(work, classId, -1)
     countClass(work, wanted, 1)
     const attr = { ...withClass(record.attr, wanted), version: record.attr.version + 1 }
     state.setInode(ino, { ...record, attr })
     work.touchInode(ino, false)
     if (type === 'file') reclassChunks(work, ino)
-  }
-  return ok({ changed, left, directories, cookie: command.cookie })
+    return true
+  })
 }
 
 // ---- chunks

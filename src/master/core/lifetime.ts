@@ -13,6 +13,7 @@ import { countClass, forgetInode } from './classes.ts'
 import type { CommandOf } from './commands.ts'
 import { BUCKET_SLOTS } from './dentries.ts'
 import { freeAll } from './extents.ts'
+import { changeMany } from './many.ts'
 import { addName } from './names.ts'
 import { dirPath } from './paths.ts'
 import { usageOf } from './quota-table.ts'
@@ -284,23 +285,9 @@ export function trashRetention(work: Work, command: CommandOf<'trashRetention'>)
 
 /** The same for many at once, and back to what the setting says. */
 export function retentionOf(work: Work, command: CommandOf<'retentionOf'>): Result<unknown> {
-  const { state } = work
-  let changed = 0
-  let left = 0
-  const directories: Ino[] = []
-  for (const ino of command.inos) {
-    const record = state.inode(ino)
-    if (record === undefined || record.doomed) continue
-    const { type } = record.attr
-    if (type === 'dir' && command.paged) directories.push(ino)
-    // Nothing else ever comes into the trash.
-    if (type !== 'dir' && type !== 'file') continue
-    if (record.retentionMs === command.retentionMs) {
-      left += 1
-      continue
-    }
-    changed += 1
-    state.setInode(ino, { ...record, retentionMs: command.retentionMs })
-  }
-  return ok({ changed, left, directories, cookie: command.cookie })
+  return changeMany(work, command, (record) => {
+    if (record.retentionMs === command.retentionMs) return false
+    work.state.setInode(record.attr.ino, { ...record, retentionMs: command.retentionMs })
+    return true
+  })
 }
