@@ -12,7 +12,8 @@ import { errnoOf } from '../base/fault.ts'
 import type { ChunkId, Ino } from '../base/ids.ts'
 import type { Work, WorkStep } from '../base/worker.ts'
 import type { ChunkWatch } from './chunk-watch.ts'
-import { canBeCut } from './core/coding.ts'
+import { codeFor } from './core/coding.ts'
+import { DueTimes } from './core/due-times.ts'
 import { type Life, type LivingFile, lifeOf } from './core/life.ts'
 import type { ChunkRecord } from './core/records.ts'
 import type { WorkParts } from './parts.ts'
@@ -42,6 +43,7 @@ const SURVEY_REST_MS = 30_000
 /** After the start: first the disks come back. */
 const FIRST_SURVEY_MS = 15_000
 const DUE_LOOK_MS = 1_000
+const PLACES_EVERY_MS = 1_000
 const IDLE_MS = 60_000
 
 export class Lives implements Work {
@@ -49,13 +51,7 @@ export class Lives implements Work {
   readonly #watch: ChunkWatch
   readonly #fresh = new Set<ChunkId>()
   readonly #files = new Map<Ino, number>()
-  /** By the second in which it is due. */
-  readonly #due = new Map<number, ChunkId[]>()
-  /** The earliest second that each waits for: a file that is written again and again puts its time off, not more times in. */
-  readonly #dueOf = new Map<ChunkId, number>()
-  /** Also those that wait for an earlier time by now. */
-  #waiting = 0
-  #takenTo: number | undefined
+  readonly #due = new DueTimes<ChunkId>(DUE_MAX)
   #idle = true
   #cursor: ChunkId | 0 | undefined
   #surveyAtMs: number
@@ -64,6 +60,7 @@ export class Lives implements Work {
   #missed = false
   #againAtMs = 0
   #places: string | undefined
+  #placesAtMs = 0
   #changed = 0
   #left = 0
 
@@ -100,17 +97,17 @@ export class Lives implements Work {
   }
   progress(): string {
     const surveying = this.#cursor === undefined ? '' : `, surveying from chunk ${this.#cursor}`
-    return `${this.#changed} changed, ${this.#waiting} waiting for their time${surveying}`
+    return `${this.#changed} changed, ${this.#due.size} waiting for their time${surveying}`
   }
 
   async step(): Promise<WorkStep> {
     this.#idle = true
     if (!this.#classes) return { restMs: IDLE_MS, resting: 'idle' }
     this.#idle = false
-    this.#takeDue()
+    for (const chunk of this.#due.take(this.#master.clock.now().sec)) this.#fresh.add(chunk)
     this.#takeFiles()
     const nowMs = this.#master.clock.monotonicMs()
-    this.#lookAtPlaces()
+    this.#lookAtPlaces(nowMs)
     this.#missed ||= this.#watch.takeMissed()
     const again = this.#missed && nowMs >= this.#againAtMs
     if (this.#cursor === undefined && (again || nowMs >= this.#surveyAtMs)) this.#cursor = 0
@@ -131,36 +128,15 @@ export class Lives implements Work {
   }
 
   /** Disks that have come, and other labels, racks and sites, whoever gave them: everything may stand wrong. */
-  #lookAtPlaces(): void {
+  #lookAtPlaces(nowMs: number): void {
+    if (nowMs < this.#placesAtMs) return
+    this.#placesAtMs = nowMs + PLACES_EVERY_MS
     const places = [...this.#master.nodes.map().values()]
       .map(({ disk, location, labels }) => [disk, location.host, location.rack, location.site, ...labels].join(' '))
       .sort()
       .join('\n')
     if (this.#places !== undefined && places !== this.#places) this.#cursor = 0
     this.#places = places
-  }
-
-  #takeDue(): void {
-    const { sec } = this.#master.clock.now()
-    const from = this.#takenTo
-    this.#takenTo = sec
-    if (from === sec) return
-    // Second by second, because there may be very many; after a clock has been set it may be less to look at all of them.
-    const few = from !== undefined && from < sec && sec - from <= this.#due.size
-    if (few) for (let second = from + 1; second <= sec; second++) this.#take(second)
-    else for (const second of [...this.#due.keys()]) if (second <= sec) this.#take(second)
-  }
-
-  #take(second: number): void {
-    const chunks = this.#due.get(second)
-    if (chunks === undefined) return
-    this.#due.delete(second)
-    this.#waiting -= chunks.length
-    for (const chunk of chunks) {
-      if (this.#dueOf.get(chunk) !== second) continue
-      this.#dueOf.delete(chunk)
-      this.#fresh.add(chunk)
-    }
   }
 
   /** The chunks of files that were deleted, restored, changed. */
@@ -195,7 +171,7 @@ export class Lives implements Work {
     const record = this.#master.state.chunk(chunk)
     if (!lives(record) || files.length === 0) return
     const life = this.#lifeOf(files, record)
-    if (life.dueMs !== undefined) this.#wait(chunk, Math.ceil(life.dueMs / 1000))
+    if (life.dueMs !== undefined) this.#due.add(chunk, Math.ceil(life.dueMs / 1000))
     if (isAs(record, life)) return
     const classId = life.classId === 0 ? undefined : life.classId
     const phase = life.phase === 'keep' ? undefined : life.phase
@@ -240,22 +216,15 @@ export class Lives implements Work {
     }
     return files
   }
-
-  #wait(chunk: ChunkId, second: number): void {
-    if ((this.#dueOf.get(chunk) ?? Number.POSITIVE_INFINITY) <= second || this.#waiting >= DUE_MAX) return
-    this.#dueOf.set(chunk, second)
-    const waiting = this.#due.get(second)
-    if (waiting === undefined) this.#due.set(second, [chunk])
-    else waiting.push(chunk)
-    this.#waiting++
-  }
 }
 
-/** A chunk too short for its code has none, whatever its class says. */
-const isAs = (record: ChunkRecord, { classId, phase, copies, code }: Life): boolean =>
-  (record.classId ?? 0) === classId &&
-  (record.phase ?? 'keep') === phase &&
-  record.copies === copies &&
-  (code === undefined || !canBeCut(record.length, code.data)
-    ? record.code === undefined
-    : record.code?.data === code.data && record.code.parity === code.parity)
+const isAs = (record: ChunkRecord, { classId, phase, copies, code: asked }: Life): boolean => {
+  const code = codeFor(record.length, asked)
+  return (
+    (record.classId ?? 0) === classId &&
+    (record.phase ?? 'keep') === phase &&
+    record.copies === copies &&
+    record.code?.data === code?.data &&
+    record.code?.parity === code?.parity
+  )
+}

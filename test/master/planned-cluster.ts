@@ -5,7 +5,7 @@
 
 import { assert } from '../../src/base/fault.ts'
 import { type ChunkId, chunkId, type DiskId } from '../../src/base/ids.ts'
-import { canBeCut } from '../../src/master/core/coding.ts'
+import { codeFor } from '../../src/master/core/coding.ts'
 import { type Order, plan } from '../../src/master/core/plan.ts'
 import {
   type Copies,
@@ -137,7 +137,7 @@ function changed(cluster: Cluster, chunk: RepairChunk, order: Order): RepairChun
       assert(livingParts(chunk, disks) >= chunk.ec!.data, 'enough parts are there to make a copy')
       return added(chunk.chunk, order.target)
     case 'encode': {
-      assert(chunk.ec === undefined && canBeCut(chunk.length, order.data), 'it can be cut')
+      assert(chunk.ec === undefined && codeFor(chunk.length, order) !== undefined, 'it can be cut')
       for (const target of order.targets) mayTake(target)
       const nodes = order.targets.map((id) => disks.get(id)!.node)
       assert(new Set(nodes).size === order.data + order.parity, 'every part has its own chunkserver')

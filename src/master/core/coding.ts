@@ -75,14 +75,14 @@ export function chunkWish(work: Work, command: CommandOf<'chunkWish'>): Result<u
   const record = work.state.chunk(chunk)
   if (record === undefined || record.whole !== undefined) return refuse('ENOENT')
   if (record.state !== 'sealed') return refuse('EINVAL', 'not sealed')
-  const code = command.code !== undefined && canBeCut(record.length, command.code.data) ? command.code : undefined
-  putChunk(work, chunk, { ...record, classId, phase, copies, code })
+  putChunk(work, chunk, { ...record, classId, phase, copies, code: codeFor(record.length, command.code) })
   work.touchChunk(chunk)
   return ok({})
 }
 
-/** No part may be empty: a chunk without a byte counts as dead. */
-export const canBeCut = (length: number, data: number): boolean => length > (data - 1) * BLOCK_BYTES
+/** Of the code that its class asks for, what a chunk of this length has: no part may be empty, as one without a byte is dead. */
+export const codeFor = <C extends { readonly data: number }>(length: number, code: C | undefined): C | undefined =>
+  code !== undefined && length > (code.data - 1) * BLOCK_BYTES ? code : undefined
 
 /** Which copies can be read now the shell has found out; here it is made sure that there is one. */
 export function uncoded(work: Work, command: CommandOf<'uncoded'>): Result<unknown> {

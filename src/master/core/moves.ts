@@ -7,7 +7,7 @@
 import type { DiskId } from '../../base/ids.ts'
 import { type AssignWish, assign, type Candidate, type HeldCopy } from '../../topology/assign.ts'
 import { distance, type Location } from '../../topology/place.ts'
-import { canBeCut } from './coding.ts'
+import { codeFor } from './coding.ts'
 import type { DiskMap, RepairDisk } from './repair.ts'
 import type { Wish } from './wishes.ts'
 
@@ -33,7 +33,7 @@ export interface Moves {
 
 export function movesOf(chunk: HeldChunk, wish: Wish, disks: DiskMap): Moves {
   const { ec } = chunk
-  const code = wish.code !== undefined && canBeCut(chunk.length, wish.code.data) ? wish.code : undefined
+  const code = codeFor(chunk.length, wish.code)
   const whole = known(chunk.disks, disks)
   const parts = ec === undefined ? [] : ec.parts.flatMap((part) => known(part.disks, disks))
   const sources = [...whole, ...parts]
