@@ -56,6 +56,7 @@ function protocolPage(): string {
     return [
       `### ${c.id} ${name}`,
       `${c.says}${marks.length === 0 ? '' : ` *(${marks.join('; ')})*`}`,
+      `- asked by: ${c.by.join(', ')}`,
       `- request: ${shape(c.request as unknown as Schema<never>)}`,
       ...(c.oneWay ? [] : [`- reply: ${shape(c.reply as unknown as Schema<never>)}`]),
       ...(c.failures.length === 0 ? [] : [`- failures: ${c.failures.join(', ')}`]),

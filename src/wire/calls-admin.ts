@@ -2,7 +2,7 @@
 
 import { PATH_BYTES_MAX } from '../base/limits.ts'
 import { bool, bytestr, list, nothing, oneOf, optional, report, struct, text, uint } from '../base/schema.ts'
-import { call } from './call-row.ts'
+import { callsBy } from './call-row.ts'
 import type {
   ChangelogPage,
   CheckPage,
@@ -42,6 +42,8 @@ import {
   settings,
   stamp,
 } from './shapes.ts'
+
+const call = callsBy('admin')
 
 export const adminCalls = {
   // ---- what a master answers to the command line
@@ -93,13 +95,14 @@ export const adminCalls = {
     'Gives a deleted file its name back, or another path, or (`name`) another name where it was.',
     struct({ stamp, ino, path: optional(bytestr(PATH_BYTES_MAX)), name: optional(name) }),
     struct({ path: bytestr(PATH_BYTES_MAX) }),
-    { failures: ['ENOENT', 'EEXIST', 'ENOTDIR', 'ENAMETOOLONG'] },
+    { by: ['admin', 'mount'], failures: ['ENOENT', 'EEXIST', 'ENOTDIR', 'ENAMETOOLONG'] },
   ),
   trashPurge: call(
     78,
     'Deletes from the trash for good.',
     struct({ stamp, inos: list(ino, 4096) }),
     struct({ purged: uint() }),
+    { by: ['admin', 'mount'] },
   ),
   trashRetention: call(
     79,
@@ -332,21 +335,21 @@ export const adminCalls = {
       settle: bool,
     }),
     struct({ files: list(deletedFile, DELETED_MAX), end: bool }),
-    { failures: ['ESTALE'] },
+    { by: ['admin', 'mount'], failures: ['ESTALE'] },
   ),
   deletedFile: call(
     161,
     'A deleted file by its inode number. The session is told when it changes.',
     struct({ session, ino }),
     deletedFile,
-    { failures: ['ENOENT', 'ESTALE'] },
+    { by: ['admin', 'mount'], failures: ['ENOENT', 'ESTALE'] },
   ),
   deletedLocate: call(
     162,
     'Like `locate`, also of a file that is only in the trash.',
     struct({ session, ino, offset: fileOffset, length: uint() }),
     struct({ attr, extents: list(extent, 4096), upTo: uint(), chunks: list(chunkPlaces, 4096) }),
-    { failures: ['ESTALE'] },
+    { by: ['admin', 'mount'], failures: ['ESTALE'] },
   ),
   deletedCount: call(
     163,
@@ -361,7 +364,7 @@ export const adminCalls = {
         DELETED_SESSIONS_MAX,
       ),
     }),
-    { failures: ['ESTALE'] },
+    { by: ['admin', 'mount'], failures: ['ESTALE'] },
   ),
   retentionOf: call(
     164,

@@ -2,7 +2,7 @@
 
 import { BULK_BYTES_MAX, EC_DATA_MAX, EC_PARITY_MAX, EC_PARTS_MAX } from '../base/limits.ts'
 import { bool, list, nothing, optional, struct, text, uint } from '../base/schema.ts'
-import { call } from './call-row.ts'
+import { callsBy } from './call-row.ts'
 import {
   chunk,
   chunkOffset,
@@ -18,6 +18,8 @@ import {
 
 /** Which part of an erasure-coded chunk. */
 const ecIndex = uint(EC_PARTS_MAX - 1)
+
+const call = callsBy('master')
 
 export const chunkCalls = {
   // ---- what a master answers to a chunkserver
@@ -36,9 +38,10 @@ export const chunkCalls = {
       labels: optional(labels),
     }),
     struct({ node, disks: list(struct({ uuid: text(64), disk, knownSeq: uint() }), 256), heartbeatMs: uint() }),
-    { failures: ['EINVAL', 'EEXIST'] },
+    { by: ['chunkserver'], failures: ['EINVAL', 'EEXIST'] },
   ),
   nodeHeartbeat: call(91, 'State and space of the disks.', struct({ node, disks: list(diskState, 256) }), nothing, {
+    by: ['chunkserver'],
     failures: ['ESTALE'],
   }),
   inventory: call(
@@ -47,14 +50,14 @@ export const chunkCalls = {
     struct({ node, disk, full: bool, first: bool, last: bool, seq: uint(), entries: list(inventoryEntry, 65536) }),
     /** Chunks on that disk that nobody needs: delete them. */
     struct({ unwanted: list(chunk, 65536) }),
-    { failures: ['ESTALE'] },
+    { by: ['chunkserver'], failures: ['ESTALE'] },
   ),
   damaged: call(
     93,
     'Blocks that failed their CRC, or a whole copy that is unreadable (no blocks). The master orders the repair.',
     struct({ node, disk, chunk, blocks: list(uint(1023), 1024), detail: text() }),
     nothing,
-    { failures: ['ESTALE'] },
+    { by: ['chunkserver'], failures: ['ESTALE'] },
   ),
 
   // ---- what a chunkserver answers to the master (orders)
@@ -120,7 +123,7 @@ export const chunkCalls = {
     'Which of these chunks does the disk hold, and how long are they? With `deep` every block is read and checked.',
     struct({ disk, chunks: list(chunk, 4096), deep: bool }),
     struct({ chunks: list(inventoryEntry, 4096) }),
-    { failures: ['ENODEV'] },
+    { by: ['master', 'chunkserver', 'admin'], failures: ['ENODEV'] },
   ),
   orderDiskAdd: call(
     106,
@@ -189,27 +192,31 @@ export const chunkCalls = {
     'Appends the bulk bytes at `offset`. Bytes already there are skipped, a gap is ERANGE. `sync`: answer when durable.',
     struct({ disk, chunk, offset: chunkOffset, create: bool, sync: bool }),
     struct({ length: chunkOffset }),
-    { failures: ['ENOENT', 'ERANGE', 'ENOSPC', 'EIO', 'EROFS', 'ENODEV', 'EFBIG', 'EPERM'], bulk: 'request' },
+    {
+      by: ['mount', 'chunkserver'],
+      failures: ['ENOENT', 'ERANGE', 'ENOSPC', 'EIO', 'EROFS', 'ENODEV', 'EFBIG', 'EPERM'],
+      bulk: 'request',
+    },
   ),
   read: call(
     121,
     'Bytes of a chunk, each block checked against its CRC; fewer than asked only at the end of the copy.',
     struct({ disk, chunk, offset: chunkOffset, length: uint(BULK_BYTES_MAX) }),
     nothing,
-    { failures: ['ENOENT', 'EIO', 'EBADMSG', 'ENODEV'], bulk: 'reply' },
+    { by: ['mount', 'chunkserver'], failures: ['ENOENT', 'EIO', 'EBADMSG', 'ENODEV'], bulk: 'reply' },
   ),
   syncChunk: call(
     122,
     'Answers when the first `length` bytes are durable; ERANGE when there are fewer.',
     struct({ disk, chunk, length: chunkOffset }),
     struct({ length: chunkOffset }),
-    { failures: ['ENOENT', 'ERANGE', 'EIO', 'ENODEV', 'ENOSPC'] },
+    { by: ['mount', 'chunkserver'], failures: ['ENOENT', 'ERANGE', 'EIO', 'ENODEV', 'ENOSPC'] },
   ),
   fetch: call(
     123,
     'Whole blocks as stored with their CRCs, for copying and repair; the last block may be short.',
     struct({ disk, chunk, block: uint(1023), count: uint(64) }),
     struct({ length: chunkOffset, sealed: bool, crcs: list(uint(0xffff_ffff), 64) }),
-    { failures: ['ENOENT', 'EIO', 'EBADMSG', 'ENODEV'], bulk: 'reply' },
+    { by: ['chunkserver'], failures: ['ENOENT', 'EIO', 'EBADMSG', 'ENODEV'], bulk: 'reply' },
   ),
 }

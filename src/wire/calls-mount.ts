@@ -15,7 +15,7 @@ import {
   text,
   uint,
 } from '../base/schema.ts'
-import { call } from './call-row.ts'
+import { callsBy } from './call-row.ts'
 import {
   attr,
   attrChange,
@@ -57,6 +57,8 @@ const held = optional(bool)
 
 const at = { session, ino }
 const inDir = { parent: ino, name }
+
+const call = callsBy('mount')
 
 export const mountCalls = {
   // ---- sessions: what a master answers to a mount
@@ -380,7 +382,7 @@ export const mountCalls = {
       entries: list(struct({ parent: ino, name, child: optional(ino) }), 65536),
     }),
     nothing,
-    { oneWay: true },
+    { by: ['master'], oneWay: true },
   ),
 
   recall: call(
@@ -388,5 +390,6 @@ export const mountCalls = {
     'From the master to a mount: commit what you still hold of these inodes, or of `all`; hold these directories no more.',
     struct({ inos: list(ino, 4096), directories: list(ino, 4096), all: bool }),
     nothing,
+    { by: ['master'] },
   ),
 }

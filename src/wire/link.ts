@@ -14,6 +14,7 @@ import { type Errno, errno, errnoFromNumber } from '../base/errno.ts'
 import { assert, FsError } from '../base/fault.ts'
 import { int, struct, text } from '../base/schema.ts'
 import type { Clock, Log, Transport } from '../base/world.ts'
+import type { Role } from './call-row.ts'
 import { pack, unpack } from './codec.ts'
 import { encodeFrame, type Frame, FrameSplitter, type Kind } from './frame.ts'
 import type { Answer, Answered, CallContext, CallOptions, Handler, Handlers, Peer } from './peer.ts'
@@ -280,6 +281,10 @@ export class Link implements Peer {
     if (this.#hello === undefined) {
       if (name !== 'hello' || !this.#accepting) throw new FsError('EPROTO', `${name} before the hello`)
       this.#greeted(frame, unpack(calls.hello.request, frame.body, name))
+      return
+    }
+    if (!(calls[name].by as readonly Role[]).includes(this.#hello.role)) {
+      this.#fail(frame, 'EPERM', `${name} is not for the role ${this.#hello.role}`)
       return
     }
     let request: Request<CallName>

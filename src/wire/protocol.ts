@@ -2,8 +2,8 @@
  * THE call table: everything two processes of Holdfast can say to each other. Client methods, handler types, metric names,
  * the protocol page and the golden tests derive from it; there is no second list.
  *
- * A row: `id` (never reused), `since` (protocol version), request and reply shapes, the failures a caller must expect
- * beside transport failures, `idempotent` (may be sent again after a lost link without more ado), `bulk` (raw bytes ride
+ * A row: `id` (never reused), `since` (protocol version), request and reply shapes, who may ask (`by`), the failures a
+ * caller must expect beside transport failures, `idempotent` (may be sent again after a lost link without more ado), `bulk` (raw bytes ride
  * beside the body, in which direction), `oneWay` (no reply).
  *
  * Calls that change the master's state begin with a `stamp`: (session, seq) names the request once and for all. The master
@@ -12,7 +12,7 @@
  */
 
 import { type Infer, oneOf, struct, text, uint } from '../base/schema.ts'
-import { call, type Row } from './call-row.ts'
+import { callsBy, ROLES, type Row } from './call-row.ts'
 import { adminCalls } from './calls-admin.ts'
 import { chunkCalls } from './calls-chunk.ts'
 import { mountCalls } from './calls-mount.ts'
@@ -20,19 +20,19 @@ import { mountCalls } from './calls-mount.ts'
 export const PROTOCOL_VERSION = 1
 
 export const calls = {
-  hello: call(
+  hello: callsBy(...ROLES)(
     1,
     'First on every connection, from the side that connected: who am I, which cluster do I expect.',
     struct({
       version: uint(),
       cluster: text(64),
-      role: oneOf('mount', 'chunkserver', 'admin', 'master'),
+      role: oneOf(...ROLES),
       name: text(255),
     }),
     struct({
       version: uint(),
       cluster: text(64),
-      role: oneOf('mount', 'chunkserver', 'admin', 'master'),
+      role: oneOf(...ROLES),
       name: text(255),
     }),
     { failures: ['EPROTO', 'EPERM'] },
@@ -54,4 +54,3 @@ export const callById: ReadonlyMap<number, CallName> = new Map(callNames.map((na
 export type CallRow = Row<unknown, unknown>
 
 export type Hello = Request<'hello'>
-export type Role = Hello['role']

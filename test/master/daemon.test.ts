@@ -7,6 +7,7 @@ import type { MasterConfig } from '../../src/config/tables.ts'
 import { hostClock, hostRandom } from '../../src/host/clock.ts'
 import { hostNet } from '../../src/host/net.ts'
 import { run } from '../../src/master/daemon.ts'
+import type { Role } from '../../src/wire/call-row.ts'
 import { connectLink } from '../../src/wire/connect.ts'
 import type { Peer } from '../../src/wire/peer.ts'
 
@@ -26,7 +27,7 @@ async function newDir(): Promise<string> {
 interface Running {
   readonly port: number
   readonly cluster: string
-  connect(cluster?: string): Promise<Peer>
+  connect(cluster?: string, role?: Role): Promise<Peer>
   stop(): Promise<void>
 }
 
@@ -82,8 +83,8 @@ async function start(dataDir: string, id = ''): Promise<Running> {
     port,
     cluster,
     stop,
-    connect: async (expected = cluster) => {
-      const hello = { version: 1, cluster: expected, role: 'mount' as const, name: 'test' }
+    connect: async (expected = cluster, role: Role = 'mount') => {
+      const hello = { version: 1, cluster: expected, role, name: 'test' }
       const peer = await connectLink(hostNet, '127.0.0.1', port, { hello, handlers: {}, clock: hostClock, log })
       peers.push(peer)
       return peer
@@ -126,7 +127,7 @@ describe('the master as a process', () => {
     const page = (await again.call('readdir', { session, ino: 1 as never, cookie: 0, limit: 4096 })).reply
     expect(page.entries).toHaveLength(300)
     expect(page.end).toBe(true)
-    const { work } = (await again.call('status', {})).reply
+    const { work } = (await (await second.connect(first.cluster, 'admin')).call('status', {})).reply
     expect(work.map((w) => w.name)).toContain('repair')
   })
 

@@ -46,7 +46,8 @@ export async function compareRunners(
     if (difference === undefined) continue
     const { shortest, last } = await shrink(model, subject, all, difference)
     throw new Error(
-      `seed ${seed} (HOLDFAST_SEED), list ${list}: ${last}\n` +
+      // Where accidents happen meanwhile, what the short list shows may be another difference, or one that comes and goes.
+      `seed ${seed} (HOLDFAST_SEED), list ${list}: ${difference}\nshrunk: ${last}\n` +
         `${shortest.length} of ${all.length} operations:\n${shortest.map(said).join('\n')}`,
     )
   }

@@ -3,15 +3,16 @@ import { crc32 as crc } from '../../src/base/checksum.ts'
 import { FsError } from '../../src/base/fault.ts'
 import type { Ino, SessionId } from '../../src/base/ids.ts'
 import { hostClock } from '../../src/host/clock.ts'
+import { ROLES } from '../../src/wire/call-row.ts'
 import { pack } from '../../src/wire/codec.ts'
 import { connectLink, serveLinks } from '../../src/wire/connect.ts'
 import { encodeFrame, FrameSplitter } from '../../src/wire/frame.ts'
 import type { Handlers, Peer } from '../../src/wire/peer.ts'
-import { type CallName, calls, type Hello, PROTOCOL_VERSION } from '../../src/wire/protocol.ts'
+import { type CallName, callNames, calls, type Hello, PROTOCOL_VERSION } from '../../src/wire/protocol.ts'
 import { MemoryNet } from '../support/memory-net.ts'
 import { quietLog } from '../support/quiet-log.ts'
 
-const hello: Hello = { version: PROTOCOL_VERSION, cluster: 'c1', role: 'admin', name: 't' }
+const hello: Hello = { version: PROTOCOL_VERSION, cluster: 'c1', role: 'mount', name: 't' }
 const base = { clock: hostClock, log: quietLog }
 const s1 = 1 as SessionId
 const space = { totalBytes: 1, freeBytes: 1, availableBytes: 1, files: 1, filesFree: 1 }
@@ -79,6 +80,28 @@ describe('a link', () => {
     const { peer } = await pair({ statfs: () => ({ reply: { ...space, files: -1 } }) })
     await expect(peer.call('statfs', { session: s1, ino: undefined })).rejects.toMatchObject({ code: 'EPROTO' })
     expect(peer.closed).toBe(true)
+  })
+
+  it('refuses each role the calls that are not for it, before anybody looks at the request', async () => {
+    const asked: CallName[] = []
+    const handlers = Object.fromEntries(
+      callNames.map((name) => [
+        name,
+        () => {
+          asked.push(name)
+          throw new FsError('EAGAIN')
+        },
+      ]),
+    ) as Partial<Handlers<CallName>>
+    for (const role of ROLES) {
+      const { peer } = await pair(handlers, { role })
+      for (const name of callNames.filter((one) => !(calls[one].by as readonly string[]).includes(role))) {
+        const refused = peer.call(name, calls[name].request.sample(() => 0) as never)
+        await expect(refused, `${name} for ${role}`).rejects.toMatchObject({ code: 'EPERM' })
+      }
+      peer.close()
+    }
+    expect(asked).toEqual([])
   })
 
   it('refuses a peer of another cluster or version on both sides', async () => {
