@@ -17,7 +17,7 @@ import { encodeFrame, FrameSplitter } from '../../src/wire/frame.ts'
 import type { Peer } from '../../src/wire/peer.ts'
 import { calls, type Hello, PROTOCOL_VERSION } from '../../src/wire/protocol.ts'
 
-const hello: Hello = { version: PROTOCOL_VERSION, cluster: '', role: 'admin', name: 'bench' }
+const hello: Hello = { version: PROTOCOL_VERSION, cluster: '', role: 'mount', name: 'bench' }
 const log = hostLog({ component: 'bench', level: 'error' })
 const options = { hello, clock: hostClock, log }
 const MiB = 1024 * 1024
