@@ -14,6 +14,8 @@ export const PATH_BYTES_MAX = 4095
 export const CHUNK_BYTES_MAX = 64 * MiB
 /** The unit of CRC on disk, of repair and of the client's block cache. */
 export const BLOCK_BYTES = 64 * KiB
+/** What is read at once of a chunk that is moved: long enough to be sequential for a disk, short enough to lose little when a link breaks. */
+export const MOVE_BYTES: number = 1 * MiB
 /** Parts of an erasure-coded chunk. Four losses at once outlive any repair; beyond sixteen data parts a read asks too many disks. */
 export const EC_DATA_MIN = 2
 export const EC_DATA_MAX = 16

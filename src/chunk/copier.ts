@@ -11,7 +11,7 @@
 import { crc32 } from '../base/checksum.ts'
 import { FsError } from '../base/fault.ts'
 import { type ChunkId, chunkName, type DiskId } from '../base/ids.ts'
-import { BLOCK_BYTES, CHUNK_BYTES_MAX } from '../base/limits.ts'
+import { BLOCK_BYTES, CHUNK_BYTES_MAX, MOVE_BYTES } from '../base/limits.ts'
 import type { ChunkPlaces, Place } from '../wire/shapes.ts'
 import type { ChunkFile, FetchedBlocks } from './chunk-file.ts'
 import { blockCount, blockOf } from './core/chunk-format.ts'
@@ -23,8 +23,7 @@ import { type LostPart, rebuildPart } from './rebuilder.ts'
 import { StripeSource } from './stripe-source.ts'
 import { WholeSource } from './whole-source.ts'
 
-/** 1 MiB per range: long enough to be sequential for the disk, short enough to lose little when a link breaks. */
-const RANGE_BLOCKS = 16
+const RANGE_BLOCKS = MOVE_BYTES / BLOCK_BYTES
 /** Ranges in flight: 8 MiB cover 300 Mbit/s at 200 ms, and bound what one copy holds in memory. */
 const WINDOW = 8
 /** What one append of a compaction carries. */
@@ -102,24 +101,26 @@ export class Copier {
 
   /**
    * No blocks named: the copy is read and what is damaged is repaired; a file that is no chunk any more is copied whole. What a
-   * part has no source for is decoded from the others of `lost`.
+   * part has no source for is decoded from the others of `lost`. The pace is that of the bytes fetched, k times as many then.
    */
   repair(
     diskId: DiskId,
     chunk: ChunkId,
     blocks: readonly number[],
     sources: readonly Place[],
+    bytesPerSecond: number,
     lost?: LostPart,
     signal?: AbortSignal,
     urgent = false,
   ): Promise<number> {
-    const { queue, store } = this.#parts
+    const { queue, store, clock } = this.#parts
     const work = async (): Promise<number> => {
       const disk = store.get(diskId)
       const others = sources.filter((place) => place.disk !== diskId)
       const bad = blocks.length > 0 ? blocks : await disk.chunks.damagedBlocks(chunk)
-      if (bad === 'all') return this.#replace(disk, chunk, others, lost, signal)
-      const good = this.#goodBlocks(chunk, others, lost, signal)
+      const pace = new Pace(clock, bytesPerSecond)
+      if (bad === 'all') return this.#replace(disk, chunk, others, pace, lost, signal)
+      const good = this.#goodBlocks(chunk, others, pace, lost, signal)
       try {
         return await disk.chunks.repair(chunk, bad, async (block, length) => {
           const data = await good(block, Math.min(BLOCK_BYTES, length - block * BLOCK_BYTES))
@@ -127,7 +128,7 @@ export class Copier {
         })
       } catch (error) {
         if (!(error instanceof FsError) || error.code !== 'EBADMSG') throw error
-        return this.#replace(disk, chunk, others, lost, signal)
+        return this.#replace(disk, chunk, others, pace, lost, signal)
       }
     }
     return queue.run(`repair ${diskId} ${chunk} ${blocks.join()}`, work, urgent)
@@ -136,6 +137,7 @@ export class Copier {
   #goodBlocks(
     chunk: ChunkId,
     sources: readonly Place[],
+    pace: Pace,
     lost: LostPart | undefined,
     signal?: AbortSignal,
   ): (block: number, bytes: number) => Promise<Buffer> {
@@ -147,11 +149,13 @@ export class Copier {
     }
     return async (block, bytes) => {
       try {
-        return await source.firstOf(sources, chunk, async (place) =>
-          whole((await source.fetch(place, chunk, block, 1, signal)).data, bytes),
-        )
+        return await source.firstOf(sources, chunk, async (place) => {
+          await pace.take(bytes, signal)
+          return whole((await source.fetch(place, chunk, block, 1, signal)).data, bytes)
+        })
       } catch (error) {
         if (parts === undefined || lost === undefined || !(error instanceof FsError)) throw error
+        await pace.take(bytes * parts.data, signal)
         const [decoded] = await parts.rows(block, 1, [lost.index], signal)
         return whole(decoded!, bytes)
       }
@@ -162,11 +166,11 @@ export class Copier {
     disk: Disk,
     chunk: ChunkId,
     sources: readonly Place[],
+    pace: Pace,
     lost: LostPart | undefined,
     signal?: AbortSignal,
   ): Promise<number> {
-    const { source, clock } = this.#parts
-    const pace = new Pace(clock, 0)
+    const { source } = this.#parts
     try {
       return await source.firstOf(sources, chunk, async (place) => {
         const { length, sealed } = await source.fetch(place, chunk, 0, 1, signal)
@@ -180,18 +184,22 @@ export class Copier {
     }
   }
 
-  /** Answers the length of the new chunk. The same order again gives the same bytes, so what is there already is kept. */
+  /**
+   * Answers the length of the new chunk. The same order again gives the same bytes, so what is there already is kept. The pace
+   * is that of the bytes read, which are more than what is left of a chunk.
+   */
   compact(
     ranges: readonly CompactRange[],
     chunk: ChunkId,
     targets: readonly Place[],
+    bytesPerSecond: number,
     signal?: AbortSignal,
   ): Promise<number> {
-    const { queue, target } = this.#parts
+    const { queue, target, clock } = this.#parts
     return queue.run(`compact ${chunk}`, async () => {
       const total = ranges.reduce((sum, range) => sum + range.length, 0)
       if (total > CHUNK_BYTES_MAX) throw new FsError('EFBIG', `the ranges are ${total} bytes`)
-      const read = this.#compacting(signal)
+      const read = this.#compacting(new Pace(clock, bytesPerSecond), signal)
       let length = 0
       let parts: Buffer[] = []
       let bytes = 0
@@ -221,15 +229,17 @@ export class Copier {
   }
 
   /** Reads for one compaction, a block at most: a run of small ranges of one chunk reads its blocks once. */
-  #compacting(signal?: AbortSignal): (source: ChunkPlaces, at: number, length: number) => Promise<Buffer> {
+  #compacting(pace: Pace, signal?: AbortSignal): (source: ChunkPlaces, at: number, length: number) => Promise<Buffer> {
     const sources = new Map<ChunkId, WholeSource>()
     let last: { chunk: ChunkId; block: number; data: Buffer[] } | undefined
     return async (source, at, length) => {
       const whole = sources.get(source.chunk) ?? new WholeSource(this.#parts.source, source)
       sources.set(source.chunk, whole)
       const block = blockOf(at)
-      if (last?.chunk !== source.chunk || block < last.block || block >= last.block + last.data.length)
+      if (last?.chunk !== source.chunk || block < last.block || block >= last.block + last.data.length) {
+        await pace.take(Math.max(0, Math.min(MOVE_BYTES, source.length - block * BLOCK_BYTES)), signal)
         last = { chunk: source.chunk, block, data: await whole.blocks(block, RANGE_BLOCKS, signal) }
+      }
       const from = at - block * BLOCK_BYTES
       const data = last.data[block - last.block]?.subarray(from, from + length)
       if (data === undefined || data.length === 0)

@@ -6,7 +6,7 @@
 
 import { FsError } from '../base/fault.ts'
 import { type ChunkId, chunkName, type DiskId } from '../base/ids.ts'
-import { BLOCK_BYTES } from '../base/limits.ts'
+import { BLOCK_BYTES, MOVE_BYTES } from '../base/limits.ts'
 import type { ChunkPlaces } from '../wire/shapes.ts'
 import type { BlockSource } from './block-source.ts'
 import type { ChunkFile } from './chunk-file.ts'
@@ -17,8 +17,8 @@ import { Pace } from './pace.ts'
 import { pipelined } from './pipeline.ts'
 import { StripeSource } from './stripe-source.ts'
 
-/** One range takes so many blocks of all parts together: 1 MiB as of a copy, whatever the code. */
-export const WINDOW_BLOCKS = 16
+/** One range takes so many blocks of all parts together as one of a copy, whatever the code. */
+export const WINDOW_BLOCKS: number = MOVE_BYTES / BLOCK_BYTES
 /** Ranges in flight, and so 8 MiB in memory. */
 const WINDOW = 8
 

@@ -87,13 +87,15 @@ export function orderHandlers(store: ChunkStore, orders: DataOrders, admin: Disk
     orderSeal: async ({ disk, chunk, length }) => ({
       reply: { digest: await store.get(disk).chunks.seal(chunk, length) },
     }),
-    orderRepair: async ({ disk, chunk, blocks, sources, whole, index, urgent }, _bulk, context) => {
+    orderRepair: async ({ disk, chunk, blocks, sources, whole, index, urgent, bytesPerSecond }, _bulk, context) => {
       const lost = whole === undefined || index === undefined ? undefined : { whole, index }
-      return { reply: { repaired: await copier.repair(disk, chunk, blocks, sources, lost, ofOrder(context), urgent) } }
+      const pace = bytesPerSecond ?? 0
+      const repaired = await copier.repair(disk, chunk, blocks, sources, pace, lost, ofOrder(context), urgent)
+      return { reply: { repaired } }
     },
-    orderCompact: async ({ ranges, chunk, targets }, _bulk, context) => {
+    orderCompact: async ({ ranges, chunk, targets, bytesPerSecond }, _bulk, context) => {
       if (targets.length === 0) throw new FsError('EINVAL', 'no target to compact to')
-      return { reply: { length: await copier.compact(ranges, chunk, targets, ofOrder(context)) } }
+      return { reply: { length: await copier.compact(ranges, chunk, targets, bytesPerSecond ?? 0, ofOrder(context)) } }
     },
     orderVerify: async ({ disk: id, chunks, deep }, _bulk, { signal }) => {
       const disk = store.get(id)

@@ -128,7 +128,8 @@ const master = {
     0,
     {},
     {
-      means: 'Upper bound of repair traffic per copy; 0: none.',
+      means:
+        'Upper bound of what one order moves: a copy, a chunk cut into parts, a rewrite, the mending of damage; 0: none.',
       danger: 'Too low leaves chunks below their number of copies for long.',
     },
   ),

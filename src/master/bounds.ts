@@ -58,6 +58,10 @@ export class Asking {
   }
 }
 
+/** How long so many bytes take at the pace; 0 is none. */
+export const pacedMs = (bytes: number, bytesPerSecond: number): number =>
+  bytesPerSecond === 0 ? 0 : Math.ceil((bytes * 1000) / bytesPerSecond)
+
 /** The slower of the pace that is configured and the one that an order was given; 0 is none. */
 export function slower(bytesPerSecond: number, order: { readonly bytesPerSecond?: number }): number {
   const { bytesPerSecond: own = 0 } = order

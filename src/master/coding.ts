@@ -11,7 +11,7 @@
 import { FsError } from '../base/fault.ts'
 import type { ChunkId, DiskId } from '../base/ids.ts'
 import type { ChunkPlaces } from '../wire/shapes.ts'
-import { slower } from './bounds.ts'
+import { pacedMs, slower } from './bounds.ts'
 import type { Deletions } from './collect.ts'
 import type { Order } from './core/plan.ts'
 import type { ChunkRecord } from './core/records.ts'
@@ -39,7 +39,9 @@ export class Coding {
     const { whole, data, parity, targets, sources } = order
     let parts: { chunk: ChunkId; disk: DiskId }[] = []
     const { loop, state, orders, log } = this.#master
+    const bytesPerSecond = slower(this.#bytesPerSecond, order)
     try {
+      const source = this.#source(whole)
       await loop.command(() => {
         const first = state.nextIds().chunk
         parts = targets.map((disk, i) => ({ chunk: (first + i) as ChunkId, disk }))
@@ -50,14 +52,17 @@ export class Coding {
         sources[0]!,
         'orderEncode',
         {
-          source: this.#source(whole),
+          source,
           data,
           parity,
           parts: parts.map(({ chunk, disk }) => ({ chunk, target: this.#place(disk) })),
-          bytesPerSecond: slower(this.#bytesPerSecond, order),
+          bytesPerSecond,
         },
         signal,
-        { reads: sources.slice(0, 1), writes: targets, urgency: order.urgency },
+        {
+          ...{ reads: sources.slice(0, 1), writes: targets, urgency: order.urgency },
+          pacedMs: pacedMs(source.length, bytesPerSecond),
+        },
       )
       const ended = parts.map(({ chunk }, i) => ({ chunk, length: lengths[i]! }))
       await loop.command(() => ({ ok: { kind: 'encoded', whole, data, parity, parts: ended } }))
@@ -79,6 +84,8 @@ export class Coding {
     const part = chunk === undefined ? undefined : this.#master.state.chunk(chunk)
     if (chunk === undefined || part === undefined) throw new FsError('EAGAIN', 'it is made of something else by now')
     this.#assertFree(target, chunk)
+    const bytesPerSecond = slower(this.#bytesPerSecond, order)
+    const { data } = record.ec!
     await this.#master.orders.give(
       target,
       'orderRebuild',
@@ -88,11 +95,14 @@ export class Coding {
         index,
         length: part.length,
         whole: this.#source(whole),
-        bytesPerSecond: slower(this.#bytesPerSecond, order),
+        bytesPerSecond,
         urgent: isUrgent(urgency),
       },
       signal,
-      { reads: sources.slice(0, record.ec!.data), writes: [target], urgency },
+      {
+        ...{ reads: sources.slice(0, data), writes: [target], urgency },
+        pacedMs: pacedMs(data * part.length, bytesPerSecond),
+      },
     )
     await this.#master.loop.command(() => ({ ok: { kind: 'copyAdded', chunk, disk: target } }))
   }
@@ -101,12 +111,16 @@ export class Coding {
     const { whole, target, sources, urgency } = order
     const record = this.#record(whole)
     this.#assertFree(target, whole)
+    const bytesPerSecond = slower(this.#bytesPerSecond, order)
     await this.#master.orders.give(
       target,
       'orderJoin',
-      { disk: target, chunk: whole, whole: this.#source(whole), bytesPerSecond: slower(this.#bytesPerSecond, order) },
+      { disk: target, chunk: whole, whole: this.#source(whole), bytesPerSecond },
       signal,
-      { reads: sources.slice(0, record.ec?.data ?? 1), writes: [target], urgency },
+      {
+        ...{ reads: sources.slice(0, record.ec?.data ?? 1), writes: [target], urgency },
+        pacedMs: pacedMs(record.length, bytesPerSecond),
+      },
     )
     await this.#master.loop.command(() => ({ ok: { kind: 'copyAdded', chunk: whole, disk: target } }))
   }

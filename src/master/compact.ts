@@ -16,8 +16,20 @@ import type { Work, WorkStep } from '../base/worker.ts'
 import { slotsOf } from '../topology/labels.ts'
 import { copiesUntilCoded } from '../topology/storage-class.ts'
 import type { ChunkPlaces, Extent } from '../wire/shapes.ts'
-import { fitting, type Owned, type Partly, type Rewrite, rewrite, rewriteByChunk } from './core/compaction.ts'
+import { type Bounds, pacedMs, slower } from './bounds.ts'
+import {
+  fitting,
+  type Owned,
+  type Partly,
+  type Range,
+  type Rewrite,
+  readFor,
+  rewrite,
+  rewriteByChunk,
+} from './core/compaction.ts'
+import { evenly, type Load } from './core/lanes.ts'
 import type { ChunkRecord } from './core/records.ts'
+import type { RepairDisk } from './core/repair.ts'
 import { placesOf, type WorkParts } from './parts.ts'
 import { WorstChunks } from './worst-chunks.ts'
 
@@ -49,15 +61,21 @@ const SHORT_WIN_BYTES_MIN = 1024 * 1024
 /** Two heartbeats and more: the disks have said what is left of what they keep aside. */
 const SHORT_REST_MS = 5_000
 const BETWEEN_MS = 100
+/** While a bound holds it back, room may become short: looked at at least so often. */
+const boundRestMs = (waitMs: number): number => Math.min(LOOK_MS, Math.max(BETWEEN_MS, waitMs))
 
 export interface CompactionOptions {
   /** A sealed chunk with a smaller live share is rewritten; the state's own index holds those below half. */
   readonly belowPercent: number
+  /** As fast as one rewrite may be read, whatever the bounds; 0: none. */
+  readonly bytesPerSecond: number
 }
 
 export class Compaction implements Work {
   readonly #master: WorkParts
+  readonly #bounds: Bounds
   readonly #belowPercent: number
+  readonly #bytesPerSecond: number
   readonly #worst: WorstChunks
   readonly #changed = new Set<Ino>()
   #abandonedEnded = false
@@ -68,10 +86,14 @@ export class Compaction implements Work {
   #notBeforeMs = 0
   #rewritten = 0
   #bytes = 0
+  /** What the next rewrite waits for, in words. */
+  #bound = ''
 
-  constructor(master: WorkParts, { belowPercent }: CompactionOptions) {
+  constructor(master: WorkParts, bounds: Bounds, { belowPercent, bytesPerSecond }: CompactionOptions) {
     this.#master = master
+    this.#bounds = bounds
     this.#belowPercent = belowPercent
+    this.#bytesPerSecond = bytesPerSecond
     this.#worst = new WorstChunks(master.state, (chunk) => this.#readable(chunk))
   }
 
@@ -84,7 +106,7 @@ export class Compaction implements Work {
     return this.#file === undefined ? 0 : 1
   }
   progress(): string {
-    return `${this.#rewritten} rewrites, ${this.#bytes} bytes`
+    return `${this.#rewritten} rewrites, ${this.#bytes} bytes${this.#bound}`
   }
 
   async step(signal: AbortSignal): Promise<WorkStep> {
@@ -93,9 +115,17 @@ export class Compaction implements Work {
     this.#short = availableBytes < totalBytes * (this.#short ? ENOUGH_SHARE : SHORT_SHARE)
     if (this.#short) return this.#makeRoom(availableBytes > AMPLE_BYTES ? BETWEEN_MS : SHORT_REST_MS, signal)
     this.#worst.restart()
+    const at = { cursor: this.#cursor, notBeforeMs: this.#notBeforeMs }
     const work = this.#sparse() ?? this.#fragmented()
     if (work !== undefined && work.moves.length > 0) {
-      await this.#carryOut(work, signal)
+      const waitMs = await this.#carryOut(work, signal)
+      if (waitMs > 0) {
+        // Chosen again when it may begin: much may have changed by then.
+        this.#cursor = at.cursor
+        this.#notBeforeMs = at.notBeforeMs
+        if (work.file !== undefined) this.#file = work.file
+        return { restMs: boundRestMs(waitMs), resting: 'throttled' }
+      }
       return { restMs: BETWEEN_MS, resting: 'throttled' }
     }
     const more = this.#file !== undefined || this.#cursor !== 0
@@ -112,7 +142,8 @@ export class Compaction implements Work {
       return { restMs: SHORT_REST_MS, resting: 'idle' }
     }
     try {
-      await this.#carryOut(work, signal)
+      const waitMs = await this.#carryOut(work, signal)
+      if (waitMs > 0) return { restMs: boundRestMs(waitMs), resting: 'throttled' }
     } catch (error) {
       // Somebody else took what was free; there may be more after the next chunk that is given up.
       if (!(error instanceof FsError) || error.code !== 'ENOSPC') throw error
@@ -148,7 +179,7 @@ export class Compaction implements Work {
   }
 
   /** Some half-dead chunks together, or undefined when there is nothing worth it. */
-  #sparse(): Rewrite | undefined {
+  #sparse(): (Rewrite & { file?: undefined }) | undefined {
     if (this.#master.clock.monotonicMs() < this.#notBeforeMs) return undefined
     const page = this.#master.state.chunkIndex.sparse(this.#cursor, CHUNKS_MAX)
     this.#cursor = page.length < CHUNKS_MAX ? 0 : page.at(-1)!
@@ -169,16 +200,17 @@ export class Compaction implements Work {
   }
 
   /** The next stretch of a file in too many pieces. */
-  #fragmented(): Rewrite | undefined {
+  #fragmented(): (Rewrite & { file?: { ino: Ino; offset: number } }) | undefined {
     this.#file ??= this.#nextFile()
     if (this.#file === undefined) return undefined
-    const { ino, offset } = this.#file
+    const file = this.#file
+    const { ino, offset } = file
     const { extents, complete } = this.#master.state.extents.from(ino, offset, MOVES_MAX)
     const last = extents.at(-1)
     this.#file = complete || last === undefined ? undefined : { ino, offset: last.offset + last.length }
     if (extents.length <= EXTENTS_MANY / 2 || averageOf(extents) >= EXTENT_SMALL) return undefined
     const owned = extents.filter((extent) => this.#readable(extent.chunk)).map((extent) => ({ ino, extent }))
-    return rewrite(owned, CHUNK_BYTES_MAX, MOVES_MAX)
+    return { ...rewrite(owned, CHUNK_BYTES_MAX, MOVES_MAX), file }
   }
 
   #nextFile(): { ino: Ino; offset: number } | undefined {
@@ -216,7 +248,8 @@ export class Compaction implements Work {
     return record?.disks.some((d) => this.#master.nodes.isLive(d) && !record.unsealed.includes(d)) === true
   }
 
-  async #carryOut({ ranges, moves, length }: Rewrite, signal: AbortSignal): Promise<void> {
+  /** Answers 0, or for how long the bounds of what it uses do not let it begin. */
+  async #carryOut({ ranges, moves, length }: Rewrite, signal: AbortSignal): Promise<number> {
     const sources = new Map(
       [...new Set(ranges.map((range) => range.chunk))].map((chunk) => {
         const found = placesOf(this.#master.state, this.#master.nodes, chunk)!
@@ -234,6 +267,12 @@ export class Compaction implements Work {
     const needed = Math.max(1, ...[...sources.values()].map((source) => Math.min(copies, bears(source))))
     if (disks.length < needed)
       throw new FsError('ENOSPC', `${needed} disks have to take a rewritten chunk, ${disks.length} can`)
+    const asking = this.#bounds.asking()
+    const load = this.#load(ranges, sources, disks, length)
+    const admitted = load === undefined ? 0 : asking.admit(load)
+    this.#bound = asking.says()
+    if (admitted === undefined) return asking.leastWaitMs
+    const bytesPerSecond = slower(this.#bytesPerSecond, { bytesPerSecond: admitted })
     let chunk = 0 as ChunkId
     await this.#master.loop.command(() => {
       chunk = this.#master.state.nextIds().chunk
@@ -251,9 +290,14 @@ export class Compaction implements Work {
           })),
           chunk,
           targets: this.#master.orders.places(disks),
+          bytesPerSecond,
         },
         signal,
-        { reads: first === undefined ? [] : [first.disk], writes: disks },
+        {
+          reads: first === undefined ? [] : [first.disk],
+          writes: disks,
+          pacedMs: pacedMs(load?.pacedBytes ?? 0, bytesPerSecond),
+        },
       )
       if (reply.length !== length)
         throw new FsError('EIO', `the rewritten chunk has ${reply.length} bytes instead of ${length}`)
@@ -267,6 +311,29 @@ export class Compaction implements Work {
     this.#rewritten++
     this.#bytes += length
     this.#master.log.info({ chunk, bytes: length, extents: moves.length, from: sources.size }, 'live data rewritten')
+    return 0
+  }
+
+  /** Each chunk is read from its first copy, or from as many of its parts as it takes. */
+  #load(
+    ranges: readonly Range[],
+    sources: ReadonlyMap<ChunkId, ChunkPlaces>,
+    targets: readonly DiskId[],
+    length: number,
+  ): Load | undefined {
+    const map = this.#master.nodes.map()
+    const disksOf = (ids: readonly DiskId[]): RepairDisk[] => ids.flatMap((disk) => map.get(disk) ?? [])
+    const writes = disksOf(targets)
+    if (writes[0] === undefined) return undefined
+    const read = readFor(ranges, (chunk) => sources.get(chunk)!.length)
+    const reads = [...read].flatMap(([chunk, bytes]) => {
+      const { places, ec } = sources.get(chunk)!
+      if (places[0] !== undefined) return evenly(disksOf([places[0].disk]), bytes)
+      const parts = ec?.parts.flatMap((part) => part.places[0]?.disk ?? []).slice(0, ec.data) ?? []
+      return evenly(disksOf(parts), Math.ceil(bytes / Math.max(1, parts.length)))
+    })
+    const pacedBytes = [...read.values()].reduce((sum, bytes) => sum + bytes, 0)
+    return { reads, writes: evenly(writes, length), via: writes[0], pacedBytes, urgent: false }
   }
 
   /** A new chunk that nothing was moved to: it is dead at once, and collected. */

@@ -35,6 +35,14 @@ const BULK: ReadonlySet<OrderName> = new Set([
 /** A seal syncs what was written, which takes long on a slow disk. */
 const LONG: ReadonlySet<OrderName> = new Set([...BULK, 'orderSeal'])
 
+export interface OrderLoad {
+  readonly reads?: readonly DiskId[]
+  readonly writes?: readonly DiskId[]
+  readonly urgency?: Urgency | undefined
+  /** How long its own pace makes it take, at the least. */
+  readonly pacedMs?: number
+}
+
 export class Orders {
   readonly #state: State
   readonly #nodes: Nodes
@@ -57,7 +65,7 @@ export class Orders {
     name: C,
     request: Request<C>,
     signal: AbortSignal,
-    load: { reads?: readonly DiskId[]; writes?: readonly DiskId[]; urgency?: Urgency | undefined } = {},
+    load: OrderLoad = {},
   ): Promise<Reply<C>> {
     const reads = (load.reads ?? []).flatMap((disk) => this.#nodes.disk(disk) ?? [])
     const writes = (load.writes ?? []).flatMap((disk) => this.#nodes.disk(disk) ?? [])
@@ -68,7 +76,7 @@ export class Orders {
         signal.throwIfAborted()
         const peer = this.#nodes.peerOf(to)
         if (peer === undefined) throw new FsError('ENOTCONN', `the chunkserver of disk ${to}`)
-        const timeoutMs = LONG.has(name) ? LONG_ORDER_MS : SHORT_ORDER_MS
+        const timeoutMs = LONG.has(name) ? LONG_ORDER_MS + (load.pacedMs ?? 0) : SHORT_ORDER_MS
         return (await peer.call(name, request, { signal, timeoutMs })).reply
       })
     } finally {

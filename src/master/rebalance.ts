@@ -13,6 +13,7 @@ import type { Work, WorkStep } from '../base/worker.ts'
 import type { Asking, Bounds } from './bounds.ts'
 import type { ChunkJobs } from './chunk-jobs.ts'
 import type { ChunkWatch } from './chunk-watch.ts'
+import { evenly } from './core/lanes.ts'
 import { balanceOf, movingRules } from './core/moving.ts'
 import { type Move, moveOf, type Slope, slopes } from './core/rebalance.ts'
 import {
@@ -196,10 +197,12 @@ export class Rebalance implements Work {
 
   #beginWithin(asking: Asking, move: Move, disks: DiskMap, signal: AbortSignal): void {
     const reads = move.sources.slice(0, 1).flatMap((disk) => disks.get(disk) ?? [])
-    const writes = [move.target].flatMap((disk) => disks.get(disk) ?? [])
+    const target = disks.get(move.target)!
     const { length } = move
-    const load = { reads, readBytes: length, writes, writeBytes: length, pacedBytes: length, urgent: false }
-    const bytesPerSecond = asking.admit(load)
+    const bytesPerSecond = asking.admit({
+      ...{ reads: evenly(reads, length), writes: evenly([target], length), via: target, pacedBytes: length },
+      urgent: false,
+    })
     if (bytesPerSecond !== undefined) this.#begin({ ...move, bytesPerSecond }, signal)
   }
 

@@ -9,7 +9,7 @@ import { FsError } from '../base/fault.ts'
 import type { ChunkId } from '../base/ids.ts'
 import type { Work, WorkStep } from '../base/worker.ts'
 import type { Random } from '../base/world.ts'
-import { type Bounds, slower } from './bounds.ts'
+import { type Bounds, pacedMs, slower } from './bounds.ts'
 import type { ChunkJobs } from './chunk-jobs.ts'
 import type { ChunkWatch } from './chunk-watch.ts'
 import type { Coding } from './coding.ts'
@@ -143,6 +143,7 @@ export class Repair implements Work {
     const { chunk, length, target } = order
     if (this.#deletions.pending(target, chunk)) throw new FsError('EBUSY', 'its old file there is still to be deleted')
     const sources = this.#master.orders.places(order.sources)
+    const bytesPerSecond = slower(this.#bytesPerSecond, order)
     await this.#master.orders.give(
       target,
       'orderCopy',
@@ -151,11 +152,11 @@ export class Repair implements Work {
         chunk,
         length,
         sources,
-        bytesPerSecond: slower(this.#bytesPerSecond, order),
+        bytesPerSecond,
         urgent: isUrgent(urgency),
       },
       signal,
-      { reads: order.sources.slice(0, 1), writes: [target], urgency },
+      { reads: order.sources.slice(0, 1), writes: [target], urgency, pacedMs: pacedMs(length, bytesPerSecond) },
     )
     await this.#master.loop.command(() => ({ ok: { kind: 'copyAdded', chunk, disk: target } }))
   }

@@ -161,14 +161,12 @@ export class Master {
     )
     const behind: WorkParts = { state, loop, nodes, orders, clock, log }
     const deletions = new Deletions(behind, spare)
-    const damage: Damage = new Damage(behind, watch)
-    const compaction = new Compaction(behind, {
-      belowPercent: options.compactBelowPercent,
-    })
+    const bounds = new Bounds(state, clock)
+    const pace = { bytesPerSecond: options.repairBytesPerSecond }
+    const damage: Damage = new Damage(behind, watch, bounds, pace)
+    const compaction = new Compaction(behind, bounds, { belowPercent: options.compactBelowPercent, ...pace })
     const repairs = new ChunkJobs(watch, clock, log)
     const seals = new ChunkJobs(watch, clock, log)
-    const pace = { bytesPerSecond: options.repairBytesPerSecond }
-    const bounds = new Bounds(state, clock)
     const coding = new Coding(behind, deletions, pace)
     const repair = new Repair(behind, watch, repairs, deletions, coding, spare, random, rules, bounds, pace)
     const rate = new RepairRate(watch, clock)

@@ -5,6 +5,7 @@ import { FsError } from '../../src/base/fault.ts'
 import { type ChunkId, chunkId, chunkName } from '../../src/base/ids.ts'
 import { BLOCK_BYTES } from '../../src/base/limits.ts'
 import { DATA_OFFSET } from '../../src/chunk/core/chunk-format.ts'
+import { readFor } from '../../src/master/core/compaction.ts'
 import { ChunkNode } from '../support/chunk-node.ts'
 import { ManualClock } from '../support/manual-clock.ts'
 import { SystemError } from '../support/memory-disk.ts'
@@ -178,14 +179,14 @@ describe('a repair', () => {
     const last = Math.floor(LENGTH / BLOCK_BYTES)
     two.io.flip(pathOf(A), DATA_OFFSET + 3 * BLOCK_BYTES + 9)
     two.io.flip(pathOf(A), DATA_OFFSET + LENGTH - 1)
-    expect(await two.copier.repair(two.id, A, [3, last], [two.place, one.place])).toBe(2)
+    expect(await two.copier.repair(two.id, A, [3, last], [two.place, one.place], 0)).toBe(2)
     expect(await holds(two, A)).toBe(true)
   })
 
   test('without named blocks finds them itself', async () => {
     await fill(two, A)
     two.io.flip(pathOf(A), DATA_OFFSET + 7 * BLOCK_BYTES + 9)
-    expect(await two.copier.repair(two.id, A, [], [one.place])).toBe(1)
+    expect(await two.copier.repair(two.id, A, [], [one.place], 0)).toBe(1)
     expect(await two.disk.chunks.verify(A, true)).toEqual({ state: 'sealed', length: LENGTH })
   })
 
@@ -198,16 +199,39 @@ describe('a repair', () => {
       clock,
       two.io.crash(() => true),
     ).start()
-    await again.copier.repair(again.id, A, [], [one.place])
+    await again.copier.repair(again.id, A, [], [one.place], 0)
     expect(await again.disk.chunks.verify(A, true)).toEqual({ state: 'sealed', length: LENGTH })
     expect(await holds(again, A)).toBe(true)
+  })
+
+  test('keeps its pace, of single blocks and of a whole copy', async () => {
+    await fill(two, A)
+    const taken = async (work: () => Promise<unknown>) => {
+      const before = clock.ms
+      await work()
+      return (clock.ms - before) / 1000
+    }
+    for (const block of [3, 20, 40, 60]) two.io.flip(pathOf(A), DATA_OFFSET + block * BLOCK_BYTES)
+    const some = await taken(() => two.copier.repair(two.id, A, [3, 20, 40, 60], [one.place], BLOCK_BYTES))
+    expect(some).toBeGreaterThan(3)
+    expect(some).toBeLessThan(5)
+    two.io.setBytes(pathOf(A), Buffer.alloc(50_000, 1))
+    const again = await new ChunkNode(
+      2,
+      new Map([[1, one]]),
+      clock,
+      two.io.crash(() => true),
+    ).start()
+    const all = await taken(() => again.copier.repair(again.id, A, [], [one.place], MiB))
+    expect(all).toBeGreaterThan(4)
+    expect(all).toBeLessThan(8)
   })
 
   test('without a good source leaves the copy as it was and says so', async () => {
     await fill(two, A)
     one.io.flip(pathOf(A), DATA_OFFSET + 3 * BLOCK_BYTES)
     two.io.flip(pathOf(A), DATA_OFFSET + 3 * BLOCK_BYTES)
-    await expect(two.copier.repair(two.id, A, [3], [one.place])).rejects.toMatchObject({ code: 'EBADMSG' })
+    await expect(two.copier.repair(two.id, A, [3], [one.place], 0)).rejects.toMatchObject({ code: 'EBADMSG' })
     expect((await two.disk.chunks.read(A, 0, 100)).equals(bytes.subarray(0, 100))).toBe(true)
   })
 })
@@ -237,7 +261,7 @@ describe('compaction', () => {
       bytes.subarray(LENGTH - 5),
     ])
     for (let round = 0; round < 2; round++)
-      expect(await two.copier.compact(ranges, C, [two.place, three.place])).toBe(expected.length)
+      expect(await two.copier.compact(ranges, C, [two.place, three.place], 0)).toBe(expected.length)
     for (const node of [two, three]) {
       const after = await new ChunkNode(
         9,
@@ -250,13 +274,34 @@ describe('compaction', () => {
     }
   })
 
+  test('keeps its pace, and reads as much as the master counts on', async () => {
+    const source = { chunk: A, sealed: true, length: LENGTH, places: [one.place], ec: undefined }
+    const pieces = [10, 65_500, 70_000, 1_200_000, 900_000, 3 * MiB + 5, LENGTH - 5]
+    const ranges = pieces.map((offset, i) => ({ source, offset, length: Math.min(40_000 * (i + 1), LENGTH - offset) }))
+    let fetched = 0
+    one.peer.onBulk = (_name, bulk) => {
+      fetched += bulk.length
+      return bulk
+    }
+    const before = clock.ms
+    await two.copier.compact(ranges, chunkId(0x55), [two.place], MiB)
+    const counted = readFor(
+      ranges.map(({ offset, length }) => ({ chunk: A, offset, length })),
+      () => LENGTH,
+    )
+    expect([...counted]).toEqual([[A, fetched]])
+    const seconds = (clock.ms - before) / 1000
+    expect(seconds).toBeGreaterThan(fetched / MiB - 0.5)
+    expect(seconds).toBeLessThan(fetched / MiB + 2)
+  })
+
   test('fails when a target fails', async () => {
     three.peer.before = () => {
       throw new FsError('ECONNREFUSED', 'down')
     }
     const source = { chunk: A, sealed: true, length: LENGTH, places: [one.place], ec: undefined }
     const ranges = [{ source, offset: 0, length: 100 }]
-    await expect(two.copier.compact(ranges, chunkId(0x54), [two.place, three.place])).rejects.toMatchObject({
+    await expect(two.copier.compact(ranges, chunkId(0x54), [two.place, three.place], 0)).rejects.toMatchObject({
       code: 'ECONNREFUSED',
     })
   })

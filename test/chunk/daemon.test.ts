@@ -308,6 +308,7 @@ describe('a chunkserver', () => {
       whole: undefined,
       index: undefined,
       urgent: undefined,
+      bytesPerSecond: undefined,
     }
     await master.node!.call('orderRepair', order)
     const { reply } = await master.node!.call('orderVerify', { disk: D1, chunks: [A], deep: true })

@@ -349,7 +349,7 @@ describe('a whole chunk', () => {
       { source: striped.whole([2]), offset: 65_000, length: 2 * MiB },
       { source: striped.whole([2]), offset: 3 * MiB - 5, length: 5 },
     ]
-    const length = await node.copier.compact(ranges, chunkId(0xc00), [node.place])
+    const length = await node.copier.compact(ranges, chunkId(0xc00), [node.place], 0)
     const expected = Buffer.concat([striped.bytes.subarray(65_000, 65_000 + 2 * MiB), striped.bytes.subarray(-5)])
     expect((await contentOf(node, chunkId(0xc00), length)).equals(expected)).toBe(true)
   })
@@ -390,7 +390,7 @@ describe('a damaged part', () => {
         node.io.flip(pathOf(partId(index)), DATA_OFFSET + BLOCK_BYTES + 9)
         node.io.flip(pathOf(partId(index)), DATA_OFFSET + length - 1)
         const lost = { whole: striped.whole(), index }
-        expect(await node.copier.repair(node.id, partId(index), named ? [1, last] : [], [], lost)).toBe(2)
+        expect(await node.copier.repair(node.id, partId(index), named ? [1, last] : [], [], 0, lost)).toBe(2)
         expect(await node.disk.chunks.verify(partId(index), true)).toEqual({ state: 'sealed', length })
         expect(await node.disk.chunks.seal(partId(index), length)).toBe(striped.digests[index])
       }
@@ -403,7 +403,7 @@ describe('a damaged part', () => {
     const node = striped.nodes[1]!
     node.io.flip(pathOf(partId(1)), DATA_OFFSET + 9)
     const lost = { whole: striped.whole([0, 2, 3]), index: 1 }
-    expect(await node.copier.repair(node.id, partId(1), [0], [other.place], lost)).toBe(1)
+    expect(await node.copier.repair(node.id, partId(1), [0], [other.place], 0, lost)).toBe(1)
     expect(await node.disk.chunks.verify(partId(1), true)).toMatchObject({ state: 'sealed' })
   })
 
@@ -417,7 +417,7 @@ describe('a damaged part', () => {
       new ManualClock(),
       damaged.io.crash(() => true),
     ).start()
-    await node.copier.repair(node.id, partId(2), [], [], { whole: striped.whole(), index: 2 })
+    await node.copier.repair(node.id, partId(2), [], [], 0, { whole: striped.whole(), index: 2 })
     expect(await node.disk.chunks.verify(partId(2), true)).toEqual({ state: 'sealed', length: 2 * BLOCK_BYTES })
     expect(await node.disk.chunks.seal(partId(2), 2 * BLOCK_BYTES)).toBe(striped.digests[2])
   })
@@ -426,7 +426,7 @@ describe('a damaged part', () => {
     const striped = await cut(8 * BLOCK_BYTES, 4, 1)
     for (const index of [0, 1]) striped.nodes[index]!.io.flip(pathOf(partId(index)), DATA_OFFSET + 9)
     const node = striped.nodes[0]!
-    const order = node.copier.repair(node.id, partId(0), [0], [], { whole: striped.whole(), index: 0 })
+    const order = node.copier.repair(node.id, partId(0), [0], [], 0, { whole: striped.whole(), index: 0 })
     await expect(order).rejects.toMatchObject({ code: 'EBADMSG' })
     expect((await node.disk.chunks.read(partId(0), BLOCK_BYTES, 10)).length).toBe(10)
   })

@@ -1,6 +1,7 @@
 /* Chunks in parts, and chunks that are to be cut, when things are not as they should be. */
 
 import { describe, expect, it, test } from 'vitest'
+import { FsError } from '../../src/base/fault.ts'
 import { type ChunkId, chunkId, type DiskId, diskId, type Ino, nodeId, type SessionId } from '../../src/base/ids.ts'
 import { ChunkWatch } from '../../src/master/chunk-watch.ts'
 import { plan } from '../../src/master/core/plan.ts'
@@ -313,6 +314,38 @@ describe('a master', () => {
     await master.clock.pass(10_000)
     const status = await master.call(admin, 'status', {} as never)
     expect(status.chunks).toMatchObject({ safe: 0, endangered: 1 })
+  })
+
+  it('waits with a damaged part for the others that it is mended from, and does not take it for lost', async () => {
+    const master = watched(new TestMaster())
+    const { chunk, part, on } = await codedIn(master)
+    master.work()
+    await master.clock.pass(60_000)
+    const [bad, away] = [0, 1].map((i) => on(master.state.chunk(part(i))!.disks[0]!))
+    bad!.peer.answers.orderRepair = () => {
+      throw new FsError('EIO', 'no others')
+    }
+    const damaged = { node: bad!.node, disk: bad!.disk, chunk: part(0), blocks: [0], detail: 'crc' }
+    away!.peer.close()
+    await master.call(bad!.peer, 'damaged', damaged)
+    await master.clock.pass(15_000)
+    expect(bad!.count('orderRepair')).toBe(0)
+    expect((await master.call(admin, 'status', {} as never)).chunks).toMatchObject({ endangered: 1, lost: 0 })
+    // An order under way when the others go is not the part's fault either.
+    bad!.peer.answers.orderRepair = () => {
+      away!.peer.close()
+      throw new FsError('EIO', 'no others')
+    }
+    await away!.join(master)
+    await master.clock.pass(15_000)
+    expect(bad!.count('orderRepair')).toBe(1)
+    expect((await master.call(admin, 'status', {} as never)).chunks).toMatchObject({ endangered: 1, lost: 0 })
+    bad!.peer.answers.orderRepair = ({ blocks }) => ({ repaired: blocks.length })
+    await away!.join(master)
+    await master.clock.pass(30_000)
+    expect((await master.call(admin, 'status', {} as never)).chunks).toMatchObject({ safe: 1, lost: 0 })
+    expect(bad!.count('orderRepair')).toBe(2)
+    expect(master.state.chunk(chunk)).toMatchObject({ ec: { present: 3 } })
   })
 
   it('waits once for the time of a chunk, however often its file changes meanwhile', async () => {

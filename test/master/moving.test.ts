@@ -152,6 +152,84 @@ describe('bounds in bytes per second', () => {
   })
 })
 
+describe('bounds of rewriting and mending', () => {
+  const UNCHANGED = { mode: undefined, uid: undefined, gid: undefined, atime: undefined, mtime: undefined }
+
+  test('a rewrite waits until what it uses is paid for, has the pace of that, and the time that it takes', async () => {
+    const all = await cluster(3, 1)
+    const { master, servers, mount } = all
+    for (const { peer } of servers) peer.answers.orderCompact = ({ ranges }) => ({ length: ranges[0]!.length })
+    await set(master, undefined, { diskBytesPerSecond: MiB / 16, rebalance: false })
+    for (let i = 0; i < 3; i++) {
+      const { ino } = await writeFile(master, mount, servers, `f${i}`, 60 * MiB)
+      // A third of each is left, so no two rewrites go together into one chunk of 64 MiB with more.
+      const change = { ...UNCHANGED, size: 25 * MiB }
+      await master.call(mount.peer, 'setattr', { stamp: mount.stamp(), ino, change } as never)
+    }
+    const asked: { atMs: number; bytesPerSecond: number | undefined; length: number }[] = []
+    for (const { peer, held } of servers)
+      peer.answers.orderCompact = async ({ chunk, ranges, bytesPerSecond }) => {
+        const length = ranges.reduce((sum, range) => sum + range.length, 0)
+        asked.push({ atMs: master.clock.monotonicMs(), bytesPerSecond, length })
+        // Longer than an order without a pace may take.
+        await master.clock.sleep((length * 1000) / bytesPerSecond!)
+        held.set(chunk, { length, sealed: false })
+        return { length }
+      }
+    await master.clock.pass(60_000)
+    expect(asked.length).toBe(1)
+    await master.clock.pass(3_600_000)
+    expect(asked.length).toBe(2)
+    expect(asked.map(({ length }) => length)).toEqual([50 * MiB, 25 * MiB])
+    for (const { bytesPerSecond } of asked) expect(bytesPerSecond).toBeLessThanOrEqual(MiB / 16)
+    expect(asked[1]!.atMs - asked[0]!.atMs).toBeGreaterThan(800_000)
+    expect(master.state.counters()).toMatchObject({ open: 0, safe: 2 })
+  })
+
+  test('mending keeps to them; what the last other copy protects is mended at once, before what waits', async () => {
+    const all = await cluster(6, 3)
+    const { master, servers, mount } = all
+    await set(master, undefined, { diskBytesPerSecond: MiB / 16, rebalance: false })
+    const files: Awaited<ReturnType<typeof writeFile>>[] = []
+    for (let i = 0; i < 40; i++) files.push(await writeFile(master, mount, servers, `f${i}`, MiB))
+    await master.clock.pass(2_000)
+    const bad = servers[0]!
+    const mended: { chunk: ChunkId; atMs: number; bytesPerSecond: number; urgent: boolean }[] = []
+    bad.peer.answers.orderRepair = async ({ chunk, blocks, ...order }) => {
+      const bytesPerSecond = order.bytesPerSecond!
+      mended.push({ chunk, atMs: master.clock.monotonicMs(), bytesPerSecond, urgent: order.urgent === true })
+      await master.clock.sleep((Math.max(1, blocks.length) * 65_536_000) / bytesPerSecond)
+      return { repaired: blocks.length }
+    }
+    const report = (chunk: ChunkId, blocks: number[]) =>
+      master.call(bad.peer, 'damaged', { node: bad.node, disk: bad.disk, chunk, blocks, detail: 'crc' })
+    const its = files.filter(({ disks }) => disks.includes(bad.disk))
+    expect(its.length).toBeGreaterThan(12)
+    const [last, ...others] = its
+    for (const { chunk } of others) await report(chunk, [1])
+    await master.clock.pass(4_500)
+    // One block takes a second at this rate.
+    expect(mended.length).toBeGreaterThanOrEqual(4)
+    expect(mended.length).toBeLessThanOrEqual(6)
+    for (const { bytesPerSecond } of mended) expect(bytesPerSecond).toBe(MiB / 16)
+    const { work } = await master.call(admin, 'status', {})
+    expect(work.find(({ name }) => name === 'mend damaged copies')!.progress).toMatch(/wait for the bound of disk/)
+    // Now only one other copy of it is left.
+    await master.master.loop.command(() => {
+      const disk = last!.disks.find((one) => one !== bad.disk)!
+      return { ok: { kind: 'copyDropped', chunk: last!.chunk, disk, reason: 'over' } }
+    })
+    await report(last!.chunk, [])
+    const sinceMs = master.clock.monotonicMs()
+    await master.clock.pass(1_000)
+    const urgent = mended.filter(({ chunk }) => chunk === last!.chunk)
+    expect(urgent).toMatchObject([{ urgent: true }])
+    expect(urgent[0]!.atMs - sinceMs).toBeLessThan(1_000)
+    await master.clock.pass(120_000)
+    expect(new Set(mended.map(({ chunk }) => chunk)).size).toBe(its.length)
+  })
+})
+
 describe('between sites', () => {
   test('a chunk travels once: the second copy there is made from the first', async () => {
     const all = await cluster(6, 1, ['A', 'A', 'A', 'B', 'B', 'B'])

@@ -6,6 +6,7 @@
  */
 
 import type { ChunkId, Ino } from '../../base/ids.ts'
+import { BLOCK_BYTES, MOVE_BYTES } from '../../base/limits.ts'
 import type { Extent } from '../../wire/shapes.ts'
 
 export interface Owned {
@@ -111,4 +112,22 @@ export function rewrite(order: readonly Owned[], bytesMax: number, movesMax: num
     })
   }
   return { ranges, moves, length }
+}
+
+/**
+ * How much of each chunk is read for these ranges: the windows, from the block of a range on, that whoever carries them out
+ * fetches; what lies in the last one is not fetched again.
+ */
+export function readFor(ranges: readonly Range[], lengthOf: (chunk: ChunkId) => number): Map<ChunkId, number> {
+  const read = new Map<ChunkId, number>()
+  let last: { chunk: ChunkId; from: number; to: number } | undefined
+  for (const { chunk, offset, length } of ranges)
+    for (let at = offset; at < offset + length; at = last!.to) {
+      if (last?.chunk === chunk && last.from <= at && at < last.to) continue
+      const from = Math.floor(at / BLOCK_BYTES) * BLOCK_BYTES
+      const to = from + MOVE_BYTES
+      last = { chunk, from, to }
+      read.set(chunk, (read.get(chunk) ?? 0) + Math.max(0, Math.min(to, lengthOf(chunk)) - from))
+    }
+  return read
 }

@@ -15,12 +15,16 @@ export interface LaneRates {
   readonly sitesBytesPerSecond: number
 }
 
+export interface Share {
+  readonly disk: RepairDisk
+  readonly bytes: number
+}
+
 export interface Load {
-  /** From each of `reads` so many, to each of `writes` so many. */
-  readonly reads: readonly RepairDisk[]
-  readonly readBytes: number
-  readonly writes: readonly RepairDisk[]
-  readonly writeBytes: number
+  readonly reads: readonly Share[]
+  readonly writes: readonly Share[]
+  /** All of it goes through the chunkserver of this disk, which carries the order out. */
+  readonly via: RepairDisk
   /** The bytes that the chunkserver's own pace counts. */
   readonly pacedBytes: number
   readonly urgent: boolean
@@ -72,19 +76,15 @@ function usesOf(load: Load, rates: LaneRates): Map<string, { bytes: number; rate
   const use = (name: string, bytes: number, rate: number): void => {
     if (rate > 0 && bytes > 0) uses.set(name, { bytes: (uses.get(name)?.bytes ?? 0) + bytes, rate })
   }
-  const end = (d: RepairDisk, bytes: number): void => {
+  const siteOf = (d: RepairDisk): string => d.location.site ?? '?'
+  for (const { disk: d, bytes } of [...load.reads, ...load.writes]) {
     use(`disk ${d.disk}`, bytes, rates.diskBytesPerSecond)
     use(`chunkserver ${d.node}`, bytes, rates.nodeBytesPerSecond)
+    const sites = [siteOf(d), siteOf(load.via)].sort()
+    if (sites[0] !== sites[1]) use(`sites ${sites[0]} and ${sites[1]}`, bytes, rates.sitesBytesPerSecond)
   }
-  for (const d of load.reads) end(d, load.readBytes)
-  for (const d of load.writes) end(d, load.writeBytes)
-  for (const read of load.reads)
-    for (const write of load.writes) {
-      const sites = [read.location.site ?? '?', write.location.site ?? '?'].sort()
-      if (sites[0] === sites[1]) continue
-      // One of the two ends is one disk, through which all of it goes.
-      const bytes = load.reads.length > 1 ? load.readBytes : load.writeBytes
-      use(`sites ${sites[0]} and ${sites[1]}`, bytes, rates.sitesBytesPerSecond)
-    }
   return uses
 }
+
+/** The same from, or to, each of them. */
+export const evenly = (disks: readonly RepairDisk[], bytes: number): Share[] => disks.map((disk) => ({ disk, bytes }))

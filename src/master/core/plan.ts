@@ -11,7 +11,7 @@ import type { ChunkId, DiskId } from '../../base/ids.ts'
 import type { Assignment, Option } from '../../topology/assign.ts'
 import { distance, type Location } from '../../topology/place.ts'
 import { type Choice, Choices } from './choices.ts'
-import type { Load } from './lanes.ts'
+import { evenly, type Load } from './lanes.ts'
 import {
   type DiskMap,
   type Drop,
@@ -187,7 +187,7 @@ class Planner {
     const reads = sources.slice(0, 1)
     return this.#take(
       { kind: 'copy', urgency, whole, chunk, length, target: target.disk, sources: sources.map((d) => d.disk) },
-      { reads, readBytes: length, writes: [target], writeBytes: length, pacedBytes: length },
+      { reads: evenly(reads, length), writes: evenly([target], length), via: target, pacedBytes: length },
     )
   }
 
@@ -220,10 +220,9 @@ class Planner {
         sources: sources.map((d) => d.disk),
       },
       {
-        reads: sources.slice(0, data),
-        readBytes: length,
-        writes: [target],
-        writeBytes: length,
+        reads: evenly(sources.slice(0, data), length),
+        writes: evenly([target], length),
+        via: target,
         pacedBytes: data * length,
       },
     )
@@ -292,10 +291,9 @@ class Planner {
         sources: sources.map((d) => d.disk),
       },
       {
-        reads: sources.slice(0, 1),
-        readBytes: length,
-        writes: targets,
-        writeBytes: Math.ceil(length / data),
+        reads: evenly(sources.slice(0, 1), length),
+        writes: evenly(targets, Math.ceil(length / data)),
+        via: sources[0]!,
         pacedBytes: length,
       },
     )
@@ -320,10 +318,9 @@ class Planner {
         sources: sources.map((d) => d.disk),
       },
       {
-        reads: sources.slice(0, data),
-        readBytes: Math.ceil(length / data),
-        writes: [target],
-        writeBytes: length,
+        reads: evenly(sources.slice(0, data), Math.ceil(length / data)),
+        writes: evenly([target], length),
+        via: target,
         pacedBytes: length,
       },
     )
@@ -358,8 +355,8 @@ class Planner {
     const bytesPerSecond = this.#admit({ ...load, urgent: order.urgency === 'endangered' })
     if (bytesPerSecond === undefined) return 'waiting'
     const { reads, writes } = load
-    for (const { disk } of reads) this.#reads.set(disk, (this.#reads.get(disk) ?? 0) + 1)
-    for (const disk of writes) this.#choices.taken(disk)
+    for (const { disk } of reads) this.#reads.set(disk.disk, (this.#reads.get(disk.disk) ?? 0) + 1)
+    for (const { disk } of writes) this.#choices.taken(disk)
     return bytesPerSecond === 0 ? order : { ...order, bytesPerSecond }
   }
 }

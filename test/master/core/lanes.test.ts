@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { diskId, nodeId } from '../../../src/base/ids.ts'
-import { Lanes, type Load } from '../../../src/master/core/lanes.ts'
+import { evenly, Lanes, type Load } from '../../../src/master/core/lanes.ts'
 import type { RepairDisk } from '../../../src/master/core/repair.ts'
 import { NO_LABELS } from '../../../src/topology/place.ts'
 
@@ -12,7 +12,7 @@ const disk = (number: number, node: number, site?: string): RepairDisk => ({
   location: site === undefined ? { host: `h${node}` } : { host: `h${node}`, site },
 })
 const copy = (from: RepairDisk, to: RepairDisk, bytes: number, urgent = false): Load => ({
-  ...{ reads: [from], readBytes: bytes, writes: [to], writeBytes: bytes, pacedBytes: bytes, urgent },
+  ...{ reads: evenly([from], bytes), writes: evenly([to], bytes), via: to, pacedBytes: bytes, urgent },
 })
 const rates = (disk: number, node: number, sites: number) => ({
   ...{ diskBytesPerSecond: disk, nodeBytesPerSecond: node, sitesBytesPerSecond: sites },
@@ -47,6 +47,22 @@ test('what is endangered waits only for its like, and the rest waits for both', 
   expect(of(true, 2_000)).toMatchObject({ waitMs: 9_000 })
   expect(of(false, 11_000)).toMatchObject({ waitMs: 9_000 })
   expect(of(false, 20_000)).toEqual({ bytesPerSecond: MiB })
+})
+
+test('what is collected at several places and written to several crosses between sites where it is carried out', () => {
+  const lanes = new Lanes()
+  const [near, far, other] = [disk(1, 1, 'A'), disk(2, 2, 'B'), disk(3, 3, 'A')]
+  const load: Load = {
+    reads: [
+      { disk: far, bytes: 3 * MiB },
+      { disk: other, bytes: 5 * MiB },
+    ],
+    ...{ writes: evenly([near, far], MiB), via: near, pacedBytes: 8 * MiB, urgent: false },
+  }
+  // 3 MiB come from there, one goes there.
+  expect(lanes.admit(load, rates(0, 0, MiB), 0)).toEqual({ bytesPerSecond: 2 * MiB })
+  expect(lanes.admit(load, rates(0, 0, MiB), 1_000)).toMatchObject({ waitsFor: 'sites A and B', waitMs: 3_000 })
+  expect(lanes.admit(load, rates(MiB, 0, 0), 1_000)).toMatchObject({ bytesPerSecond: Math.floor((8 * MiB) / 5) })
 })
 
 test('whatever is asked for: over any time a lane lets through its rate, and one order more of either kind', () => {
