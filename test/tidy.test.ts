@@ -48,7 +48,7 @@ const packageHomes: Readonly<Record<string, readonly string[]>> = {
   lmdb: ['src/master/lmdb-store.ts'],
   msgpackr: ['src/wire/codec.ts', 'src/master/core/records.ts'],
   '@node-rs/crc32': ['src/base/checksum.ts'],
-  'p-queue': ['src/master/orders.ts', 'src/chunk/order-queue.ts'],
+  'p-queue': ['src/master/orders.ts'],
   pino: ['src/host/log.ts'],
   'smol-toml': ['src/config/'],
 }
@@ -57,7 +57,7 @@ const packageHomes: Readonly<Record<string, readonly string[]>> = {
 const isPure = (file: string): boolean =>
   /^src\/(topology\/|[^/]+\/core\/)/.test(file) || (file.startsWith('src/base/') && !impureBase.includes(file))
 /** Worker is a loop over a clock that it is given. */
-const impureBase = ['src/base/worker.ts', 'src/base/lifecycle.ts', 'src/base/world.ts']
+const impureBase = ['src/base/worker.ts', 'src/base/places.ts', 'src/base/lifecycle.ts', 'src/base/world.ts']
 /** The built-in CRC is a function without state. */
 const mayUseNode = ['src/base/checksum.ts']
 

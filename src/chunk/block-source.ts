@@ -76,9 +76,9 @@ export class BlockSource {
         return await work(place)
       } catch (error) {
         const failure = asFsError(error)
-        // Our own disk is the trouble: another source does not help.
+        // Our own disk is the trouble, or nobody wants it any more: another source does not help.
         if (
-          ['ENOSPC', 'EROFS', 'ENODEV', 'ECANCELED', 'ERANGE'].includes(failure.code) &&
+          ['ENOSPC', 'EROFS', 'ENODEV', 'ECANCELED', 'EINTR', 'ERANGE'].includes(failure.code) &&
           !failure.message.includes('at the source')
         )
           throw failure

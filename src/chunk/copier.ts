@@ -59,7 +59,7 @@ export class Copier {
       if (held.state === 'sealed' && held.length === length) return 0
       return this.#copy(disk, chunk, length, sources, new Pace(clock, bytesPerSecond), signal)
     }
-    return queue.run(`copy ${diskId} ${chunk}`, work, urgent)
+    return queue.run(`copy ${diskId} ${chunk}`, work, urgent, signal)
   }
 
   #copy(
@@ -131,7 +131,7 @@ export class Copier {
         return this.#replace(disk, chunk, others, pace, lost, signal)
       }
     }
-    return queue.run(`repair ${diskId} ${chunk} ${blocks.join()}`, work, urgent)
+    return queue.run(`repair ${diskId} ${chunk} ${blocks.join()}`, work, urgent, signal)
   }
 
   #goodBlocks(
@@ -196,7 +196,7 @@ export class Copier {
     signal?: AbortSignal,
   ): Promise<number> {
     const { queue, target, clock } = this.#parts
-    return queue.run(`compact ${chunk}`, async () => {
+    const work = async (): Promise<number> => {
       const total = ranges.reduce((sum, range) => sum + range.length, 0)
       if (total > CHUNK_BYTES_MAX) throw new FsError('EFBIG', `the ranges are ${total} bytes`)
       const read = this.#compacting(new Pace(clock, bytesPerSecond), signal)
@@ -225,7 +225,8 @@ export class Copier {
       await send()
       await Promise.all(targets.map((place) => target.sync(place, chunk, length, signal)))
       return length
-    })
+    }
+    return queue.run(`compact ${chunk}`, work, false, signal)
   }
 
   /** Reads for one compaction, a block at most: a run of small ranges of one chunk reads its blocks once. */

@@ -54,7 +54,7 @@ export class Encoder {
   ): Promise<number[]> {
     const { queue, clock } = this.#parts
     const key = `encode ${source.chunk} ${targets.map(({ chunk }) => chunk).join()}`
-    return queue.run(key, async () => {
+    const work = async (): Promise<number[]> => {
       assertCode(data, parity, targets.length)
       if (!source.sealed) throw new FsError('EINVAL', `chunk ${chunkName(source.chunk)} is still open`)
       const lengths = partLengths(source.length, data, parity)
@@ -63,7 +63,8 @@ export class Encoder {
       await this.#encode(source, data, parity, writers, new Pace(clock, bytesPerSecond), signal)
       await each(writers, (writer) => this.#finish(writer, signal))
       return lengths
-    })
+    }
+    return queue.run(key, work, false, signal)
   }
 
   /** What an earlier try left at the target. */

@@ -57,7 +57,7 @@ export class Rebuilder {
       const { source, clock } = this.#parts
       return rebuildPart(disk, chunk, lost, source, new Pace(clock, bytesPerSecond), signal)
     }
-    return this.#unlessHeld(diskId, chunk, length, work, urgent)
+    return this.#unlessHeld(diskId, chunk, length, work, urgent, signal)
   }
 
   /** Answers the bytes of the whole chunk that were missing. */
@@ -69,7 +69,7 @@ export class Rebuilder {
     signal?: AbortSignal,
   ): Promise<number> {
     const { length } = whole
-    return this.#unlessHeld(diskId, chunk, length, (disk) => {
+    const work = (disk: Disk): Promise<number> => {
       if (whole.chunk !== chunk)
         throw new FsError('EINVAL', `chunk ${chunkName(chunk)} is not ${chunkName(whole.chunk)}`)
       const { source, clock } = this.#parts
@@ -77,7 +77,8 @@ export class Rebuilder {
       const wanted = Array.from({ length: parts.data }, (_, index) => index)
       const fill = filling(parts, wanted, length, new Pace(clock, bytesPerSecond), signal)
       return disk.copies.complete(chunk, length, fill, true)
-    })
+    }
+    return this.#unlessHeld(diskId, chunk, length, work, false, signal)
   }
 
   #unlessHeld(
@@ -85,7 +86,8 @@ export class Rebuilder {
     chunk: ChunkId,
     length: number,
     work: (disk: Disk) => Promise<number>,
-    urgent = false,
+    urgent: boolean,
+    signal: AbortSignal | undefined,
   ): Promise<number> {
     const { queue, store } = this.#parts
     const unlessHeld = async (): Promise<number> => {
@@ -94,7 +96,7 @@ export class Rebuilder {
       return held.state === 'sealed' && held.length === length ? 0 : work(disk)
     }
     // The key of a copy: both write the same file.
-    return queue.run(`copy ${diskId} ${chunk}`, unlessHeld, urgent)
+    return queue.run(`copy ${diskId} ${chunk}`, unlessHeld, urgent, signal)
   }
 }
 

@@ -5,7 +5,7 @@
  */
 
 import type { Clock } from '../base/world.ts'
-import { Lanes, type Load } from './core/lanes.ts'
+import { Lanes, type Load, type Paid } from './core/lanes.ts'
 import { movingRules } from './core/moving.ts'
 import type { State } from './core/state.ts'
 
@@ -26,6 +26,11 @@ export class Bounds {
   asking(): Asking {
     return new Asking(this.#lanes, movingRules(this.#state.settings().moving), this.#clock.monotonicMs())
   }
+
+  /** What was admitted has ended, well or not, or was not begun after all. */
+  ended(paid: Paid): void {
+    this.#lanes.ended(paid, this.#clock.monotonicMs())
+  }
 }
 
 export class Asking {
@@ -42,10 +47,10 @@ export class Asking {
     this.#nowMs = nowMs
   }
 
-  /** The pace of the order, 0 without a bound; undefined: not now. */
-  admit(load: Load): number | undefined {
+  /** undefined: not now. */
+  admit(load: Load): Paid | undefined {
     const answer = this.#lanes.admit(load, this.#rules, this.#nowMs)
-    if ('bytesPerSecond' in answer) return answer.bytesPerSecond
+    if ('costs' in answer) return answer
     this.#waiting.set(answer.waitsFor, (this.#waiting.get(answer.waitsFor) ?? 0) + 1)
     this.leastWaitMs = Math.min(this.leastWaitMs, answer.waitMs)
     return undefined
@@ -63,7 +68,7 @@ export const pacedMs = (bytes: number, bytesPerSecond: number): number =>
   bytesPerSecond === 0 ? 0 : Math.ceil((bytes * 1000) / bytesPerSecond)
 
 /** The slower of the pace that is configured and the one that an order was given; 0 is none. */
-export function slower(bytesPerSecond: number, order: { readonly bytesPerSecond?: number }): number {
-  const { bytesPerSecond: own = 0 } = order
+export function slower(bytesPerSecond: number, paid: Paid | undefined): number {
+  const { bytesPerSecond: own = 0 } = paid ?? {}
   return bytesPerSecond === 0 || own === 0 ? bytesPerSecond + own : Math.min(bytesPerSecond, own)
 }

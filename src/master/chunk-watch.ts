@@ -79,6 +79,8 @@ export class ChunkWatch implements Work {
   #overlay = emptyOverlay()
   /** There is something in the queues. */
   onWork: () => void = () => undefined
+  /** Something is to be looked at that no command has told of. */
+  onFound: () => void = () => undefined
 
   constructor(state: WatchedState, nodes: Pick<Nodes, 'map'>, clock: Clock, rules: () => RepairRules) {
     this.#state = state
@@ -117,6 +119,7 @@ export class ChunkWatch implements Work {
     const disks = this.#bad.get(chunk) ?? []
     if (!disks.includes(disk)) this.#bad.set(chunk, [...disks, disk])
     this.touched([chunk])
+    this.onFound()
   }
 
   /** It could be mended after all. */
@@ -126,6 +129,7 @@ export class ChunkWatch implements Work {
     if (disks.length === 0) this.#bad.delete(chunk)
     else this.#bad.set(chunk, disks)
     this.touched([chunk])
+    this.onFound()
   }
 
   isBeyondRepair(chunk: ChunkId, disk: DiskId): boolean {
@@ -159,12 +163,12 @@ export class ChunkWatch implements Work {
   }
 
   /** The most urgent chunks, leaving out what `busy` says. They stay queued until judged healthy. */
-  next(limit: number, busy: (chunk: ChunkId) => boolean): RepairChunk[] {
+  next(limit: number, busy: (chunk: ChunkId, urgency: Urgency) => boolean): RepairChunk[] {
     const chunks: RepairChunk[] = []
-    for (const queue of this.#queues.values()) {
+    for (const [urgency, queue] of this.#queues) {
       for (const chunk of queue) {
         if (chunks.length >= limit) return chunks
-        if (busy(chunk)) continue
+        if (busy(chunk, urgency)) continue
         const record = this.#state.chunk(chunk)
         if (record === undefined) queue.delete(chunk)
         else chunks.push(this.view(chunk, record))

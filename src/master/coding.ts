@@ -39,7 +39,7 @@ export class Coding {
     const { whole, data, parity, targets, sources } = order
     let parts: { chunk: ChunkId; disk: DiskId }[] = []
     const { loop, state, orders, log } = this.#master
-    const bytesPerSecond = slower(this.#bytesPerSecond, order)
+    const bytesPerSecond = slower(this.#bytesPerSecond, order.paid)
     try {
       const source = this.#source(whole)
       await loop.command(() => {
@@ -84,7 +84,7 @@ export class Coding {
     const part = chunk === undefined ? undefined : this.#master.state.chunk(chunk)
     if (chunk === undefined || part === undefined) throw new FsError('EAGAIN', 'it is made of something else by now')
     this.#assertFree(target, chunk)
-    const bytesPerSecond = slower(this.#bytesPerSecond, order)
+    const bytesPerSecond = slower(this.#bytesPerSecond, order.paid)
     const { data } = record.ec!
     await this.#master.orders.give(
       target,
@@ -111,7 +111,7 @@ export class Coding {
     const { whole, target, sources, urgency } = order
     const record = this.#record(whole)
     this.#assertFree(target, whole)
-    const bytesPerSecond = slower(this.#bytesPerSecond, order)
+    const bytesPerSecond = slower(this.#bytesPerSecond, order.paid)
     await this.#master.orders.give(
       target,
       'orderJoin',

@@ -27,7 +27,7 @@ import {
   rewrite,
   rewriteByChunk,
 } from './core/compaction.ts'
-import { evenly, type Load } from './core/lanes.ts'
+import { evenly, FREE, type Load } from './core/lanes.ts'
 import type { ChunkRecord } from './core/records.ts'
 import type { RepairDisk } from './core/repair.ts'
 import { placesOf, type WorkParts } from './parts.ts'
@@ -269,10 +269,10 @@ export class Compaction implements Work {
       throw new FsError('ENOSPC', `${needed} disks have to take a rewritten chunk, ${disks.length} can`)
     const asking = this.#bounds.asking()
     const load = this.#load(ranges, sources, disks, length)
-    const admitted = load === undefined ? 0 : asking.admit(load)
+    const paid = load === undefined ? FREE : asking.admit(load)
     this.#bound = asking.says()
-    if (admitted === undefined) return asking.leastWaitMs
-    const bytesPerSecond = slower(this.#bytesPerSecond, { bytesPerSecond: admitted })
+    if (paid === undefined) return asking.leastWaitMs
+    const bytesPerSecond = slower(this.#bytesPerSecond, paid)
     let chunk = 0 as ChunkId
     await this.#master.loop.command(() => {
       chunk = this.#master.state.nextIds().chunk
@@ -307,6 +307,8 @@ export class Compaction implements Work {
       this.#abandonedEnded = false
       if (!signal.aborted && this.#master.loop.status().refusing === undefined) await this.#endAbandoned()
       throw error
+    } finally {
+      this.#bounds.ended(paid)
     }
     this.#rewritten++
     this.#bytes += length

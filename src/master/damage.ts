@@ -15,7 +15,7 @@ import { BLOCK_BYTES } from '../base/limits.ts'
 import type { Work, WorkStep } from '../base/worker.ts'
 import { type Asking, type Bounds, pacedMs, slower } from './bounds.ts'
 import type { ChunkWatch } from './chunk-watch.ts'
-import { evenly } from './core/lanes.ts'
+import { evenly, type Paid } from './core/lanes.ts'
 import type { ChunkRecord } from './core/records.ts'
 import type { RepairDisk } from './core/repair.ts'
 import type { State } from './core/state.ts'
@@ -190,14 +190,14 @@ export class Damage implements Work {
       return
     }
     const load = this.#load(damaged, others)
-    const admitted = asking.admit(load)
-    if (admitted === undefined) {
+    const paid = asking.admit(load)
+    if (paid === undefined) {
       damaged.notBeforeMs = this.#master.clock.monotonicMs() + Math.min(AGAIN_MS, asking.leastWaitMs)
       return
     }
     this.#waiting.delete(at)
     this.#mending.set(at, load.urgent)
-    void this.#run(at, damaged, others, slower(this.#bytesPerSecond, { bytesPerSecond: admitted }), load, signal)
+    void this.#run(at, damaged, others, paid, load.pacedBytes, signal)
   }
 
   /** What is read and written where. Of a copy that is bad as a whole, all of it, and its own disk is read, too. */
@@ -220,17 +220,18 @@ export class Damage implements Work {
     at: string,
     damaged: Damaged,
     others: Others,
-    bytesPerSecond: number,
-    { pacedBytes, urgent }: { readonly pacedBytes: number; readonly urgent: boolean },
+    paid: Paid,
+    pacedBytes: number,
     signal: AbortSignal,
   ): Promise<void> {
     const { disk, chunk } = damaged
     const { copies, part } = others
+    const bytesPerSecond = slower(this.#bytesPerSecond, paid)
     // Without named blocks the chunkserver reads the copy and finds what is bad, or replaces all of it.
     const blocks = damaged.whole ? [] : [...damaged.blocks].sort((a, b) => a - b)
     const sources = this.#master.orders.places(copies)
     // Some blocks are little to move, and may be the ones that the only other copy lost, too; a whole file queues.
-    const urgency = urgent || !damaged.whole ? 'endangered' : 'under'
+    const urgency = paid.urgent || !damaged.whole ? 'endangered' : 'under'
     try {
       const whole = part && placesOf(this.#master.state, this.#master.nodes, part.whole)
       await this.#master.orders.give(
@@ -253,6 +254,7 @@ export class Damage implements Work {
       if (isAbsence(error) || error.code === 'EAGAIN' || this.#haveGone(damaged, others)) this.#later(at, damaged)
       else this.#watch.beyondRepair(chunk, disk)
     } finally {
+      this.#bounds.ended(paid)
       this.#mending.delete(at)
       this.onWork()
     }

@@ -2,12 +2,14 @@
  * Orders to chunkservers, bounded: so many at once in all, and a count per disk of what reads from it and writes to it,
  * which the planners look at before they plan more. Those that move data have places of their own: when all of them wait
  * for a slow or hanging site, chunks elsewhere are sealed, deleted and looked at all the same. Of those that wait, the more
- * urgent goes first, and what is endangered has places that nothing else takes: new damage waits for no older work.
+ * urgent goes first, and what is endangered has places that nothing else takes: new damage waits for no older work. One that
+ * is called off is called off at its chunkserver, too.
  */
 
 import PQueue from 'p-queue'
 import { FsError } from '../base/fault.ts'
 import type { DiskId } from '../base/ids.ts'
+import { Places } from '../base/places.ts'
 import type { CallName, Reply, Request } from '../wire/protocol.ts'
 import type { Place } from '../wire/shapes.ts'
 import { URGENCIES, type Urgency } from './core/repair.ts'
@@ -46,8 +48,7 @@ export interface OrderLoad {
 export class Orders {
   readonly #state: State
   readonly #nodes: Nodes
-  readonly #bulk = new PQueue({ concurrency: ORDERS_MAX })
-  readonly #reserved = new PQueue({ concurrency: URGENT_ORDERS_MAX })
+  readonly #bulk = new Places({ places: ORDERS_MAX, kept: URGENT_ORDERS_MAX })
   readonly #others = new PQueue({ concurrency: ORDERS_MAX })
 
   constructor(state: State, nodes: Nodes) {
@@ -56,7 +57,7 @@ export class Orders {
   }
 
   get running(): number {
-    return [this.#bulk, this.#reserved, this.#others].reduce((sum, queue) => sum + queue.pending + queue.size, 0)
+    return this.#bulk.running + this.#bulk.waiting + this.#others.pending + this.#others.size
   }
 
   /** Throws FsError: what the chunkserver answered, or ENOTCONN / ECONNRESET / ETIMEDOUT of the connection. */
@@ -72,7 +73,7 @@ export class Orders {
     for (const disk of reads) disk.reads++
     for (const disk of writes) disk.writes++
     try {
-      return await this.#add(name, load.urgency, async () => {
+      return await this.#add(name, load.urgency, signal, async () => {
         signal.throwIfAborted()
         const peer = this.#nodes.peerOf(to)
         if (peer === undefined) throw new FsError('ENOTCONN', `the chunkserver of disk ${to}`)
@@ -85,12 +86,10 @@ export class Orders {
     }
   }
 
-  #add<T>(name: OrderName, urgency: Urgency | undefined, order: () => Promise<T>): Promise<T> {
+  #add<T>(name: OrderName, urgency: Urgency | undefined, signal: AbortSignal, order: () => Promise<T>): Promise<T> {
     if (!BULK.has(name)) return this.#others.add(order)
-    if (isUrgent(urgency) && this.#bulk.pending >= ORDERS_MAX && this.#reserved.pending < URGENT_ORDERS_MAX)
-      return this.#reserved.add(order)
     const rank = urgency === undefined ? URGENCIES.length : URGENCIES.indexOf(urgency)
-    return this.#bulk.add(order, { priority: -rank })
+    return this.#bulk.run(rank, order, signal)
   }
 
   places(disks: readonly DiskId[]): Place[] {

@@ -13,7 +13,7 @@ import type { Work, WorkStep } from '../base/worker.ts'
 import type { Asking, Bounds } from './bounds.ts'
 import type { ChunkJobs } from './chunk-jobs.ts'
 import type { ChunkWatch } from './chunk-watch.ts'
-import { evenly } from './core/lanes.ts'
+import { evenly, type Paid } from './core/lanes.ts'
 import { balanceOf, movingRules } from './core/moving.ts'
 import { type Move, moveOf, type Slope, slopes } from './core/rebalance.ts'
 import {
@@ -199,14 +199,14 @@ export class Rebalance implements Work {
     const reads = move.sources.slice(0, 1).flatMap((disk) => disks.get(disk) ?? [])
     const target = disks.get(move.target)!
     const { length } = move
-    const bytesPerSecond = asking.admit({
+    const paid = asking.admit({
       ...{ reads: evenly(reads, length), writes: evenly([target], length), via: target, pacedBytes: length },
       urgent: false,
     })
-    if (bytesPerSecond !== undefined) this.#begin({ ...move, bytesPerSecond }, signal)
+    if (paid !== undefined) this.#begin(move, paid, signal)
   }
 
-  #begin(move: Move & { readonly bytesPerSecond: number }, signal: AbortSignal): void {
+  #begin(move: Move, paid: Paid, signal: AbortSignal): void {
     const { whole, chunk, length, from, target } = move
     this.#running.add(move)
     const failed = {
@@ -217,16 +217,17 @@ export class Rebalance implements Work {
     // The one that gives is told of the copy's end later than the one that takes of its beginning.
     this.#unreported.push({ disk: target, bytes: length, move, report: reportOf(target), left: 1 })
     this.#unreported.push({ disk: from, bytes: -length, move, report: reportOf(from), left: 2 })
-    this.#jobs.begin(whole, signal, failed, async () => {
+    this.#jobs.begin(whole, undefined, signal, failed, async (own) => {
       let done = false
       try {
-        await this.#repair.copy(move, undefined, signal)
+        await this.#repair.copy({ ...move, paid }, undefined, own)
         this.#moved++
         this.#bytes += length
         done = true
         this.#master.log.debug({ chunk, from, target, bytes: length }, 'copy moved to a disk with more room')
       } finally {
         this.#running.delete(move)
+        this.#bounds.ended(paid)
         if (!done) this.#unreported = this.#unreported.filter((one) => one.move !== move)
       }
       return true

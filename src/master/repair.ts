@@ -14,7 +14,7 @@ import type { ChunkJobs } from './chunk-jobs.ts'
 import type { ChunkWatch } from './chunk-watch.ts'
 import type { Coding } from './coding.ts'
 import type { Deletions } from './collect.ts'
-import type { Load } from './core/lanes.ts'
+import type { Load, Paid } from './core/lanes.ts'
 import { type Order, plan } from './core/plan.ts'
 import { dropIn, judge, mayUncode, type RepairRules, type Survivor, type Urgency } from './core/repair.ts'
 import { isUrgent, URGENT_ORDERS_MAX } from './orders.ts'
@@ -31,7 +31,7 @@ const BOUND_WAIT_MS = 50
 /** Those told of; more than that says the same. */
 const HOMELESS_MAX = 10_000
 
-type CopyOrder = Pick<Order & { kind: 'copy' }, 'chunk' | 'length' | 'target' | 'sources' | 'bytesPerSecond'>
+type CopyOrder = Pick<Order & { kind: 'copy' }, 'chunk' | 'length' | 'target' | 'sources' | 'paid'>
 
 export class Repair implements Work {
   readonly #master: WorkParts
@@ -97,7 +97,7 @@ export class Repair implements Work {
     const rules = this.#rules()
     const below = (n: number): number => this.#random.below(n)
     const asking = this.#bounds.asking()
-    const admit = (load: Load): number | undefined => asking.admit(load)
+    const admit = (load: Load): Paid | undefined => asking.admit(load)
     const { orders, waiting, nowhere, settled } = plan(chunks, disks, rules, room, below, URGENT_ORDERS_MAX, admit)
     this.#bound = asking.says()
     // Else what cannot be bettered now would stand before what can.
@@ -115,10 +115,19 @@ export class Repair implements Work {
 
   #begin(order: Order, signal: AbortSignal): void {
     const failed = { says: 'repair order failed; trying again later', fields: { order: order.kind } }
-    this.#jobs.begin(order.whole, signal, failed, async () => {
-      await this.#carryOut(order, signal)
+    const begun = this.#jobs.begin(order.whole, order.urgency, signal, failed, async (own) => {
+      try {
+        await this.#carryOut(order, own)
+      } finally {
+        this.#ended(order)
+      }
       return true
     })
+    if (!begun) this.#ended(order)
+  }
+
+  #ended({ paid }: Order): void {
+    if (paid !== undefined) this.#bounds.ended(paid)
   }
 
   #carryOut(order: Order, signal: AbortSignal): Promise<void> {
@@ -143,7 +152,7 @@ export class Repair implements Work {
     const { chunk, length, target } = order
     if (this.#deletions.pending(target, chunk)) throw new FsError('EBUSY', 'its old file there is still to be deleted')
     const sources = this.#master.orders.places(order.sources)
-    const bytesPerSecond = slower(this.#bytesPerSecond, order)
+    const bytesPerSecond = slower(this.#bytesPerSecond, order.paid)
     await this.#master.orders.give(
       target,
       'orderCopy',

@@ -62,7 +62,9 @@ export class Sealing implements Work {
 
   async step(signal: AbortSignal): Promise<WorkStep> {
     for (const chunk of this.#watch.nextSealing(this.#jobs.room(), this.#jobs.busy))
-      this.#jobs.begin(chunk, signal, { says: 'sealing failed; trying again later' }, () => this.#seal(chunk, signal))
+      this.#jobs.begin(chunk, undefined, signal, { says: 'sealing failed; trying again later' }, (own) =>
+        this.#seal(chunk, own),
+      )
     return { restMs: this.#jobs.waits ? WAIT_MS : IDLE_MS, resting: 'idle' }
   }
 

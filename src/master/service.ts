@@ -208,6 +208,7 @@ export class Master {
       deleting.poke()
       mending.poke()
     }
+    watch.onFound = () => watching.poke()
     watch.onWork = () => {
       repairing.poke()
       sealer.poke()

@@ -156,6 +156,22 @@ describe('a copy', () => {
     expect(seconds).toBeLessThan(8)
   })
 
+  test('that is called off leaves what it has; the same order goes on with it as soon as that has let go', async () => {
+    const stop = new AbortController()
+    let asked = 0
+    one.peer.before = () => {
+      if (++asked === 3) stop.abort(new FsError('EINTR'))
+    }
+    const slow = two.copier.copy(two.id, A, LENGTH, [one.place], MiB, stop.signal)
+    const failed = expect(slow).rejects.toMatchObject({ code: 'EINTR' })
+    while (!stop.signal.aborted) await new Promise((resolve) => setImmediate(resolve))
+    const rest = await two.copier.copy(two.id, A, LENGTH, [one.place], 0, undefined, true)
+    await failed
+    expect(rest).toBeLessThan(LENGTH)
+    expect(rest).toBeGreaterThan(0)
+    expect(await holds(two, A)).toBe(true)
+  })
+
   test('holds a window of ranges in flight, not the whole chunk', async () => {
     let flying = 0
     let most = 0

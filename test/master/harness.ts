@@ -95,6 +95,8 @@ export class TestPeer implements Peer {
   readonly told: { name: CallName; request: unknown }[] = []
   /** Calls that the master made. */
   readonly asked: { name: CallName; request: unknown }[] = []
+  /** Those of them that it gave up waiting for; whoever answers them may come too late. */
+  readonly calledOff: { name: CallName; request: unknown }[] = []
   answers: Answering = {}
   readonly #closers: ((error?: Error) => void)[] = []
   readonly #aborts: AbortController[] = []
@@ -103,9 +105,21 @@ export class TestPeer implements Peer {
     this.hello = { version: 1, cluster: 'test', role, name }
     this.address = address
   }
-  async call<C extends CallName>(name: C, request: Request<C>, _options?: CallOptions): Promise<Answered<C>> {
+  async call<C extends CallName>(name: C, request: Request<C>, options?: CallOptions): Promise<Answered<C>> {
     if (this.closed) throw new FsError('ECONNRESET')
+    const { signal } = options ?? {}
+    signal?.throwIfAborted()
     this.asked.push({ name, request })
+    const called: Promise<never> = new Promise((_resolve, reject) => {
+      signal?.addEventListener('abort', () => {
+        this.calledOff.push({ name, request })
+        reject(signal.reason)
+      })
+    })
+    called.catch(() => undefined)
+    return Promise.race([this.#answer(name, request), called])
+  }
+  async #answer<C extends CallName>(name: C, request: Request<C>): Promise<Answered<C>> {
     const answer = this.answers[name] as ((request: Request<C>) => Reply<C>) | undefined
     if (answer === undefined) throw new FsError('ENOSYS', name)
     return { reply: await answer(request), bulk: Buffer.alloc(0) }

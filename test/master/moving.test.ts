@@ -4,9 +4,10 @@
  */
 
 import { afterEach, describe, expect, test } from 'vitest'
+import { FsError } from '../../src/base/fault.ts'
 import type { ChunkId, DiskId } from '../../src/base/ids.ts'
 import type { Moving } from '../../src/wire/shapes.ts'
-import { TestChunkserver, TestMaster, TestMount, TestPeer, writeFile } from './harness.ts'
+import { diskReport, TestChunkserver, TestMaster, TestMount, TestPeer, writeFile } from './harness.ts'
 
 const MiB = 2 ** 20
 const ADMIN = { session: 0 as never, seq: 0, acked: 0 }
@@ -106,6 +107,162 @@ describe('new damage', () => {
     const isEndangered = ({ chunk }: Asked) => endangered.some((file) => file.chunk === chunk)
     for (const one of asked) if (one.urgent) expect(isEndangered(one)).toBe(true)
   }, 60_000)
+})
+
+describe('a chunk that becomes endangered', () => {
+  const labels = ['A', 'B', 'C', 'D', 'E', 'F']
+  async function classOf(master: TestMaster, name: string, keep: string) {
+    const text = { ...master.state.classes.record(1)!.text, name, keep }
+    const { classId } = await master.call(admin, 'classSet', { stamp: ADMIN, classId: 0, text })
+    const wish = { stamp: ADMIN, ino: undefined, onlyFrom: undefined, page: undefined, classId }
+    await master.call(admin, 'classOf', { ...wish, path: '/f' })
+  }
+  const beat = (master: TestMaster, server: TestChunkserver, usedBytes: number) =>
+    master.call(server.peer, 'nodeHeartbeat', {
+      node: server.node,
+      disks: [diskReport(`disk-${server.name}`, { usedBytes, labels: server.diskLabels })],
+    })
+
+  /** What each work begins with, and the order that it gives. */
+  const lesser = {
+    'emptying a disk': async ({ master }, _servers, [first]) => {
+      await master.call(admin, 'diskDrain', { stamp: ADMIN, disk: first!.disk, drain: true, force: true })
+      return 'orderCopy'
+    },
+    'making more copies': async ({ master }) => {
+      await set(master, 3, {})
+      return 'orderCopy'
+    },
+    'moving to another label': async ({ master }, servers, holders) => {
+      const others = servers.filter((server) => !holders.includes(server)).slice(0, 2)
+      await classOf(master, 'elsewhere', others.map(({ diskLabels }) => diskLabels![0]).join())
+      return 'orderCopy'
+    },
+    'cutting into parts': async ({ master }) => {
+      await classOf(master, 'coded', '@2+1')
+      return 'orderEncode'
+    },
+    'filling disks alike': async ({ master }, servers, [first]) => {
+      await set(master, undefined, { rebalance: true })
+      for (const server of servers) await beat(master, server, server === first ? 2 ** 39 : 2 ** 30)
+      return 'orderCopy'
+    },
+  } satisfies Record<string, Beginning>
+  type Beginning = (
+    all: { master: TestMaster },
+    servers: readonly TestChunkserver[],
+    holders: readonly TestChunkserver[],
+  ) => Promise<'orderCopy' | 'orderEncode'>
+
+  for (const [name, begin] of Object.entries(lesser) as [string, Beginning][])
+    test(`while it waits for ${name} is copied within a second: the other gives way, and leaves nothing`, async () => {
+      const master = new TestMaster({ copies: 2 })
+      running.push(master)
+      const servers = labels.map((label, i) => new TestChunkserver(`s${i}`, { diskLabels: [label] }))
+      for (const server of servers) await server.join(master)
+      const mount = await TestMount.open(master, 'm')
+      await set(master, undefined, { rebalance: false })
+      const { chunk, disks } = await writeFile(master, mount, servers, 'f', 10 * MiB)
+      master.work()
+      await master.clock.pass(2_000)
+      const copies: { urgent: boolean; atMs: number }[] = []
+      for (const { peer, held } of servers) {
+        peer.answers.orderCopy = async ({ chunk: copied, length, urgent }) => {
+          copies.push({ urgent: urgent === true, atMs: master.clock.monotonicMs() })
+          // An hour for what is not urgent.
+          await master.clock.sleep(urgent === true ? 100 : 3_600_000)
+          held.set(copied, { length, sealed: true })
+          return { bytes: length }
+        }
+        peer.answers.orderEncode = async ({ parts }) => {
+          for (const { chunk: part, target } of parts)
+            servers.find(({ disk }) => disk === target.disk)!.held.set(part, { length: 1, sealed: false })
+          return await new Promise<never>(() => undefined)
+        }
+        peer.answers.orderRepair = () => {
+          throw new FsError('EIO', 'the disk')
+        }
+      }
+      const holders = servers.filter(({ disk }) => disks.includes(disk))
+      const order = await begin({ master }, servers, holders)
+      await master.clock.pass(9_000)
+      const asked = servers.flatMap(({ peer }) => peer.asked.filter((one) => one.name === order))
+      expect(asked).toHaveLength(1)
+      expect(copies.some(({ urgent }) => urgent)).toBe(false)
+      const bad = holders[0]!
+      await master.call(bad.peer, 'damaged', { node: bad.node, disk: bad.disk, chunk, blocks: [], detail: 'bad' })
+      const sinceMs = master.clock.monotonicMs()
+      await master.clock.pass(1_000)
+      const urgent = copies.filter((one) => one.urgent)
+      expect(urgent).toHaveLength(1)
+      expect(urgent[0]!.atMs - sinceMs).toBeLessThan(1_000)
+      const off = servers.flatMap(({ peer }) => peer.calledOff)
+      expect(off).toEqual(asked)
+      await master.clock.pass(5_000)
+      expect(master.state.chunk(chunk)!.disks.filter((disk) => disk !== bad.disk).length).toBeGreaterThanOrEqual(2)
+      // Nothing is left of what was being made of it.
+      await master.clock.pass(50_000)
+      const open = master.state.chunkIndex.openOf(0 as never)
+      for (const { held } of servers)
+        for (const one of held.keys())
+          expect(one === chunk || open.includes(one as ChunkId), `chunk ${one} is left`).toBe(true)
+      expect(open.length).toBeLessThanOrEqual(3)
+    })
+
+  test('does not wait for the rest that its chunk has after lesser work failed', async () => {
+    const all = await cluster(4, 2)
+    const { master, servers, mount } = all
+    const { chunk, disks } = await writeFile(master, mount, servers, 'f', MiB)
+    await set(master, undefined, { rebalance: false })
+    await master.clock.pass(2_000)
+    const urgent: number[] = []
+    let failed = 0
+    for (const { peer, held } of servers) {
+      peer.answers.orderCopy = async (order) => {
+        if (order.urgent !== true) {
+          failed++
+          throw new FsError('EIO', 'a source went away')
+        }
+        urgent.push(master.clock.monotonicMs())
+        held.set(order.chunk, { length: order.length, sealed: true })
+        return { bytes: order.length }
+      }
+      peer.answers.orderRepair = () => {
+        throw new FsError('EIO', 'the disk')
+      }
+    }
+    await set(master, 3, {})
+    await master.clock.pass(5_000)
+    expect(failed).toBe(1)
+    const bad = servers.find(({ disk }) => disk === disks[0])!
+    await master.call(bad.peer, 'damaged', { node: bad.node, disk: bad.disk, chunk, blocks: [], detail: 'bad' })
+    await master.clock.pass(1_000)
+    expect(urgent).toHaveLength(1)
+  })
+
+  test('is copied within a second while every lane is paid for by slower work, far into the future', async () => {
+    const all = await cluster(6, 2)
+    const { master, servers, mount } = all
+    await set(master, undefined, { rebalance: false, diskBytesPerSecond: MiB / 16, nodeBytesPerSecond: MiB / 16 })
+    const files: Awaited<ReturnType<typeof writeFile>>[] = []
+    for (let i = 0; i < 24; i++) files.push(await writeFile(master, mount, servers, `f${i}`, 60 * MiB))
+    await master.clock.pass(2_000)
+    const asked = paced(all, 100 * MiB)
+    await set(master, 3, {})
+    await master.clock.pass(30_000)
+    // A quarter of an hour for each.
+    expect(asked.length).toBeGreaterThanOrEqual(2)
+    const older = asked.length
+    const bad = servers[0]!
+    bad.peer.answers.orderRepair = () => {
+      throw new FsError('EIO', 'the disk')
+    }
+    const { chunk } = files.find(({ disks }) => disks.includes(bad.disk))!
+    await set(master, 2, {})
+    await master.call(bad.peer, 'damaged', { node: bad.node, disk: bad.disk, chunk, blocks: [], detail: 'bad' })
+    await master.clock.pass(1_000)
+    expect(asked.slice(older)).toMatchObject([{ chunk, urgent: true }])
+  })
 })
 
 describe('bounds in bytes per second', () => {

@@ -32,6 +32,7 @@ export class DirectPeer implements Peer {
     const asked = row.request.decode(row.request.encode(request as never), name) as never
     const answer = await handler(asked, Buffer.concat(options.bulk ?? []), context)
     if (this.closed) throw new FsError('ECONNRESET', 'closed')
+    options.signal?.throwIfAborted()
     const reply = row.reply.decode(row.reply.encode(answer.reply as never), name) as Answered<C>['reply']
     return { reply, bulk: this.onBulk(name, Buffer.concat(answer.bulk ?? [])) }
   }

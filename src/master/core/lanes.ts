@@ -1,7 +1,8 @@
 /*
  * Bounds in bytes per second of what is moved in the background: of each disk, each chunkserver, and between each two sites.
  * Pure. An order is admitted when every lane that it uses has been paid for, and pays for all of its bytes at once; so a lane is
- * given to one large order after the other, each at the whole rate, and to many small ones together.
+ * given to one large order after the other, each at the whole rate, and to many small ones together. One that ends before its
+ * time, because it failed or little was left to do, gives back what it cannot have used.
  *
  * What is endangered waits only for others of its kind, and the rest waits for it: on average the bound holds, and for as long
  * as an order runs that was begun before, there may be twice as much.
@@ -30,9 +31,19 @@ export interface Load {
   readonly urgent: boolean
 }
 
-export type Admission =
+/** What an order has paid for. */
+export interface Paid {
   /** 0: as fast as it goes. */
-  { readonly bytesPerSecond: number } | { readonly waitsFor: string; readonly waitMs: number }
+  readonly bytesPerSecond: number
+  readonly costs: readonly { readonly lane: string; readonly ms: number }[]
+  readonly urgent: boolean
+  readonly atMs: number
+  /** How long it takes at its pace. */
+  readonly forMs: number
+}
+export const FREE: Paid = { bytesPerSecond: 0, costs: [], urgent: false, atMs: 0, forMs: 0 }
+
+export type Admission = Paid | { readonly waitsFor: string; readonly waitMs: number }
 
 interface Lane {
   /** Paid for until then: by what is endangered, and by all. */
@@ -40,6 +51,8 @@ interface Lane {
   untilMs: number
 }
 
+/** What a pace lets through at once, as time: counted as used by an order that ended at once. */
+const BURST_MS = 250
 /** A lane counts as free a little early: whoever asks comes by not more often. */
 const SLACK_MS = 100
 /** Lanes in memory before those that are free are forgotten: more than disks and pairs of sites in use at once. */
@@ -60,14 +73,27 @@ export class Lanes {
     }
     if (this.#lanes.size > LANES_MAX)
       for (const [name, lane] of this.#lanes) if (lane.untilMs <= nowMs) this.#lanes.delete(name)
-    for (const [name, { bytes, rate }] of uses) {
-      const costMs = (bytes * 1000) / rate
+    const costs = [...uses].map(([lane, { bytes, rate }]) => ({ lane, ms: (bytes * 1000) / rate }))
+    for (const { lane: name, ms } of costs) {
       const lane = this.#lanes.get(name) ?? { urgentUntilMs: 0, untilMs: 0 }
-      lane.untilMs = Math.max(lane.untilMs, nowMs) + costMs
-      if (load.urgent) lane.urgentUntilMs = Math.max(lane.urgentUntilMs, nowMs) + costMs
+      lane.untilMs = Math.max(lane.untilMs, nowMs) + ms
+      if (load.urgent) lane.urgentUntilMs = Math.max(lane.urgentUntilMs, nowMs) + ms
       this.#lanes.set(name, lane)
     }
-    return { bytesPerSecond: longestMs === 0 ? 0 : Math.max(1, Math.floor((load.pacedBytes * 1000) / longestMs)) }
+    const bytesPerSecond = longestMs === 0 ? 0 : Math.max(1, Math.floor((load.pacedBytes * 1000) / longestMs))
+    return { bytesPerSecond, costs, urgent: load.urgent, atMs: nowMs, forMs: longestMs }
+  }
+
+  /** The order has ended: in the time that it took it cannot have moved more than its pace let through. */
+  ended({ costs, urgent, atMs, forMs }: Paid, nowMs: number): void {
+    const unused = 1 - (nowMs - atMs + BURST_MS) / forMs
+    if (!(unused > 0)) return
+    for (const { lane: name, ms } of costs) {
+      const lane = this.#lanes.get(name)
+      if (lane === undefined) continue
+      lane.untilMs -= ms * unused
+      if (urgent) lane.urgentUntilMs -= ms * unused
+    }
   }
 }
 

@@ -11,7 +11,7 @@ import type { ChunkId, DiskId } from '../../base/ids.ts'
 import type { Assignment, Option } from '../../topology/assign.ts'
 import { distance, type Location } from '../../topology/place.ts'
 import { type Choice, Choices } from './choices.ts'
-import { evenly, type Load } from './lanes.ts'
+import { evenly, FREE, type Load, type Paid } from './lanes.ts'
 import {
   type DiskMap,
   type Drop,
@@ -30,12 +30,12 @@ interface OrderBase {
   readonly urgency: Urgency
   /** The whole chunk that is worked on: one order for it at a time. */
   readonly whole: ChunkId
-  /** By the bounds of what it uses; 0: none. */
-  readonly bytesPerSecond?: number
+  /** By the bounds of what it uses; undefined: there are none, or it moves nothing. */
+  readonly paid?: Paid
 }
 
-/** Whether the bounds of its disks and links let an order begin now: its pace (0: any), or not. Asked once, for what begins. */
-export type Admit = (load: Load) => number | undefined
+/** Whether the bounds of its disks and links let an order begin now. Asked once, for what begins. */
+export type Admit = (load: Load) => Paid | undefined
 
 export type Order = OrderBase &
   (
@@ -89,7 +89,7 @@ export function plan(
   room: number,
   below: (n: number) => number,
   urgentRoom = 0,
-  admit: Admit = () => 0,
+  admit: Admit = () => FREE,
 ): Plan {
   const planner = new Planner(disks, rules, below, admit)
   const due = chunks
@@ -352,12 +352,12 @@ class Planner {
 
   /** The order, if the bounds of what it uses let it begin. */
   #take(order: Order, load: Omit<Load, 'urgent'>): Found {
-    const bytesPerSecond = this.#admit({ ...load, urgent: order.urgency === 'endangered' })
-    if (bytesPerSecond === undefined) return 'waiting'
+    const paid = this.#admit({ ...load, urgent: order.urgency === 'endangered' })
+    if (paid === undefined) return 'waiting'
     const { reads, writes } = load
     for (const { disk } of reads) this.#reads.set(disk.disk, (this.#reads.get(disk.disk) ?? 0) + 1)
     for (const { disk } of writes) this.#choices.taken(disk)
-    return bytesPerSecond === 0 ? order : { ...order, bytesPerSecond }
+    return paid.costs.length === 0 ? order : { ...order, paid }
   }
 }
 

@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { diskId, nodeId } from '../../../src/base/ids.ts'
-import { evenly, Lanes, type Load } from '../../../src/master/core/lanes.ts'
+import { evenly, Lanes, type Load, type Paid } from '../../../src/master/core/lanes.ts'
 import type { RepairDisk } from '../../../src/master/core/repair.ts'
 import { NO_LABELS } from '../../../src/topology/place.ts'
 
@@ -21,13 +21,13 @@ const rates = (disk: number, node: number, sites: number) => ({
 test('without a bound everything goes at once, as fast as it goes', () => {
   const lanes = new Lanes()
   for (let i = 0; i < 100; i++)
-    expect(lanes.admit(copy(disk(1, 1), disk(2, 2), MiB), rates(0, 0, 0), 0)).toEqual({ bytesPerSecond: 0 })
+    expect(lanes.admit(copy(disk(1, 1), disk(2, 2), MiB), rates(0, 0, 0), 0)).toMatchObject({ bytesPerSecond: 0 })
 })
 
 test('the slowest of what it uses gives the pace, and names what the next one waits for', () => {
   const lanes = new Lanes()
   const between = copy(disk(1, 1, 'A'), disk(2, 2, 'B'), 10 * MiB)
-  expect(lanes.admit(between, rates(5 * MiB, 4 * MiB, 2 * MiB), 0)).toEqual({ bytesPerSecond: 2 * MiB })
+  expect(lanes.admit(between, rates(5 * MiB, 4 * MiB, 2 * MiB), 0)).toMatchObject({ bytesPerSecond: 2 * MiB })
   const others = copy(disk(3, 3, 'B'), disk(4, 4, 'A'), MiB)
   expect(lanes.admit(others, rates(5 * MiB, 4 * MiB, 2 * MiB), 1_000)).toEqual({
     waitsFor: 'sites A and B',
@@ -35,18 +35,35 @@ test('the slowest of what it uses gives the pace, and names what the next one wa
   })
   const within = copy(disk(1, 1, 'A'), disk(5, 5, 'A'), MiB)
   expect(lanes.admit(within, rates(5 * MiB, 4 * MiB, 2 * MiB), 1_000)).toEqual({ waitsFor: 'disk 1', waitMs: 1_000 })
-  expect(lanes.admit(others, rates(5 * MiB, 4 * MiB, 2 * MiB), 5_000)).toEqual({ bytesPerSecond: 2 * MiB })
+  expect(lanes.admit(others, rates(5 * MiB, 4 * MiB, 2 * MiB), 5_000)).toMatchObject({ bytesPerSecond: 2 * MiB })
 })
 
 test('what is endangered waits only for its like, and the rest waits for both', () => {
   const lanes = new Lanes()
   const of = (urgent: boolean, nowMs: number) =>
     lanes.admit(copy(disk(1, 1), disk(2, 2), 10 * MiB, urgent), rates(MiB, 0, 0), nowMs)
-  expect(of(false, 0)).toEqual({ bytesPerSecond: MiB })
-  expect(of(true, 1_000)).toEqual({ bytesPerSecond: MiB })
+  expect(of(false, 0)).toMatchObject({ bytesPerSecond: MiB })
+  expect(of(true, 1_000)).toMatchObject({ bytesPerSecond: MiB })
   expect(of(true, 2_000)).toMatchObject({ waitMs: 9_000 })
   expect(of(false, 11_000)).toMatchObject({ waitMs: 9_000 })
-  expect(of(false, 20_000)).toEqual({ bytesPerSecond: MiB })
+  expect(of(false, 20_000)).toMatchObject({ bytesPerSecond: MiB })
+})
+
+test('what an order that ends early cannot have used is given back, also to those that wait for it', () => {
+  const lanes = new Lanes()
+  const load = (urgent: boolean) => copy(disk(1, 1), disk(2, 2), 10 * MiB, urgent)
+  const bounds = rates(MiB, 0, 0)
+  for (const urgent of [true, false]) {
+    const beganMs = urgent ? 0 : 100_000
+    const paid = lanes.admit(load(urgent), bounds, beganMs) as Paid
+    expect(lanes.admit(load(urgent), bounds, beganMs + 2_000)).toMatchObject({ waitMs: 8_000 })
+    lanes.ended(paid, beganMs + 2_000)
+    // What may have gone at once at the beginning counts.
+    expect(lanes.admit(load(urgent), bounds, beganMs + 2_000)).toMatchObject({ waitMs: 250 })
+    const next = lanes.admit(load(urgent), bounds, beganMs + 2_250) as Paid
+    lanes.ended(next, beganMs + 20_000)
+    expect(lanes.admit(load(urgent), bounds, beganMs + 12_000)).toMatchObject({ waitMs: 250 })
+  }
 })
 
 test('what is collected at several places and written to several crosses between sites where it is carried out', () => {
@@ -60,7 +77,7 @@ test('what is collected at several places and written to several crosses between
     ...{ writes: evenly([near, far], MiB), via: near, pacedBytes: 8 * MiB, urgent: false },
   }
   // 3 MiB come from there, one goes there.
-  expect(lanes.admit(load, rates(0, 0, MiB), 0)).toEqual({ bytesPerSecond: 2 * MiB })
+  expect(lanes.admit(load, rates(0, 0, MiB), 0)).toMatchObject({ bytesPerSecond: 2 * MiB })
   expect(lanes.admit(load, rates(0, 0, MiB), 1_000)).toMatchObject({ waitsFor: 'sites A and B', waitMs: 3_000 })
   expect(lanes.admit(load, rates(MiB, 0, 0), 1_000)).toMatchObject({ bytesPerSecond: Math.floor((8 * MiB) / 5) })
 })
