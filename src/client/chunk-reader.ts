@@ -140,8 +140,27 @@ export class ChunkReader {
       const remembered = round === 0 ? this.#places.get(chunk) : undefined
       const known = remembered ?? (await this.#locate(chunk, caller))
       const places = this.#inOrder(known, chunk, offset)
+      const parted = known?.ec === undefined ? undefined : { chunk, length: known.length, ec: known.ec }
       let asked = places.length
       let refused = 0
+      const fromParts = async (): Promise<Buffer[] | undefined> => {
+        if (parted === undefined) return undefined
+        asked++
+        try {
+          const { blocks, decoded } = await this.#parts.read(parted, offset, length)
+          if (decoded && remembered !== undefined) this.#lookAgain(chunk)
+          return blocks
+        } catch (error) {
+          if (caller?.signal.aborted) throw new FsError('EINTR', undefined, { cause: error })
+          if (!(error instanceof FsError)) throw error
+          lastError = error
+          if (error instanceof PartsUnreadable && error.refused) refused++
+          return undefined
+        }
+      }
+      const partsFirst = parted !== undefined && places[0] !== undefined && this.#parts.isBetter(parted, places)
+      const early = partsFirst ? await fromParts() : undefined
+      if (early !== undefined) return early
       for (const place of places) {
         try {
           const peer = await this.#chunkservers.peer(place.host, place.port)
@@ -164,23 +183,8 @@ export class ChunkReader {
           'a copy could not be read; asking the next one',
         )
       }
-      if (known?.ec !== undefined) {
-        asked++
-        try {
-          const { blocks, decoded } = await this.#parts.read(
-            { chunk, length: known.length, ec: known.ec },
-            offset,
-            length,
-          )
-          if (decoded && remembered !== undefined) this.#lookAgain(chunk)
-          return blocks
-        } catch (error) {
-          if (caller?.signal.aborted) throw new FsError('EINTR', undefined, { cause: error })
-          if (!(error instanceof FsError)) throw error
-          lastError = error
-          if (error instanceof PartsUnreadable && error.refused) refused++
-        }
-      }
+      const late = partsFirst ? undefined : await fromParts()
+      if (late !== undefined) return late
       if (this.#world.clock.monotonicMs() > deadline || (refused === asked && refused > 0 && round >= REFUSED_ROUNDS))
         throw new FsError('EIO', `no copy of chunk ${chunkName(chunk)} could be read`, { cause: lastError })
       // What was remembered may be old: copies move, and give way to parts. The master is asked at once.

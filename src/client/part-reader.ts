@@ -3,6 +3,9 @@
  * in a pack is one question to one disk, as with copies. A part that fails, or is slow, is not waited for: what it would have
  * answered is decoded from the same range of any k others, and what those were asked for anyway is not asked again.
  *
+ * Parts on disks that are to be read last (backup disks, what is not preferred, another site) are decoded as long as there are
+ * enough others, and not asked because another one is slow.
+ *
  * Whether to ask the master where the parts are now is the caller's decision (chunk-reader.ts).
  */
 
@@ -10,6 +13,7 @@ import { erasure, type Part } from '../base/erasure.ts'
 import { errnoOf, FsError } from '../base/fault.ts'
 import { type ChunkId, chunkName, type DiskId } from '../base/ids.ts'
 import type { World } from '../base/world.ts'
+import { readTier } from '../topology/read-rank.ts'
 import { inOrder, type Piece, piecesOf } from '../topology/stripe.ts'
 import type { EcParts, Place } from '../wire/shapes.ts'
 import type { Chunkservers } from './chunkservers.ts'
@@ -37,6 +41,8 @@ const HEDGES_MAX = 10
 const USUAL_SHARE = 1 / 8
 
 const NOTHING = Buffer.alloc(0)
+/** More than every rank. */
+const SHUNNED_COST = 4_096
 
 /** Too few parts could be read. `refused`: the servers answered, so waiting alone brings nothing back. */
 export class PartsUnreadable extends FsError {
@@ -72,7 +78,7 @@ export class PartReader {
 
   /**
    * The bytes of offset … offset+length that there are, in order, at most a block in each buffer. `decoded`: not all of them came
-   * from where they lie.
+   * from where they were to be read.
    */
   async read(parted: PartedChunk, offset: number, length: number): Promise<{ blocks: Buffer[]; decoded: boolean }> {
     const { data } = parted.ec
@@ -83,6 +89,31 @@ export class PartReader {
     const got = await request.pieces(pieces)
     const parts = pieces.map((piece, i) => ({ index: piece.index, offset: piece.offset, bytes: got[i]! }))
     return { blocks: inOrder(offset, bytes, data, parts), decoded: request.decoded }
+  }
+
+  /**
+   * The worst tier of what has to be read of it; Infinity: too few parts are where they can be read. `offset`: parts that end before
+   * need not be read.
+   */
+  tier({ ec }: PartedChunk, offset = 0): number {
+    const tiers = ec.parts
+      .map((part) => (part.length <= offset ? Number.NEGATIVE_INFINITY : this.tierOf(part)))
+      .sort((a, b) => a - b)
+    return tiers[ec.data - 1] ?? Number.POSITIVE_INFINITY
+  }
+
+  /** The parts are to be read before these copies of the whole. */
+  isBetter(parted: PartedChunk, copies: readonly Place[]): boolean {
+    const best = Math.min(...copies.map(({ rank }) => readTier(rank)))
+    return this.tier(parted) < best
+  }
+
+  /** Infinity: not to be had, or it failed a moment ago. */
+  tierOf({ chunk, places }: EcParts['parts'][number]): number {
+    return Math.min(
+      ...places.map(({ disk, rank }) => (this.shunned.has(disk, chunk) ? Number.POSITIVE_INFINITY : readTier(rank))),
+      Number.POSITIVE_INFINITY,
+    )
   }
 
   /** Exactly these bytes of one part, from one place. */
@@ -146,16 +177,21 @@ class StripeRead {
   readonly #failed = new Set<number>()
   /** Parts are asked for all of this when it is known beforehand that one has to be decoded: the others serve both then. */
   #span: { readonly from: number; readonly to: number } | undefined
+  /** Where nothing is said of the order, all parts are alike. */
+  readonly #ranked: boolean
+  /** Of what has to be read for bytes at this offset of the parts. */
+  #worst: { readonly offset: number; readonly tier: number } | undefined
   #refusals = true
   decoded = false
 
   constructor(reader: PartReader, parted: PartedChunk) {
     this.#reader = reader
     this.#parted = parted
+    this.#ranked = parted.ec.parts.some(({ places }) => places.some(({ rank }) => rank !== undefined))
   }
 
   pieces(pieces: readonly Piece[]): Promise<Buffer[]> {
-    if (pieces.length > 1 && pieces.some((piece) => this.#shunned(piece.index)))
+    if (pieces.length > 1 && pieces.some((piece) => this.#isLast(piece)))
       this.#span = {
         from: Math.min(...pieces.map((piece) => piece.offset)),
         to: Math.max(...pieces.map((piece) => piece.offset + piece.length)),
@@ -165,16 +201,17 @@ class StripeRead {
 
   async #piece(piece: Piece): Promise<Buffer> {
     const { index } = piece
-    if (this.#shunned(index)) {
+    if (this.#isLast(piece)) {
       try {
         return await this.#decode(piece)
       } catch (error) {
         if (!(error instanceof PartsUnreadable)) throw error
-        // It failed a moment ago, and may be back.
+        // It failed a moment ago, and may be back; or it is all that is left.
       }
     }
     const own = outcome(index, this.#ask(piece))
-    const soon = await this.#until(own, this.#reader.patienceMs(this.#parted.ec, index))
+    const hedges = this.#others(piece)
+    const soon = await this.#until(own, hedges ? this.#reader.patienceMs(this.#parted.ec, index) : undefined)
     const first = soon === undefined && !this.#reader.mayHedge() ? await own : soon
     if (first !== undefined && 'bytes' in first) return first.bytes
     const decoded = this.#decode(piece)
@@ -206,7 +243,7 @@ class StripeRead {
     const { chunk, places } = this.#parted.ec.parts[index]!
     if (places.length < 2) return places
     const cost = (place: Place): number =>
-      (this.#reader.shunned.has(place.disk, chunk) ? 2 : 0) + (place.host === this.#reader.ownHost ? 0 : 1)
+      (this.#reader.shunned.has(place.disk, chunk) ? SHUNNED_COST : 0) + costOf(place, this.#reader.ownHost)
     return places.toSorted((a, b) => cost(a) - cost(b))
   }
 
@@ -215,18 +252,45 @@ class StripeRead {
     return places.every((place) => this.#reader.shunned.has(place.disk, chunk))
   }
 
+  /** Decoded rather than read: it failed a moment ago, or there are enough that are to be read before it. */
+  #isLast({ index, offset }: Piece): boolean {
+    return this.#shunned(index) || this.#avoided(index, offset)
+  }
+
+  #avoided(index: number, offset: number): boolean {
+    if (!this.#ranked) return false
+    if (this.#worst?.offset !== offset) this.#worst = { offset, tier: this.#reader.tier(this.#parted, offset) }
+    const tier = this.#reader.tierOf(this.#parted.ec.parts[index]!)
+    return Number.isFinite(tier) && tier > this.#worst.tier
+  }
+
+  /** Whether it can be decoded without any that is to be read last. */
+  #others({ index, offset }: Piece): boolean {
+    if (!this.#ranked) return true
+    const { data, parts } = this.#parted.ec
+    const usable = parts.filter((part, other) => {
+      if (other === index || this.#failed.has(other)) return false
+      return part.length <= offset || (!this.#shunned(other) && !this.#avoided(other, offset))
+    })
+    return usable.length >= data
+  }
+
   /** The range of the part out of the same range of any k others. */
   async #decode({ index: lost, offset, length }: Piece): Promise<Buffer> {
     const { chunk, ec } = this.#parted
     const { data, parity, parts } = ec
-    this.decoded = true
+    // By choice as long as the part is one to be read last.
+    const byChoice = this.#avoided(lost, offset)
+    this.decoded ||= !byChoice
     const present: Part[] = []
     const candidates: number[] = []
     for (const [index, part] of parts.entries()) {
       if (index === lost) continue
       // Behind the end of the chunk there are zeros; nobody needs to be asked for them.
       if (part.length <= offset) present.push({ index, block: NOTHING })
-      else if (part.places.length > 0 && !this.#failed.has(index)) candidates.push(index)
+      // Instead of another that is to be read last it can be read itself.
+      else if (part.places.length > 0 && !this.#failed.has(index) && !(byChoice && this.#avoided(index, offset)))
+        candidates.push(index)
     }
     candidates.sort((a, b) => this.#cost(a, offset, length) - this.#cost(b, offset, length))
     const running = new Map<number, Promise<Outcome>>()
@@ -245,7 +309,8 @@ class StripeRead {
         )
       const patienceMs = Math.max(...[...running.keys()].map((index) => this.#reader.patienceMs(ec, index)))
       const any = Promise.race(running.values())
-      let settled = await this.#until(any, candidates.length > 0 ? patienceMs : undefined)
+      const hedges = candidates[0] !== undefined && !this.#avoided(candidates[0], offset)
+      let settled = await this.#until(any, hedges ? patienceMs : undefined)
       if (settled === undefined && this.#reader.mayHedge()) {
         launch()
         continue
@@ -265,8 +330,7 @@ class StripeRead {
     const { places } = this.#parted.ec.parts[index]!
     if (this.#covering(index, offset, offset + length) !== undefined) return 0
     if (this.#shunned(index)) return Number.POSITIVE_INFINITY
-    const costs = places.map(({ host, rank = 0 }) => 1 + 2 * rank + (host === this.#reader.ownHost ? 0 : 1))
-    return Math.min(...costs)
+    return 1 + Math.min(...places.map((place) => costOf(place, this.#reader.ownHost)))
   }
 
   #covering(index: number, offset: number, end: number): Asked | undefined {
@@ -326,6 +390,9 @@ class StripeRead {
     return Promise.race([work, overdue]).finally(() => forget())
   }
 }
+
+/** The better rank, then this machine's disks. */
+const costOf = ({ host, rank = 0 }: Place, ownHost: string): number => 2 * rank + (host === ownHost ? 0 : 1)
 
 async function outcome(index: number, bytes: Promise<Buffer>): Promise<Outcome> {
   try {

@@ -8,13 +8,10 @@
  */
 
 import { distance } from '../topology/place.ts'
+import { readRank } from '../topology/read-rank.ts'
 import type { ChunkPlaces, Place } from '../wire/shapes.ts'
 import { hostOf, type Parts } from './parts.ts'
 import type { Session } from './sessions.ts'
-
-/** Distances are 0 … 3, preferences at most 64: backup disks come after every combination of them. */
-const PER_PREFERENCE = 4
-const BACKUP = 512
 
 type Needs = Pick<Parts, 'state' | 'nodes'>
 
@@ -27,11 +24,8 @@ export function ranked(parts: Needs, asking: Session | undefined, chunks: ChunkP
     const labels = nodes.labels(disk)
     const preferred = asking.prefer.findIndex((label) => labels.has(label))
     const preference = preferred < 0 ? asking.prefer.length : preferred
-    return (
-      (backup.some((label) => labels.has(label)) ? BACKUP : 0) +
-      preference * PER_PREFERENCE +
-      distance(nodes.location(node), own)
-    )
+    const isBackup = backup.some((label) => labels.has(label))
+    return readRank(isBackup, preference, distance(nodes.location(node), own))
   }
   return chunks.map((chunk) => {
     const { places, ec } = chunk

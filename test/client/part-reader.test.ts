@@ -14,6 +14,7 @@ import { Chunkservers } from '../../src/client/chunkservers.ts'
 import { PartReader } from '../../src/client/part-reader.ts'
 import type { MasterSession } from '../../src/client/session.ts'
 import { Shunned } from '../../src/client/shunned.ts'
+import { readRank } from '../../src/topology/read-rank.ts'
 import { serveLinks } from '../../src/wire/connect.ts'
 import { type Hello, PROTOCOL_VERSION } from '../../src/wire/protocol.ts'
 import type { ChunkPlaces } from '../../src/wire/shapes.ts'
@@ -22,7 +23,7 @@ import { ManualClock, silentLog } from '../support/manual-clock.ts'
 import { seededRandom } from '../support/memory-cluster.ts'
 import { MemoryNet } from '../support/memory-net.ts'
 import { realClock } from '../support/real-clock.ts'
-import { choices, partId, Striped, WHOLE } from '../support/striped.ts'
+import { choices, fillChunk, partId, Striped, WHOLE } from '../support/striped.ts'
 
 const MiB = 1024 * 1024
 const seed = Date.now() & 0xffffff
@@ -339,4 +340,113 @@ test('a chunk that is cut while its reader knows its copies is read from its par
   }
   for (let at = 0; at < 2 * MiB; at += MiB) await reading.expectSame(at, MiB, 'cut')
   expect(reading.asked).toBe(1)
+})
+
+describe('parts on disks that are to be read last', () => {
+  const rank = (backup: number[], preferred: number[] = [], far: number[] = []) => {
+    const { told } = reading
+    const parts = told.ec!.parts.map((part, i) => ({
+      ...part,
+      places: part.places.map((place) => ({
+        ...place,
+        rank: readRank(
+          backup.includes(i),
+          preferred.length === 0 || preferred.includes(i) ? 0 : 1,
+          far.includes(i) ? 3 : 1,
+        ),
+      })),
+    }))
+    reading.told = { ...told, ec: { ...told.ec!, parts } }
+    reading.newReader()
+    reading.reads.length = 0
+  }
+  const readParts = () => [...new Set(reading.reads.map(({ part }) => part))].sort()
+
+  test('are decoded from the others, of small and of large ranges, in as many questions as it takes', async () => {
+    await started(8 * MiB, 4, 2)
+    rank([1, 5])
+    await reading.expectSame(5 * BLOCK_BYTES + 100, 4096, 'small')
+    expect(reading.reads.sort((a, b) => a.part - b.part)).toEqual(
+      [0, 2, 3, 4].map((part) => ({ part, offset: BLOCK_BYTES + 100, length: 4096 })),
+    )
+    reading.reads.length = 0
+    await reading.expectSame(6 * BLOCK_BYTES, 4096, 'beside it')
+    expect(readParts()).toEqual([2])
+    for (let at = 0; at < 8 * MiB; at += MiB) await reading.expectSame(at, MiB, 'large')
+    expect(readParts()).toEqual([0, 2, 3, 4])
+    // Nobody needs to be asked where they are.
+    expect(reading.asked).toBe(1)
+  })
+
+  test('are read as soon as too few others can be, and only then', async () => {
+    const { striped } = await started(4 * MiB, 4, 2)
+    rank([1, 5])
+    await reading.end(striped.nodes[4]!)
+    await reading.expectSame(0, MiB, 'without a part')
+    expect(readParts()).toEqual([0, 1, 2, 3])
+    await reading.end(striped.nodes[0]!)
+    await reading.expectSame(MiB, MiB, 'without two')
+    expect(readParts()).toEqual([0, 1, 2, 3, 5])
+  })
+
+  test('are read when there are too few others from the beginning', async () => {
+    await started(4 * MiB, 4, 1)
+    rank([0, 1])
+    await reading.expectSame(BLOCK_BYTES, 100, 'small')
+    expect(reading.reads.map(({ part }) => part)).toEqual([1])
+    await reading.expectSame(0, MiB, 'large')
+    expect(readParts()).toEqual([0, 1, 2, 3])
+  })
+
+  test('are not asked because another one is slow', async () => {
+    await started(4 * MiB, 4, 1)
+    rank([4])
+    for (let i = 0; i < 20; i++) await reading.expectSame(i * 100_000, 4096, 'usual')
+    reading.reads.length = 0
+    reading.before = (part) => (part === 2 ? realClock.sleep(400) : undefined)
+    await reading.expectSame(2 * BLOCK_BYTES, 4096, 'slow')
+    expect(readParts()).toEqual([2])
+  })
+
+  test('behind the end of the chunk need not be read, wherever they lie', async () => {
+    await started(1_000, 4, 1)
+    rank([0, 1, 2, 3])
+    await reading.expectSame(10, 900, 'short')
+    expect(readParts()).toEqual([4])
+  })
+
+  test('are those that are not preferred, and those of another site; a rack further is not worth it', async () => {
+    await started(4 * MiB, 2, 2)
+    rank([], [2, 3])
+    await reading.expectSame(0, MiB, 'preferred')
+    expect(readParts()).toEqual([2, 3])
+    rank([], [], [0])
+    await reading.expectSame(0, MiB, 'near')
+    expect(readParts()).not.toContain(0)
+    const { told } = reading
+    const parts = told.ec!.parts.map((part, i) => ({
+      ...part,
+      places: part.places.map((p) => ({ ...p, rank: i < 2 ? 2 : 0 })),
+    }))
+    reading.told = { ...told, ec: { ...told.ec!, parts } }
+    reading.newReader()
+    reading.reads.length = 0
+    await reading.expectSame(0, MiB, 'racks')
+    expect(readParts()).toEqual([0, 1])
+  })
+
+  test('of a chunk that is also whole come after its copies, and before copies on backup disks', async () => {
+    const { striped } = await started(2 * MiB, 2, 1)
+    await fillChunk(striped.home, WHOLE, striped.bytes)
+    const copy = { ...striped.home.place, rank: readRank(true, 0, 0) }
+    rank([1])
+    reading.told = { ...reading.told, places: [copy] }
+    await reading.expectSame(0, MiB, 'parts')
+    expect(readParts()).toEqual([0, 2])
+    reading.told = { ...reading.told, places: [{ ...copy, rank: 1 }] }
+    reading.newReader()
+    reading.reads.length = 0
+    await reading.expectSame(0, MiB, 'the copy')
+    expect(readParts()).toEqual([-1])
+  })
 })
