@@ -1,20 +1,20 @@
 /*
  * Chunks that change what they are to be: sealed and kept, archived when their time has come, held for the trash when their
  * files are deleted, moved when their class, or that of their files, says something else. What is decided is one command
- * (`chunkWish`); repair carries it out.
+ * for many (`chunkWishes`); repair carries it out.
  *
  * Looked at is what commands touched, what is due, and, when labels or places of disks have changed and now and then, every
  * chunk there is, slowly: that finds what stands wrong by now, and what was forgotten by a restart. Everything held here can be
  * thrown away. While there is only the default class nothing is looked at, because nothing could be wanted.
  */
 
-import { errnoOf } from '../base/fault.ts'
 import type { ChunkId, Ino } from '../base/ids.ts'
 import type { Work, WorkStep } from '../base/worker.ts'
 import type { ChunkWatch } from './chunk-watch.ts'
 import { codeFor } from './core/coding.ts'
+import { type ChunkWished, WISHES_MAX } from './core/commands.ts'
 import { DueTimes } from './core/due-times.ts'
-import { type Life, type LivingFile, lifeOf } from './core/life.ts'
+import { type Life, Living } from './core/life.ts'
 import type { ChunkRecord } from './core/records.ts'
 import type { WorkParts } from './parts.ts'
 
@@ -22,17 +22,18 @@ import type { WorkParts } from './parts.ts'
 const FRESH_MAX = 100_000
 /** Chunks waiting for their time. Beyond it, the survey finds those that are due. */
 const DUE_MAX = 1_000_000
-/** Chunks looked at in one step, and extents of files whose chunks are: some milliseconds. */
+/** Chunks taken from a survey in one step, and files whose chunks are. */
 const STEP_CHUNKS = 256
+/** Looked at in one step, in extents: some 20 ms of the processor, and commits of wishes between. */
 const STEP_EXTENTS = 8_192
 /** What looking at a chunk costs beside its extents, in extents. */
 const EXTENTS_A_CHUNK = 16
 const STEP_REST_MS = 50
-/** Of one chunk: more files than a pack of one kilobyte each, … */
-const EXTENTS_MAX = 65_536
-/** … looked at in pages of so many, some milliseconds each, with a rest between them: requests go before. */
+/** Of a chunk with more extents than this one page is looked at in a step: some milliseconds, while the others go on. */
 const PAGE_EXTENTS = 1_024
-const PAGE_REST_MS = 20
+const WALKS_AT_ONCE = 4
+/** Such chunks begun: some megabytes. What is beyond is found by a survey. */
+const WALKS_MAX = 10_000
 /** Of one file at a time. */
 const FILE_EXTENTS = 1_024
 const SURVEY_EVERY_MS = 6 * 3_600_000
@@ -52,6 +53,9 @@ export class Lives implements Work {
   readonly #fresh = new Set<ChunkId>()
   readonly #files = new Map<Ino, number>()
   readonly #due = new DueTimes<ChunkId>(DUE_MAX)
+  readonly #walks = new Map<ChunkId, Walk>()
+  /** Decided, and not told yet: a commit costs as much as many wishes. */
+  #wishes: ChunkWished[] = []
   #idle = true
   #cursor: ChunkId | 0 | undefined
   #surveyAtMs: number
@@ -62,7 +66,6 @@ export class Lives implements Work {
   #places: string | undefined
   #placesAtMs = 0
   #changed = 0
-  #left = 0
 
   constructor(master: WorkParts, watch: ChunkWatch) {
     this.#master = master
@@ -93,7 +96,7 @@ export class Lives implements Work {
     return this.#idle && this.queued() > 0
   }
   queued(): number {
-    return this.#fresh.size + this.#files.size
+    return this.#fresh.size + this.#files.size + this.#walks.size
   }
   progress(): string {
     const surveying = this.#cursor === undefined ? '' : `, surveying from chunk ${this.#cursor}`
@@ -116,12 +119,7 @@ export class Lives implements Work {
       this.#missed = false
     }
     if (this.#cursor !== undefined && this.#fresh.size < STEP_CHUNKS) this.#takeSurveyed(nowMs)
-    this.#left = STEP_EXTENTS
-    for (const chunk of this.#fresh) {
-      if (this.#left <= 0) break
-      this.#fresh.delete(chunk)
-      await this.#look(chunk)
-    }
+    await this.#lookAtFresh()
     const busy = this.queued() > 0 || this.#cursor !== undefined
     this.#idle = !busy
     return busy ? { restMs: STEP_REST_MS, resting: 'throttled' } : { restMs: DUE_LOOK_MS, resting: 'idle' }
@@ -163,59 +161,86 @@ export class Lives implements Work {
     this.#againAtMs = nowMs + Math.max(SURVEY_REST_MS, (nowMs - this.#beganMs) * SURVEY_REST_FACTOR)
   }
 
-  async #look(chunk: ChunkId): Promise<void> {
-    const lives = (record: ChunkRecord | undefined): record is ChunkRecord =>
-      record?.state === 'sealed' && record.live > 0 && record.whole === undefined
-    if (!lives(this.#master.state.chunk(chunk))) return
-    const files = await this.#filesIn(chunk)
-    const record = this.#master.state.chunk(chunk)
-    if (!lives(record) || files.length === 0) return
-    const life = this.#lifeOf(files, record)
+  async #lookAtFresh(): Promise<void> {
+    let left = STEP_EXTENTS
+    for (const [chunk, walk] of [...this.#walks].slice(0, WALKS_AT_ONCE)) left -= this.#goOn(chunk, walk)
+    const beganMs = this.#nowMs()
+    for (const chunk of this.#fresh) {
+      if (left <= 0) break
+      this.#fresh.delete(chunk)
+      const walk = this.#walks.get(chunk)
+      if (walk !== undefined) walk.again = true
+      else left -= this.#goOn(chunk, { sum: new Living(), beganMs, after: undefined, again: false })
+      if (this.#wishes.length >= WISHES_MAX) await this.#tell()
+    }
+    if (this.#wishes.length > 0) await this.#tell()
+  }
+
+  #nowMs(): number {
+    const { sec, nsec } = this.#master.clock.now()
+    return sec * 1000 + nsec / 1e6
+  }
+
+  /** Looks at the next page of a chunk's extents, and after the last one judges it. Answers what that cost. */
+  #goOn(chunk: ChunkId, walk: Walk): number {
+    this.#walks.delete(chunk)
+    const { state } = this.#master
+    const record = state.chunk(chunk)
+    if (record?.state !== 'sealed' || record.live === 0 || record.whole !== undefined) return 1
+    const page = state.extents.inChunk(chunk, walk.after, PAGE_EXTENTS)
+    const { trashRetentionMs } = state.settings()
+    for (const { ino, extent } of page) {
+      const inode = ino === walk.after?.ino ? undefined : state.inode(ino)
+      walk.after = { ino, offset: extent.offset }
+      if (inode === undefined || inode.doomed) continue
+      const trashed = inode.trashedUntil !== undefined
+      walk.sum.add({ attr: inode.attr, trashed, retentionMs: inode.retentionMs ?? trashRetentionMs })
+    }
+    if (page.length === PAGE_EXTENTS) {
+      // Last of all: each gets its turn.
+      if (this.#walks.size < WALKS_MAX) this.#walks.set(chunk, walk)
+      else this.#missed = true
+    } else {
+      this.#judge(chunk, record, walk)
+      if (walk.again) this.#fresh.add(chunk)
+    }
+    return EXTENTS_A_CHUNK + page.length
+  }
+
+  #judge(chunk: ChunkId, record: ChunkRecord, { sum, beganMs }: Walk): void {
+    const life = sum.life((classId) => this.#master.state.classes.meaning(classId), record, beganMs)
+    if (life === undefined) return
     if (life.dueMs !== undefined) this.#due.add(chunk, Math.ceil(life.dueMs / 1000))
     if (isAs(record, life)) return
     const classId = life.classId === 0 ? undefined : life.classId
     const phase = life.phase === 'keep' ? undefined : life.phase
-    const { copies, code } = life
+    this.#wishes.push({ chunk, classId, phase, copies: life.copies, code: life.code })
+  }
+
+  async #tell(): Promise<void> {
+    const wishes = this.#wishes
+    this.#wishes = []
     try {
-      await this.#master.loop.command(() => ({ ok: { kind: 'chunkWish', chunk, classId, phase, copies, code } }))
-      this.#changed++
+      await this.#master.loop.command(() => ({ ok: { kind: 'chunkWishes', wishes } }))
+      this.#changed += wishes.length
     } catch (error) {
-      // It was given up meanwhile: then nothing is wanted of it.
-      if (errnoOf(error) === 'ENOENT' || errnoOf(error) === 'EINVAL') return
-      this.#fresh.add(chunk)
+      for (const { chunk } of wishes) this.#fresh.add(chunk)
       throw error
     }
   }
+}
 
-  #lifeOf(files: readonly LivingFile[], record: ChunkRecord): Life {
-    const { state, clock } = this.#master
-    const { sec, nsec } = clock.now()
-    return lifeOf(files, (classId) => state.classes.meaning(classId), record, sec * 1000 + nsec / 1e6)
-  }
-
-  /** What changes while they are read is touched again, and so is the chunk. */
-  async #filesIn(chunk: ChunkId): Promise<LivingFile[]> {
-    const { state, clock } = this.#master
-    const files: LivingFile[] = []
-    this.#left -= EXTENTS_A_CHUNK
-    let after: { ino: Ino; offset: number } | undefined
-    for (let seen = 0; seen < EXTENTS_MAX; ) {
-      const page = state.extents.inChunk(chunk, after, PAGE_EXTENTS)
-      const { trashRetentionMs } = state.settings()
-      for (const { ino, extent } of page) {
-        const inode = ino === after?.ino ? undefined : state.inode(ino)
-        after = { ino, offset: extent.offset }
-        if (inode === undefined || inode.doomed) continue
-        const trashed = inode.trashedUntil !== undefined
-        files.push({ attr: inode.attr, trashed, retentionMs: inode.retentionMs ?? trashRetentionMs })
-      }
-      seen += page.length
-      this.#left -= page.length
-      if (page.length < PAGE_EXTENTS) break
-      await clock.sleep(PAGE_REST_MS)
-    }
-    return files
-  }
+/** A chunk whose files are being looked at. */
+interface Walk {
+  readonly sum: Living
+  /**
+   * Judged is as of then: whatever is old enough when it is come upon, and was not touched since, was so then. As of the end,
+   * a chunk could be archived that at no time had old files only.
+   */
+  readonly beganMs: number
+  after: { readonly ino: Ino; readonly offset: number } | undefined
+  /** It was touched meanwhile. */
+  again: boolean
 }
 
 const isAs = (record: ChunkRecord, { classId, phase, copies, code: asked }: Life): boolean => {

@@ -22,7 +22,7 @@ import {
   copyDropped,
 } from './chunks.ts'
 import { classDelete, classOf, classRename, classSet, patternDelete, patternSet, reclassed } from './classes.ts'
-import { chunkWish, encodeBegun, encoded, partsEnded, uncoded } from './coding.ts'
+import { chunkWish, chunkWishes, encodeBegun, encoded, partsEnded, uncoded } from './coding.ts'
 import { type Envelope, encodeChangelog } from './command-codec.ts'
 import { type Command, type CommandName, type CommandOf, commands } from './commands.ts'
 import {
@@ -100,6 +100,7 @@ const handlers: Handlers = {
   partsEnded,
   uncoded,
   chunkWish,
+  chunkWishes,
   relocate,
   shrunk,
   diskDrain,

@@ -7,7 +7,7 @@ import { ok, type Result, refuse } from '../../base/fault.ts'
 import type { ChunkId, SessionId } from '../../base/ids.ts'
 import { BLOCK_BYTES } from '../../base/limits.ts'
 import { cannotOpen, confirmed, newChunk, orphan, putChunk, seal } from './chunks.ts'
-import type { CommandOf } from './commands.ts'
+import type { ChunkWished, CommandOf } from './commands.ts'
 import type { ChunkRecord } from './records.ts'
 import type { Work } from './work.ts'
 
@@ -70,14 +70,23 @@ export function partsEnded(work: Work, command: CommandOf<'partsEnded'>): Result
   return ok({})
 }
 
-export function chunkWish(work: Work, command: CommandOf<'chunkWish'>): Result<unknown> {
-  const { chunk, classId, phase, copies } = command
+export function chunkWish(work: Work, { kind: _kind, ...wished }: CommandOf<'chunkWish'>): Result<unknown> {
+  return wish(work, wished) ?? ok({})
+}
+
+/** Those that cannot have it any more are passed over: they were given up, or are looked at again. */
+export function chunkWishes(work: Work, { wishes }: CommandOf<'chunkWishes'>): Result<unknown> {
+  for (const wished of wishes) wish(work, wished)
+  return ok({})
+}
+
+function wish(work: Work, { chunk, classId, phase, copies, code }: ChunkWished): Result<never> | undefined {
   const record = work.state.chunk(chunk)
   if (record === undefined || record.whole !== undefined) return refuse('ENOENT')
   if (record.state !== 'sealed') return refuse('EINVAL', 'not sealed')
-  putChunk(work, chunk, { ...record, classId, phase, copies, code: codeFor(record.length, command.code) })
+  putChunk(work, chunk, { ...record, classId, phase, copies, code: codeFor(record.length, code) })
   work.touchChunk(chunk)
-  return ok({})
+  return undefined
 }
 
 /** Of the code that its class asks for, what a chunk of this length has: no part may be empty, as one without a byte is dead. */

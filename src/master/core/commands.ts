@@ -16,7 +16,19 @@ import {
   PATH_BYTES_MAX,
   XATTR_VALUE_BYTES_MAX,
 } from '../../base/limits.ts'
-import { bool, bytes, bytestr, list, oneOf, optional, type Schema, struct, text, uint } from '../../base/schema.ts'
+import {
+  bool,
+  bytes,
+  bytestr,
+  type Infer,
+  list,
+  oneOf,
+  optional,
+  type Schema,
+  struct,
+  text,
+  uint,
+} from '../../base/schema.ts'
 import type { CallName } from '../../wire/protocol.ts'
 import {
   attrChange,
@@ -45,6 +57,18 @@ import {
   session,
   uid,
 } from '../../wire/shapes.ts'
+
+/** A commit costs as much as ten wishes, and 128 are carried out in a millisecond; more would gain nothing. */
+export const WISHES_MAX = 128
+
+const chunkWished = struct({
+  chunk,
+  classId: optional(uint()),
+  phase: optional(oneOf('archive', 'trash')),
+  copies: uint(64),
+  code: optional(struct({ data: uint(EC_DATA_MAX), parity: uint(EC_PARITY_MAX) })),
+})
+export type ChunkWished = Infer<typeof chunkWished>
 
 interface Row<F, C extends CallName | undefined> {
   readonly id: number
@@ -385,17 +409,12 @@ export const commands = {
     struct({ parts: list(chunk, EC_PARTS_MAX) }),
   ),
   /** By its class and its files as the shell has found them; a chunk too short for its code stays whole. */
-  chunkWish: command(
-    99,
+  chunkWish: command(99, undefined, 'What a sealed chunk is to be from now on; of before `chunkWishes`.', chunkWished),
+  chunkWishes: command(
+    100,
     undefined,
-    'What a sealed chunk is to be from now on.',
-    struct({
-      chunk,
-      classId: optional(uint()),
-      phase: optional(oneOf('archive', 'trash')),
-      copies: uint(64),
-      code: optional(struct({ data: uint(EC_DATA_MAX), parity: uint(EC_PARITY_MAX) })),
-    }),
+    'What sealed chunks are to be from now on.',
+    struct({ wishes: list(chunkWished, WISHES_MAX) }),
   ),
   uncoded: command(98, undefined, 'A chunk has copies again; its parts are given up.', struct({ whole: chunk })),
   diskDrain: command(

@@ -28,54 +28,81 @@ export interface Life {
 
 const msOf = ({ sec, nsec }: Time): number => sec * 1000 + Math.floor(nsec / 1e6)
 
-/** `files`: those that the chunk has bytes of, at least one. */
-export function lifeOf(
-  files: readonly LivingFile[],
-  meaning: (classId: number) => StorageClass,
-  record: Pick<ChunkRecord, 'createdSec' | 'phase'>,
-  nowMs: number,
-): Life {
-  const named = files.filter((file) => !file.trashed)
-  const counting = named.length > 0 ? named : files
-  const classId = winner(counting, meaning)
-  const cls = meaning(classId)
-  const { phase, dueMs } = named.length > 0 ? kept(named, cls, record, nowMs) : deleted(files, cls, record)
-  const wish = wishOf(cls, phase)
-  const code = wish.code && { data: wish.code.data, parity: wish.code.parity }
-  return { classId, phase, copies: wish.slots.length, code, dueMs }
+/** Of files that count alike, what their chunk's life depends on. */
+interface Gathered {
+  readonly classes: Set<number>
+  smallest: number
+  ctimeMs: number
+  mtimeMs: number
+  atimeMs: number
+  retentionMs: number
 }
 
+/** What counts of the files that a chunk has bytes of, gathered one by one: there may be any number of them. */
+export class Living {
+  #named: Gathered | undefined
+  #trashed: Gathered | undefined
+
+  add({ attr, trashed, retentionMs }: LivingFile): void {
+    const sum = trashed ? (this.#trashed ??= nothingYet()) : (this.#named ??= nothingYet())
+    sum.classes.add(attr.classId ?? 0)
+    sum.smallest = Math.min(sum.smallest, attr.size)
+    sum.ctimeMs = Math.max(sum.ctimeMs, msOf(attr.ctime))
+    sum.mtimeMs = Math.max(sum.mtimeMs, msOf(attr.mtime))
+    sum.atimeMs = Math.max(sum.atimeMs, msOf(attr.atime))
+    sum.retentionMs = Math.min(sum.retentionMs, retentionMs)
+  }
+
+  /** Undefined: no file was there. */
+  life(
+    meaning: (classId: number) => StorageClass,
+    record: Pick<ChunkRecord, 'createdSec' | 'phase'>,
+    nowMs: number,
+  ): Life | undefined {
+    const counting = this.#named ?? this.#trashed
+    if (counting === undefined) return undefined
+    const classId = winner(counting.classes, meaning)
+    const cls = meaning(classId)
+    const { phase, dueMs } =
+      this.#named === undefined ? deleted(counting, cls, record) : kept(counting, cls, record, nowMs)
+    const wish = wishOf(cls, phase)
+    const code = wish.code && { data: wish.code.data, parity: wish.code.parity }
+    return { classId, phase, copies: wish.slots.length, code, dueMs }
+  }
+}
+
+const nothingYet = (): Gathered => ({
+  classes: new Set(),
+  smallest: Number.POSITIVE_INFINITY,
+  ctimeMs: Number.NEGATIVE_INFINITY,
+  mtimeMs: Number.NEGATIVE_INFINITY,
+  atimeMs: Number.NEGATIVE_INFINITY,
+  retentionMs: Number.POSITIVE_INFINITY,
+})
+
 /** Of the classes of the files: the one of highest priority, of those the one with most copies, of those the oldest. */
-function winner(files: readonly LivingFile[], meaning: (classId: number) => StorageClass): number {
-  const classes = [...new Set(files.map(({ attr }) => attr.classId ?? 0))]
+function winner(classes: ReadonlySet<number>, meaning: (classId: number) => StorageClass): number {
   const copies = (classId: number): number => wishOf(meaning(classId), 'keep').slots.length
-  return classes.sort((a, b) => meaning(b).priority - meaning(a).priority || copies(b) - copies(a) || a - b)[0]!
+  return [...classes].sort((a, b) => meaning(b).priority - meaning(a).priority || copies(b) - copies(a) || a - b)[0]!
 }
 
 type Stage = Pick<Life, 'phase' | 'dueMs'>
 
 function kept(
-  files: readonly LivingFile[],
+  files: Gathered,
   cls: StorageClass,
   record: Pick<ChunkRecord, 'createdSec' | 'phase'>,
   nowMs: number,
 ): Stage {
   const { archive, archiveBy, archiveAfterMs, minBytes } = cls
-  if (archive === undefined || files.some(({ attr }) => attr.size < minBytes))
-    return { phase: 'keep', dueMs: undefined }
+  if (archive === undefined || files.smallest < minBytes) return { phase: 'keep', dueMs: undefined }
   if (record.phase === 'archive' && !archiveBy.reversible) return { phase: 'archive', dueMs: undefined }
-  const sinces = archiveBy.perChunk
-    ? [record.createdSec * 1000]
-    : files.flatMap(({ attr }) => {
-        const times = { ctimeMs: msOf(attr.ctime), mtimeMs: msOf(attr.mtime), atimeMs: msOf(attr.atime) }
-        return archiveSince(archiveBy, times) ?? []
-      })
-  const dueMs = archiveBy.fast ? nowMs : Math.max(0, ...sinces) + archiveAfterMs
+  const since = archiveBy.perChunk ? record.createdSec * 1000 : (archiveSince(archiveBy, files) ?? 0)
+  const dueMs = archiveBy.fast ? nowMs : Math.max(0, since) + archiveAfterMs
   return dueMs <= nowMs ? { phase: 'archive', dueMs: undefined } : { phase: 'keep', dueMs }
 }
 
-function deleted(files: readonly LivingFile[], cls: StorageClass, record: Pick<ChunkRecord, 'phase'>): Stage {
-  const retentionMs = Math.min(...files.map((file) => file.retentionMs))
+function deleted({ retentionMs }: Gathered, cls: StorageClass, record: Pick<ChunkRecord, 'phase'>): Stage {
   if (cls.trash !== undefined && retentionMs >= cls.trashMinRetentionMs) return { phase: 'trash', dueMs: undefined }
   // Where it was when it was deleted.
   return { phase: record.phase === 'archive' ? 'archive' : 'keep', dueMs: undefined }

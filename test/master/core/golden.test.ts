@@ -325,6 +325,19 @@ describe('changelog records', () => {
     expect(decodeChangelog(Buffer.from(older, 'hex'))).toEqual({ envelope, command, errno: 'EEXIST' })
   })
 
+  it('of what chunks are to be, one by one as before and many at once, keep their bytes', () => {
+    const own = { ...envelope, session: 0 as SessionId, seq: 0, acked: 0 }
+    const coded = { classId: 2, phase: 'archive' as const, copies: 2, code: { data: 4, parity: 1 } }
+    const one = { kind: 'chunkWish', chunk: 300 as ChunkId, ...coded } as const
+    const plain = { chunk: 7 as ChunkId, classId: undefined, phase: undefined, copies: 3, code: undefined }
+    const wishes = [{ chunk: 300 as ChunkId, ...coded }, plain]
+    const many = { kind: 'chunkWishes' as const, wishes }
+    expect(hex(encodeChangelog(own, one, undefined))).toBe(GOLDEN.chunkWish)
+    expect(hex(encodeChangelog(own, many, undefined))).toBe(GOLDEN.chunkWishes)
+    expect(decodeChangelog(Buffer.from(GOLDEN.chunkWish, 'hex')).command).toEqual(one)
+    expect(decodeChangelog(Buffer.from(GOLDEN.chunkWishes, 'hex')).command).toEqual(many)
+  })
+
   it('of every command are read as they were written', () => {
     const seed = Date.now() % 1_000_000
     const below = chance(seed)
@@ -344,6 +357,8 @@ describe('changelog records', () => {
 })
 
 const GOLDEN = {
+  chunkWish: '949609ce6553f100010000006395cd012c02000292040100',
+  chunkWishes: '949609ce6553f1000100000064919295cd012c0200029204019507c0c003c000',
   storageClass: '93019ca56864646563a0a23249b032482f5b5241434b5d3a535452494354a640342b312c48a001ce0036ee80a14300000703',
   patterns: '91920395a52a2e6d7034c0050102',
   hashA: 134468871967484,

@@ -8,7 +8,7 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import type { DiskId, Ino, NodeId } from '../../../src/base/ids.ts'
+import type { ChunkId, DiskId, Ino, NodeId } from '../../../src/base/ids.ts'
 import { check, checkPage } from '../../../src/master/core/check.ts'
 import type { Command } from '../../../src/master/core/commands.ts'
 import { hasQuotaWork } from '../../../src/master/core/quotas.ts'
@@ -372,7 +372,9 @@ class Trial {
     const classes = [...model.classes]
     const some = below(8) === 0 || classes.length === 0 ? 77_777 : this.pick(classes)
     const known = model.classes.has(some)
-    switch (below(6)) {
+    switch (below(7)) {
+      case 6:
+        return this.wish(known ? some : undefined)
       case 0: {
         const classId = state.counters().nextClass ?? 2
         const make = below(2) === 0 || classes.length < 2
@@ -421,6 +423,31 @@ class Trial {
         return this.do(wanted, there ? undefined : 'ENOENT')
       }
     }
+  }
+
+  /** Any chunks, also some that are not there, open, or twice in the list: the last word counts, others are passed over. */
+  wish(classId: number | undefined): void {
+    const last = this.bench.state.nextIds().chunk
+    const some = Array.from({ length: 1 + this.below(5) }, () => (1 + this.below(last)) as ChunkId)
+    const wishes = some.map((chunk) => ({
+      chunk,
+      classId,
+      phase: this.pick([undefined, 'archive', 'trash'] as const),
+      copies: 1 + this.below(4),
+      // What these chunks are too short for.
+      code: this.below(2) === 0 ? undefined : { data: 2, parity: 1 },
+    }))
+    const sealed = some.map((chunk) => this.bench.state.chunk(chunk)?.state === 'sealed')
+    if (this.below(2) === 0) this.do({ kind: 'chunkWishes', wishes }, undefined)
+    else
+      for (const [i, wished] of wishes.entries()) {
+        const there = this.bench.state.chunk(wished.chunk) !== undefined
+        this.do({ kind: 'chunkWish', ...wished }, sealed[i] ? undefined : there ? 'EINVAL' : 'ENOENT')
+      }
+    for (const [i, { chunk, phase, copies }] of wishes.entries())
+      if (sealed[i] && !some.includes(chunk, i + 1))
+        for (const { state } of this.benches)
+          expect(state.chunk(chunk)).toMatchObject({ classId, phase, copies, code: undefined })
   }
 
   recount(dir: Node, from: number, to: number): void {
