@@ -3,6 +3,7 @@
 import { Flags } from '@oclif/core'
 import { FsError, unwrap } from '../base/fault.ts'
 import { labelNames, labelText } from '../topology/label-names.ts'
+import { dryRun, forced } from './trials.ts'
 
 export const shownLabels = (labels: readonly string[]): string => labels.map(labelText).join(' ') || '-'
 
@@ -11,7 +12,13 @@ export const labelFlags = {
   add: Flags.string({ summary: 'A further label (may be given several times).', multiple: true, helpValue: 'LABEL' }),
   remove: Flags.string({ summary: 'A label less (likewise).', multiple: true, helpValue: 'LABEL' }),
   clear: Flags.boolean({ summary: 'The labels of the configuration hold again.', default: false }),
+  'dry-run': dryRun,
+  force: forced,
 }
+
+/** What `label` commands say beside what they are for. */
+export const LABEL_DANGERS =
+  'Refused without --force where data of a class would find no place any more; --dry-run says what would be copied.'
 
 /** The list that shall hold from now on; undefined: that of the configuration. */
 export function wantedLabels(

@@ -5,15 +5,11 @@
  */
 
 import { FsError } from '../base/fault.ts'
-import type { ChunkId, Ino } from '../base/ids.ts'
-import { ClassError, readClass, type StorageClass } from '../topology/storage-class.ts'
+import type { Ino } from '../base/ids.ts'
 import type { Handlers } from '../wire/peer.ts'
-import type { Request } from '../wire/protocol.ts'
-import type { ClassesReport, ClassMoves } from '../wire/reports.ts'
+import type { ClassesReport } from '../wire/reports.ts'
 import { DEFAULT_CLASS } from './core/class-table.ts'
-import { movesOf } from './core/moves.ts'
 import type { State } from './core/state.ts'
-import { wishOf } from './core/wishes.ts'
 import { change, type Parts } from './parts.ts'
 import { manyInodes, resolvePath } from './reports.ts'
 import { allow } from './service-admin.ts'
@@ -26,7 +22,6 @@ type ClassCalls =
   | 'classDelete'
   | 'classOf'
   | 'classGet'
-  | 'classMoves'
   | 'patternSet'
   | 'patternDelete'
 
@@ -75,11 +70,6 @@ export function classHandlers(parts: Parts): Handlers<ClassCalls> {
       return { reply: { ino, type: record.attr.type, classId, name } }
     },
 
-    classMoves: ({ classId, text, after, limit }) => {
-      if (state.classes.record(classId) === undefined) throw new FsError('ENOENT', `storage class ${classId}`)
-      return { reply: movesPage(parts, classId === DEFAULT_CLASS ? 0 : classId, meaningOf(state, text), after, limit) }
-    },
-
     patternSet: async ({ stamp, number, pattern }, _bulk, context) => {
       allow(stamp, context)
       const reply = await change<'patternSet'>(parts, stamp, () => ({
@@ -117,46 +107,4 @@ function classesReport(state: State): ClassesReport {
     usage: usageReport(state),
     copies: state.settings().copies,
   }
-}
-
-function meaningOf(state: State, text: Request<'classMoves'>['text']): StorageClass {
-  try {
-    return readClass(text, state.settings().copies)
-  } catch (error) {
-    if (error instanceof ClassError) throw new FsError('EINVAL', error.message, { cause: error })
-    throw error
-  }
-}
-
-function movesPage(
-  { state, nodes }: Parts,
-  classId: number,
-  meaning: StorageClass,
-  after: number,
-  limit: number,
-): ClassMoves {
-  const disks = nodes.map()
-  const page = state.chunkIndex.all(after as ChunkId | 0, Math.max(1, limit))
-  const links = new Map<string, { from: string; to: string; bytes: number }>()
-  let chunks = 0
-  let moving = 0
-  let nowhere = 0
-  for (const chunk of page) {
-    const record = state.chunk(chunk)
-    // Parts come with the whole that they are of. What is still being written counts as far as it is committed.
-    if (record === undefined || record.whole !== undefined || record.live === 0) continue
-    if ((record.classId ?? 0) !== classId) continue
-    chunks++
-    const ec = record.ec && { ...record.ec, parts: record.ec.parts.flatMap((part) => state.chunk(part) ?? []) }
-    const found = movesOf({ ...record, ec }, wishOf(meaning, record.phase ?? 'keep'), disks)
-    if (found.moves.length > 0) moving++
-    nowhere += found.nowhere
-    for (const move of found.moves) {
-      const [from, to] = [move.from.site ?? '', move.to.site ?? '']
-      const link = links.get(`${from}/${to}`) ?? { from, to, bytes: 0 }
-      links.set(`${from}/${to}`, { ...link, bytes: link.bytes + move.bytes })
-    }
-  }
-  const last = page.length < limit ? undefined : page.at(-1)
-  return { after: last ?? null, chunks, moving, nowhere, links: [...links.values()] }
 }

@@ -51,6 +51,7 @@ import { nodeHandlers } from './service-nodes.ts'
 import { loadTopology, placeHandlers, type ReadTopology } from './service-places.ts'
 import { quotaHandlers } from './service-quotas.ts'
 import { restoreSessions, sessionHandlers } from './service-sessions.ts'
+import { trialHandlers } from './service-trials.ts'
 import { Sessions } from './sessions.ts'
 import { Spare } from './spare.ts'
 import { WaitingLocks } from './waiting-locks.ts'
@@ -91,6 +92,7 @@ function handlersOf(parts: ReportParts, rest: HandlerParts) {
     ...adminHandlers(parts, rest.removal),
     ...placeHandlers(parts, rest.removal, rest.options.topologyFile),
     ...classHandlers(parts),
+    ...trialHandlers(parts),
     ...deletedHandlers(parts),
     ...jobHandlers(parts, rest.onJob),
     ...quotaHandlers(parts),

@@ -11,6 +11,7 @@ import type {
   DiskReport,
   FileReport,
   JobReport,
+  LabelMoves,
   NodeReport,
   QuotaPage,
   QuotaReport,
@@ -21,6 +22,7 @@ import {
   attr,
   CLASS_MOVES_MAX,
   CLASS_OF_MAX,
+  chunk,
   chunkPlaces,
   classPattern,
   classText,
@@ -41,6 +43,7 @@ import {
   session,
   settings,
   stamp,
+  TRIED_EXTENTS_MAX,
 } from './shapes.ts'
 
 const call = callsBy('admin')
@@ -182,6 +185,48 @@ export const adminCalls = {
     'What would be copied if a class said this: a page of the chunks of that class, after the one named. Changes nothing.',
     struct({ classId: uint(), text: classText, after: uint(), limit: uint(CLASS_MOVES_MAX) }),
     report<ClassMoves>('ClassMoves'),
+    { failures: ['EINVAL', 'ENOENT'] },
+  ),
+  classTry: call(
+    139,
+    'What `classOf` would change, and in which chunks that is; of an inode by number alone from an offset on. Changes nothing.',
+    struct({
+      path: optional(bytestr(PATH_BYTES_MAX)),
+      ino: optional(ino),
+      classId: uint(),
+      onlyFrom: optional(uint()),
+      page: optional(struct({ cookie: uint(), limit: uint(CLASS_OF_MAX) })),
+      offset: fileOffset,
+    }),
+    struct({
+      changed: uint(),
+      left: uint(),
+      directories: list(ino, CLASS_OF_MAX),
+      cookie: optional(uint()),
+      chunks: list(chunk, TRIED_EXTENTS_MAX),
+      /** Files that have more extents than one call looks at, and where to go on. */
+      rest: list(struct({ ino, offset: fileOffset }), CLASS_OF_MAX),
+    }),
+    { failures: ['EINVAL', 'ENOENT', 'ENOTDIR', 'ESTALE'] },
+  ),
+  chunkMoves: call(
+    140,
+    'What would be copied if these chunks were of a class. Changes nothing.',
+    struct({ classId: uint(), chunks: list(chunk, CLASS_MOVES_MAX) }),
+    report<ClassMoves>('ClassMoves'),
+    { failures: ['ENOENT'] },
+  ),
+  labelMoves: call(
+    141,
+    'What would be copied if a chunkserver, or a disk, had these labels (undefined: those of its configuration): a page of all chunks. Changes nothing.',
+    struct({
+      node: optional(node),
+      disk: optional(disk),
+      labels: optional(labels),
+      after: uint(),
+      limit: uint(CLASS_MOVES_MAX),
+    }),
+    report<LabelMoves>('LabelMoves'),
     { failures: ['EINVAL', 'ENOENT'] },
   ),
   patternSet: call(

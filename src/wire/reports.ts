@@ -389,3 +389,9 @@ export interface ClassMoves {
   /** Bytes between sites ('' where none is known), and within. */
   links: { from: string; to: string; bytes: number }[]
 }
+
+/** Beyond what would be copied as things are. */
+export interface LabelMoves extends ClassMoves {
+  /** What the chunkserver's, or the disk's, own labels would be. */
+  labels: string[]
+}

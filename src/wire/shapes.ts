@@ -396,6 +396,9 @@ export type ClassPattern = Infer<typeof classPattern>
 /** Chunks that one page of a trial looks at: matching each with the disks there are is some 50 µs, with thousands a millisecond. */
 export const CLASS_MOVES_MAX = 256
 
+/** Extents looked at by one call of a trial: some 20 ms. */
+export const TRIED_EXTENTS_MAX = 4096
+
 /** Inodes given a class by one command: with their chunks some 20 ms. */
 export const CLASS_OF_MAX = 1024
 

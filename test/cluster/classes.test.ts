@@ -161,6 +161,60 @@ describe.runIf(able)('storage classes on a running cluster', () => {
     expect(await readFile(file)).toEqual(bytes)
   })
 
+  it('and labels are tried before they are changed, and what endangers data is refused unless it is forced', async () => {
+    await json('class', 'create', '-K', '2H:s', 'care', ...at())
+    await json('class', 'create', '-K', '1', 'once', ...at())
+    await mkdir(join(mnt, 'care'))
+    await json('class', 'set', 'care', join(mnt, 'care'))
+    const file = join(mnt, 'care', 'x')
+    await writeFile(file, Buffer.alloc(2_000_000, 'care'))
+    // Files by a trial: nothing is changed by it.
+    const tried = await holdfast('class', 'set', 'once', join(mnt, 'care'), '-r', '--dry-run')
+    expect([tried.code, tried.stdout]).toEqual([
+      0,
+      expect.stringContaining('2 would change, 0 would be left as they are\n'),
+    ])
+    expect(tried.stdout).toContain('keep: * (std)')
+    expect(tried.stdout).toContain('would copy nothing\nThis endangers data and needs --force: keep: one copy')
+    const triple = ['class', 'set', 'default', file, '--dry-run']
+    expect(await json(...triple)).toMatchObject({ changed: 1, left: 0, dry: true, dangers: [], moves: { chunks: 1 } })
+    expect(await json('class', 'get', file)).toMatchObject([{ class: 'care' }])
+    const refused = await holdfast('class', 'set', 'once', file)
+    expect([refused.code, refused.stderr]).toEqual([77, expect.stringContaining('endangers data (keep: one copy')])
+    // Of a class.
+    const fewer = await holdfast('class', 'modify', '-K', '1H', 'care', ...at())
+    expect([fewer.code, fewer.stderr]).toEqual([77, expect.stringContaining('--force does it all the same')])
+    expect((await holdfast('class', 'modify', '-K', '2{none}:s', 'care', '--dry-run', ...at())).stdout).toContain(
+      'This endangers data and needs --force: keep: no place for {none}',
+    )
+    // Of labels.
+    const label = ['node', 'label', 'chunkserver-1', '--remove', 'H']
+    const without = await holdfast(...label, '--dry-run', ...at())
+    expect([without.code, without.stdout]).toEqual([0, expect.stringContaining('class care:\ncreate, keep: 2H:STRICT')])
+    expect(without.stdout).toContain('chunkserver-1 would have: -\n')
+    expect(without.stdout).toContain('needs --force: ')
+    expect((await holdfast(...label, ...at())).code).toBe(77)
+    const disks = await json<{ disk: number; nodeName: string }[]>('disk', 'list', ...at())
+    const third = disks.find(({ nodeName }) => nodeName === 'chunkserver-3')!.disk
+    const disk = await holdfast('disk', 'label', `${third}`, 'H', '--dry-run', ...at())
+    expect([disk.code, disk.stdout]).toEqual([0, expect.stringContaining(`Disk ${third} would have: H, beside`)])
+    // Forced, and back.
+    await json('class', 'set', 'once', file, '--force')
+    await json('class', 'set', 'care', file)
+    await json(...label, '--force', ...at())
+    await json('node', 'label', 'chunkserver-1', 'H', ...at())
+    // Names.
+    expect((await holdfast('class', 'delete', 'care', '--dry-run', ...at())).stdout).toContain(
+      'could not be deleted: 2 ',
+    )
+    expect((await holdfast('class', 'delete', 'once', '--dry-run', ...at())).stdout).toContain('would be deleted')
+    expect((await holdfast('class', 'rename', 'once', 'care', '--dry-run', ...at())).code).toBe(73)
+    expect(await json('class', 'rename', 'once', 'single', '--dry-run', ...at())).toMatchObject({ changed: false })
+    await json('class', 'delete', 'once', ...at())
+    await json('class', 'set', 'default', join(mnt, 'care'), '-r')
+    await json('class', 'delete', 'care', ...at())
+  })
+
   it('are given by name to what is made from then on', async () => {
     await json('class', 'create', '-K', '2', 'clips', ...at())
     await mkdir(join(mnt, 'here'))

@@ -1,7 +1,8 @@
 /* Storage classes as the command line orders them: through the calls of a running master. */
 
 import { describe, expect, it } from 'vitest'
-import type { Ino, SessionId } from '../../src/base/ids.ts'
+import type { ChunkId, DiskId, Ino, NodeId, SessionId } from '../../src/base/ids.ts'
+import type { Command } from '../../src/master/core/commands.ts'
 import { transact } from '../../src/master/core/state.ts'
 import { masterOfEachTest, settle, TestChunkserver, TestMaster, TestMount, TestPeer, writeFile } from './harness.ts'
 
@@ -127,6 +128,82 @@ describe('classes through the calls', () => {
     await expect(ask(99, 0, 1)).rejects.toThrow('storage class 99')
     const wrong = { classId: 1, text: { ...text, keep: 'A,' }, after: 0, limit: 1 }
     await expect(master.call(admin, 'classMoves', wrong)).rejects.toThrow('column 3')
+  })
+
+  it('are tried for files: which would change, and in which chunks that is, however many extents a file has', async () => {
+    const master = watched(new TestMaster())
+    const servers = ['a', 'b', 'c'].map((name) => new TestChunkserver(name))
+    for (const server of servers) await server.join(master)
+    const mount = await TestMount.open(master, 'm')
+    const one = await classMade(master, 'one', { keep: '3*' })
+    const f = await writeFile(master, mount, servers, 'f', 1000)
+    const g = await writeFile(master, mount, servers, 'g', 2000)
+    const had = await writeFile(master, mount, servers, 'had', 3000)
+    const wish = { classId: one, onlyFrom: undefined, path: undefined, ino: undefined, page: undefined, offset: 0 }
+    await master.call(admin, 'classOf', { ...wish, path: '/had', stamp: ADMIN })
+    const page = { cookie: 0, limit: 100 }
+    const tried = await master.call(admin, 'classTry', { ...wish, path: '/', page })
+    expect(tried).toMatchObject({ changed: 2, left: 1, directories: [], cookie: undefined, rest: [] })
+    expect(new Set(tried.chunks)).toEqual(new Set([f.chunk, g.chunk]))
+    const none = await master.call(admin, 'classTry', { ...wish, path: '/', page, onlyFrom: one })
+    expect(none).toMatchObject({ changed: 0, left: 3, chunks: [] })
+    const sum = await master.call(admin, 'chunkMoves', { classId: one, chunks: [f.chunk, g.chunk, 99 as ChunkId] })
+    expect(sum).toEqual({ after: null, chunks: 2, moving: 2, nowhere: 0, links: [{ from: '', to: '', bytes: 3000 }] })
+    expect((await master.call(admin, 'chunkMoves', { classId: 1, chunks: [had.chunk] })).moving).toBe(0)
+    // More extents than one call looks at: it goes on from there.
+    const { chunks } = await master.call(mount.peer, 'chunkOpen', {
+      ...{ stamp: mount.stamp(), count: 1, kind: 'stream', avoid: [], classId: undefined },
+    })
+    const long = (await mount.create('long')).attr.ino
+    const [rest, COUNT] = [{ minSize: undefined, mtime: undefined, change: undefined, ctime: undefined }, 5_000]
+    for (let at = 0; at < COUNT; at += 1_000) {
+      const extents = Array.from({ length: 1_000 }, (_, i) => ({
+        ...{ offset: (at + i) * 10, length: 1, chunk: chunks[0]!.chunk, chunkOffset: at + i },
+      }))
+      const files = [{ ino: long, extents, ...rest, answered: undefined }]
+      await master.call(mount.peer, 'commit', { stamp: mount.stamp(), files, sync: false })
+    }
+    const begun = await master.call(admin, 'classTry', { ...wish, path: '/long' })
+    expect(begun).toMatchObject({ changed: 1, chunks: [chunks[0]!.chunk], rest: [{ ino: long, offset: 40_951 }] })
+    const ended = await master.call(admin, 'classTry', { ...wish, ...begun.rest[0]! })
+    expect(ended).toMatchObject({ chunks: [chunks[0]!.chunk], rest: [] })
+    expect(master.state.inode(f.ino)?.attr.classId).toBeUndefined()
+  })
+
+  it('are tried with other labels: what would be copied beside what is to be copied anyway', async () => {
+    const master = watched(new TestMaster())
+    const servers = [1, 2, 3, 4].map((n) => new TestChunkserver(`s${n}`, { labels: n < 3 ? ['H'] : ['S'] }))
+    for (const server of servers) await server.join(master)
+    const mount = await TestMount.open(master, 'm')
+    const one = await classMade(master, 'one', { keep: '2H:STRICT', create: '2H' })
+    await mount.make('d', 1 as Ino)
+    const { chunk } = await writeFile(master, mount, servers, 'f', 1000)
+    await writeFile(master, mount, servers, 'plain', 5000)
+    const given = { stamp: ADMIN, path: '/f', ino: undefined, classId: one, onlyFrom: undefined, page: undefined }
+    await master.call(admin, 'classOf', given)
+    const [a, b, c] = servers as [TestChunkserver, TestChunkserver, TestChunkserver]
+    const command = (ok: object) => master.master.loop.command(() => ({ ok: ok as Command }))
+    const wishes = [{ chunk, classId: one, phase: undefined, copies: 2, code: undefined }]
+    const { disks } = master.state.chunk(chunk)!
+    await command({ kind: 'chunkSealed', chunk, disks: [...disks] })
+    await command({ kind: 'chunkWishes', wishes })
+    for (const { disk } of [a, b]) if (!disks.includes(disk)) await command({ kind: 'copyAdded', chunk, disk })
+    for (const disk of disks)
+      if (![a.disk, b.disk].includes(disk)) await command({ kind: 'copyDropped', chunk, disk, reason: 'over' })
+    const ask = (what: { node?: NodeId; disk?: DiskId }, labels: string[] | undefined) =>
+      master.call(admin, 'labelMoves', { node: undefined, disk: undefined, ...what, labels, after: 0, limit: 256 })
+    expect(await ask({ node: a.node }, undefined)).toMatchObject({ chunks: 2, moving: 0, nowhere: 0, labels: ['H'] })
+    // What has no class that asks for labels stays where it is.
+    expect(await ask({ node: a.node }, ['S'])).toMatchObject({ chunks: 2, moving: 0, nowhere: 0, labels: ['S'] })
+    await master.call(admin, 'nodeLabel', { stamp: ADMIN, node: c.node, labels: ['H', 'S'] })
+    expect(await ask({ node: a.node }, ['S'])).toMatchObject({ moving: 1, links: [{ from: '', to: '', bytes: 1000 }] })
+    expect(await ask({ node: a.node }, undefined)).toMatchObject({ moving: 0, links: [] })
+    // A disk has the labels of its chunkserver beside its own.
+    expect(await ask({ disk: a.disk }, ['S'])).toMatchObject({ moving: 0, labels: ['S'] })
+    expect(await ask({ node: c.node }, undefined)).toMatchObject({ labels: ['S'] })
+    await expect(ask({}, ['H'])).rejects.toThrow('name a chunkserver or a disk')
+    await expect(ask({ node: 99 as NodeId }, ['H'])).rejects.toThrow('chunkserver 99')
+    expect(master.state.node(a.node)?.labelsSet).toBeUndefined()
   })
 
   it('are followed by what is stored, also when the labels of chunkservers change', async () => {

@@ -1,26 +1,35 @@
 /* `holdfast class set | get`: the class of files and directories; `holdfast pattern …`: of what is made from now on. */
 
 import { Args, Flags } from '@oclif/core'
-import type { PatternReport } from '../../wire/reports.ts'
-import { ADMIN_STAMP } from '../admin.ts'
+import type { Candidate } from '../../topology/assign.ts'
+import { dangersOf } from '../../topology/danger.ts'
+import type { ClassesReport, ClassReport, PatternReport } from '../../wire/reports.ts'
+import { ADMIN_STAMP, type Admin } from '../admin.ts'
 import { ClusterCommand } from '../base.ts'
-import { findClass } from '../classes.ts'
+import { type Explained, explained, findClass, meaningOf, placesOf, placingsOf, renderExplained } from '../classes.ts'
 import { ProgressLine } from '../progress.ts'
 import { nameBytes, printable, readableName, table } from '../render.ts'
 import { stopSignal } from '../stop-signal.ts'
 import { TreeWalk } from '../tree-walk.ts'
+import { answerDangers, dryRun, forced, type Moving, movesOfGiven, renderMoves } from '../trials.ts'
 import { pathInside } from './file.ts'
 
 interface SetResult {
   readonly changed: number
   readonly left: number
+  /** It was only tried: what would change, be copied, and be worse. */
+  readonly dry?: true
+  readonly moves?: Moving
+  readonly dangers?: readonly string[]
+  readonly explained?: readonly Explained[]
 }
 
 export class ClassSet extends ClusterCommand {
   static override summary = 'Give files and directories a storage class.'
   static override description =
     'What is made in a directory has its class. Data moves in the background; reading and writing go on. Ctrl-C ends a ' +
-    'recursive walk; what has been changed stays.'
+    'recursive walk; what has been changed stays. Refused without --force where data would find no place, or be kept once that ' +
+    'is kept twice. --dry-run counts chunks that other files share as if those had the class, too.'
   static override examples = [
     '<%= config.bin %> class set hddec mnt/films -r',
     '<%= config.bin %> class set default mnt/docs -r --from hddec',
@@ -33,28 +42,47 @@ export class ClassSet extends ClusterCommand {
   static override flags = {
     recursive: Flags.boolean({ char: 'r', summary: 'Also everything below directories.', default: false }),
     from: Flags.string({ summary: 'Only what has this class now.', helpValue: 'CLASS' }),
+    'dry-run': dryRun,
+    force: forced,
   }
 
   async run(): Promise<SetResult> {
     const { argv, flags } = await this.parse(ClassSet)
     const [name, ...paths] = argv as string[]
+    const { recursive, force, 'dry-run': dry } = flags
     return this.withMaster({ dir: flags.dir, path: paths[0] }, async (admin) => {
       const report = await admin.call('classList', {})
-      const { classId } = findClass(name!, report)
+      const given = findClass(name!, report)
+      const { classId } = given
       const onlyFrom = flags.from === undefined ? undefined : findClass(flags.from, report).classId
-      const wish = { stamp: ADMIN_STAMP, classId, onlyFrom }
-      const walk = new TreeWalk(
-        admin,
-        (where) => admin.call('classOf', { ...wish, ...where }),
-        new ProgressLine(flags.recursive && !this.jsonEnabled()),
-      )
+      const inside: string[] = []
+      for (const path of paths) inside.push(await pathInside(path))
+      const places = await placesOf(admin)
+      const dangers = await givenDangers(admin, given, inside, {
+        report,
+        disks: places.candidates,
+        onlyFrom,
+        recursive,
+      })
+      const line = new ProgressLine((recursive || dry) && !this.jsonEnabled())
       const stop = stopSignal()
+      if (dry) {
+        const trial = await movesOfGiven(admin, inside, { classId, onlyFrom, recursive }, line, stop)
+        const { changed, left, ...moves } = trial
+        this.log(`${changed} would change, ${left} would be left as they are`)
+        const placings = explained(placingsOf(meaningOf(given, report)), places)
+        for (const one of placings) this.log(renderExplained(one, places))
+        this.log(renderMoves(moves))
+        answerDangers(dangers, { dry, force }, (text) => this.log(text))
+        return { changed, left, dry, moves, dangers, explained: placings }
+      }
+      answerDangers(dangers, { dry, force }, (text) => this.log(text))
+      const wish = { stamp: ADMIN_STAMP, classId, onlyFrom }
+      const walk = new TreeWalk(admin, (where) => admin.call('classOf', { ...wish, ...where }), line)
       try {
-        for (const path of paths) {
-          const inside = await pathInside(path)
-          if (flags.recursive) await walk.tree(inside, stop)
-          else await walk.one(inside)
-        }
+        for (const path of inside)
+          if (recursive) await walk.tree(path, stop)
+          else await walk.one(path)
       } finally {
         walk.line.end()
       }
@@ -62,6 +90,34 @@ export class ClassSet extends ClusterCommand {
       return { changed: walk.changed, left: walk.left }
     })
   }
+}
+
+/** Beside the class that the paths have now, or that --from names. A directory by itself has no data. */
+async function givenDangers(
+  admin: Admin,
+  given: ClassReport,
+  paths: readonly string[],
+  {
+    report,
+    disks,
+    onlyFrom,
+    recursive,
+  }: {
+    readonly report: ClassesReport
+    readonly disks: readonly Candidate[]
+    readonly onlyFrom: number | undefined
+    readonly recursive: boolean
+  },
+): Promise<string[]> {
+  const found = new Set<string>()
+  for (const path of paths) {
+    const { type, classId } = await admin.call('classGet', { path })
+    if (type === 'dir' && !recursive) continue
+    const before = report.classes.find((one) => one.classId === (onlyFrom ?? classId)) ?? report.classes[0]!
+    const [was, is] = [before, given].map((one) => ({ meaning: meaningOf(one, report), disks }))
+    for (const what of dangersOf(was!, is!)) found.add(what)
+  }
+  return [...found]
 }
 
 interface GetResult {

@@ -7,14 +7,14 @@ import { formatBytes } from '../../base/units.ts'
 import { formatHours } from '../../topology/class-times.ts'
 import { COPIES_MAX } from '../../topology/labels.ts'
 import {
-  type ClassText,
   classWith,
   parseClassLine,
   printClass,
   type StorageClass,
   writeClass,
+  wrongWithName,
 } from '../../topology/storage-class.ts'
-import type { ClassMoves, ClassReport } from '../../wire/reports.ts'
+import type { ClassesReport, ClassReport } from '../../wire/reports.ts'
 import { ADMIN_STAMP, type Admin } from '../admin.ts'
 import { ClusterCommand } from '../base.ts'
 import {
@@ -29,15 +29,19 @@ import {
   renderExplained,
   typed,
 } from '../classes.ts'
-import { ProgressLine } from '../progress.ts'
-import { count, overhead, printable, table } from '../render.ts'
+import { overhead, printable, table } from '../render.ts'
+import {
+  answerDangers,
+  classDangers,
+  dryRun,
+  forced,
+  type Moving,
+  movesOfClass,
+  renderMoves,
+  trialLine,
+} from '../trials.ts'
 
 const nameArg = Args.string({ required: true, description: 'Name of the class.' })
-const dryRun = Flags.boolean({
-  summary: 'Say what it would mean on the disks there are; change nothing.',
-  default: false,
-})
-
 interface Shown extends ClassReport {
   /** What makes this class: the words after `holdfast class create`. */
   readonly line: string
@@ -55,50 +59,10 @@ interface Listed extends Shown {
 interface Made extends Shown {
   readonly changed: boolean
   readonly explained: readonly Explained[]
+  /** What it makes worse for data that is there. */
+  readonly dangers: readonly string[]
   /** With --dry-run, of a class that there is: what would be copied. */
   readonly moves?: Moving
-}
-
-interface Moving {
-  readonly chunks: number
-  readonly moving: number
-  readonly nowhere: number
-  readonly links: readonly { readonly from: string; readonly to: string; readonly bytes: number }[]
-}
-
-/** Chunks that one call looks at. */
-const MOVES_PAGE = 256
-
-/** Asks for it page by page: there may be millions of chunks. */
-async function movesOf(admin: Admin, classId: number, text: ClassText, line: ProgressLine): Promise<Moving> {
-  const links = new Map<string, { from: string; to: string; bytes: number }>()
-  const sum = { chunks: 0, moving: 0, nowhere: 0 }
-  for (let after: number | null = 0; after !== null; ) {
-    const page: ClassMoves = await admin.call('classMoves', { classId, text, after, limit: MOVES_PAGE })
-    sum.chunks += page.chunks
-    sum.moving += page.moving
-    sum.nowhere += page.nowhere
-    for (const { from, to, bytes } of page.links) {
-      const link = links.get(`${from}/${to}`) ?? { from, to, bytes: 0 }
-      links.set(`${from}/${to}`, { ...link, bytes: link.bytes + bytes })
-    }
-    after = page.after
-    if (after !== null) line.show(`${count(sum.chunks, 'chunk')} looked at`)
-  }
-  line.end()
-  return { ...sum, links: [...links.values()].sort((a, b) => b.bytes - a.bytes) }
-}
-
-const siteOf = (site: string): string => (site === '' ? 'an unnamed site' : printable(site))
-
-function renderMoves({ chunks, moving, nowhere, links }: Moving): string {
-  const lines = [`would copy something of ${moving} of ${count(chunks, 'chunk')}:`]
-  for (const { from, to, bytes } of links)
-    lines.push(
-      `  ${formatBytes(bytes)} ${from === to ? `within ${siteOf(from)}` : `from ${siteOf(from)} to ${siteOf(to)}`}`,
-    )
-  if (nowhere > 0) lines.push(`  ${nowhere} copies or parts would find no place`)
-  return moving === 0 && nowhere === 0 ? 'would copy nothing' : lines.join('\n')
 }
 
 const shown = (report: ClassReport, meaning: StorageClass): Shown => ({ ...report, line: printClass(meaning) })
@@ -108,6 +72,7 @@ interface Wish {
   readonly classId: number
   readonly inodes: number | null
   readonly dry: boolean
+  readonly force?: boolean
   /** It keeps as many copies as the setting says, whatever that will be. */
   readonly bySetting?: boolean
 }
@@ -116,17 +81,21 @@ interface Wish {
 async function put(
   admin: Admin,
   meaning: StorageClass,
-  { classId, inodes, dry, bySetting = false }: Wish,
+  { classId, inodes, dry, force = false, bySetting = false }: Wish,
+  report: ClassesReport,
   log: (text: string) => void,
 ): Promise<Made> {
   const places = await placesOf(admin)
   const found = explained(placingsOf(meaning), places)
+  const dangers = classDangers(classId, meaning, report, places)
   const text = { ...writeClass(meaning), ...(bySetting ? { keep: '' } : {}) }
+  if (!dry) answerDangers(dangers, { dry, force }, log)
   const number = dry ? classId : (await admin.call('classSet', { stamp: ADMIN_STAMP, classId, text })).classId
   log(printable(`${dry ? 'would be' : 'is'}: ${printClass(meaning)}`))
   for (const one of found) if (dry || one.report?.possible === false) log(renderExplained(one, places))
-  const moves = dry && classId !== 0 ? await movesOf(admin, classId, text, new ProgressLine(true)) : undefined
+  const moves = dry && classId !== 0 ? await movesOfClass(admin, classId, text, trialLine(false)) : undefined
   if (moves !== undefined) log(renderMoves(moves))
+  if (dry) answerDangers(dangers, { dry, force }, log)
   return {
     classId: number,
     ...text,
@@ -134,6 +103,7 @@ async function put(
     line: printClass(meaning),
     changed: !dry,
     explained: found,
+    dangers,
     ...(moves === undefined ? {} : { moves }),
   }
 }
@@ -223,13 +193,13 @@ export class ClassCreate extends ClusterCommand {
     const { argv, flags } = await this.parse(ClassCreate)
     const made = (argv as string[]).map((name) => typed(() => classWith(name, flagsTyped(flags))))
     return this.withMaster(flags, async (admin) => {
-      const { classes } = await admin.call('classList', {})
-      const taken = made.find((one) => classes.some(({ name }) => name === one.name))
+      const report = await admin.call('classList', {})
+      const taken = made.find((one) => report.classes.some(({ name }) => name === one.name))
       if (taken !== undefined)
         throw new FsError('EEXIST', `there is a storage class "${taken.name}" (see class modify)`)
       const done: Made[] = []
       const wish = { classId: 0, inodes: 0, dry: flags['dry-run'] }
-      for (const one of made) done.push(await put(admin, one, wish, (text) => this.log(text)))
+      for (const one of made) done.push(await put(admin, one, wish, report, (text) => this.log(text)))
       return done
     })
   }
@@ -237,13 +207,15 @@ export class ClassCreate extends ClusterCommand {
 
 export class ClassModify extends ClusterCommand {
   static override summary = 'Change storage classes; what is not said stays.'
+  static override description =
+    'Refused without --force where data of the class would find no place any more, or be kept once that is kept twice.'
   static override examples = [
     '<%= config.bin %> class modify -K 3H hddonly --dry-run',
     '<%= config.bin %> class modify -A - hddec',
   ]
   static override strict = false
   static override args = { name: nameArg }
-  static override flags = { ...classFlags, 'dry-run': dryRun }
+  static override flags = { ...classFlags, 'dry-run': dryRun, force: forced }
 
   async run(): Promise<Made[]> {
     const { argv, flags } = await this.parse(ClassModify)
@@ -259,10 +231,12 @@ export class ClassModify extends ClusterCommand {
         const said = unsaid ? { ...wanted, K: `${Math.min(report.copies, COPIES_MAX)}` } : wanted
         const bySetting = unsaid || (found.keep === '' && wanted.K === undefined)
         const meaning = typed(() => classWith(name, said, meaningOf(found, report)))
-        return { meaning, wish: { classId: found.classId, inodes: found.inodes, dry: flags['dry-run'], bySetting } }
+        const { classId, inodes } = found
+        return { meaning, wish: { classId, inodes, dry: flags['dry-run'], force: flags.force, bySetting } }
       })
       const done: Made[] = []
-      for (const { meaning, wish } of changes) done.push(await put(admin, meaning, wish, (text) => this.log(text)))
+      for (const { meaning, wish } of changes)
+        done.push(await put(admin, meaning, wish, report, (text) => this.log(text)))
       return done
     })
   }
@@ -273,6 +247,7 @@ export class ClassClone extends ClusterCommand {
   static override examples = ['<%= config.bin %> class clone hddonly hdd-for-mail']
   static override strict = false
   static override args = { from: nameArg, name: Args.string({ required: true, description: 'Names of the new ones.' }) }
+  static override flags = { 'dry-run': dryRun }
 
   async run(): Promise<Made[]> {
     const { argv, flags } = await this.parse(ClassClone)
@@ -283,8 +258,8 @@ export class ClassClone extends ClusterCommand {
       const done: Made[] = []
       for (const name of names) {
         if (report.classes.some((one) => one.name === name)) throw new FsError('EEXIST', `storage class "${name}"`)
-        const wish = { classId: 0, inodes: 0, dry: false }
-        done.push(await put(admin, { ...meaning, name }, wish, (text) => this.log(text)))
+        const wish = { classId: 0, inodes: 0, dry: flags['dry-run'] }
+        done.push(await put(admin, { ...meaning, name }, wish, report, (text) => this.log(text)))
       }
       return done
     })
@@ -295,14 +270,23 @@ export class ClassRename extends ClusterCommand {
   static override summary = 'Give a storage class another name.'
   static override examples = ['<%= config.bin %> class rename hdd3x triple']
   static override args = { name: nameArg, to: Args.string({ required: true, description: 'The new name.' }) }
+  static override flags = { 'dry-run': dryRun }
 
-  async run(): Promise<{ classId: number; name: string }> {
+  async run(): Promise<{ classId: number; name: string; changed: boolean }> {
     const { args, flags } = await this.parse(ClassRename)
     return this.withMaster(flags, async (admin) => {
-      const { classId } = findClass(args.name, await admin.call('classList', {}))
-      await admin.call('classRename', { stamp: ADMIN_STAMP, classId, name: args.to })
-      this.log(printable(`${args.name} is called ${args.to}`))
-      return { classId, name: args.to }
+      const report = await admin.call('classList', {})
+      const { classId } = findClass(args.name, report)
+      const dry = flags['dry-run']
+      if (dry) {
+        const wrong = wrongWithName(args.to)
+        if (wrong !== undefined) throw new FsError('EINVAL', wrong)
+        if (report.classes.some((one) => one.name === args.to && one.classId !== classId))
+          throw new FsError('EEXIST', `a storage class is called '${args.to}'`)
+      } else await admin.call('classRename', { stamp: ADMIN_STAMP, classId, name: args.to })
+      this.log(printable(`${args.name} ${dry ? 'would be' : 'is'} called ${args.to}`))
+      if (dry) this.log('would copy nothing')
+      return { classId, name: args.to, changed: !dry }
     })
   }
 }
@@ -312,12 +296,17 @@ export class ClassDelete extends ClusterCommand {
   static override examples = ['<%= config.bin %> class delete hdd3x']
   static override strict = false
   static override args = { name: nameArg }
+  static override flags = { 'dry-run': dryRun }
 
   async run(): Promise<{ deleted: string[] }> {
     const { argv, flags } = await this.parse(ClassDelete)
     return this.withMaster(flags, async (admin) => {
       const report = await admin.call('classList', {})
       const found = (argv as string[]).map((name) => findClass(name, report))
+      if (flags['dry-run']) {
+        for (const one of found) this.log(printable(`${one.name} ${whetherDeleted(one, report)}`))
+        return { deleted: [] }
+      }
       for (const { classId, name } of found) {
         await admin.call('classDelete', { stamp: ADMIN_STAMP, classId })
         this.log(printable(`${name} deleted`))
@@ -325,6 +314,16 @@ export class ClassDelete extends ClusterCommand {
       return { deleted: found.map(({ name }) => name) }
     })
   }
+}
+
+/** A class that can be deleted is nobody's, so nothing is copied. */
+function whetherDeleted({ classId, inodes }: ClassReport, { patterns }: ClassesReport): string {
+  const pattern = patterns.find((one) => one.classId === classId)
+  if (inodes === null) return 'could not be deleted: it is the default class'
+  if (inodes > 0)
+    return `could not be deleted: ${inodes} files and directories have it, those in the trash too (class set gives them another)`
+  if (pattern !== undefined) return `could not be deleted: pattern ${pattern.number} gives it`
+  return 'would be deleted; would copy nothing'
 }
 
 export class ClassImport extends ClusterCommand {
@@ -344,22 +343,23 @@ export class ClassImport extends ClusterCommand {
       default: false,
     }),
     'dry-run': Flags.boolean({ char: 'n', summary: 'Read and explain; change nothing.', default: false }),
+    force: forced,
   }
 
   async run(): Promise<Made[]> {
     const { args, flags } = await this.parse(ClassImport)
     const meanings = classesIn(await readFile(args.file === '-' ? '/dev/stdin' : args.file, 'utf8'))
     return this.withMaster(flags, async (admin) => {
-      const { classes } = await admin.call('classList', {})
-      const known = new Map(classes.map((one) => [one.name, one]))
+      const report = await admin.call('classList', {})
+      const known = new Map(report.classes.map((one) => [one.name, one]))
       const taken = meanings.find(({ name }) => known.has(name))
       if (taken !== undefined && !flags.replace)
         throw new FsError('EEXIST', `there is a storage class "${taken.name}" (--replace changes it)`)
       const done: Made[] = []
       for (const meaning of meanings) {
         const { classId, inodes } = known.get(meaning.name) ?? { classId: 0, inodes: 0 }
-        const wish = { classId, inodes, dry: flags['dry-run'] }
-        done.push(await put(admin, meaning, wish, (text) => this.log(text)))
+        const wish = { classId, inodes, dry: flags['dry-run'], force: flags.force }
+        done.push(await put(admin, meaning, wish, report, (text) => this.log(text)))
       }
       return done
     })

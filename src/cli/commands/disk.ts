@@ -7,7 +7,8 @@ import type { DiskReport } from '../../wire/reports.ts'
 import { ADMIN_STAMP } from '../admin.ts'
 import { ClusterCommand } from '../base.ts'
 import { type DrainResult, drainFlags, watchDrain } from '../drain-progress.ts'
-import { labelFlags, shownLabels, wantedLabels } from '../labels.ts'
+import { LABEL_DANGERS, labelFlags, shownLabels, wantedLabels } from '../labels.ts'
+import { answerDangers, type LabelTrial, labelDangers, labelTrial, trialLine } from '../trials.ts'
 import { findNode } from './node.ts'
 import { renderDisks } from './status.ts'
 
@@ -74,7 +75,7 @@ export class DiskLabel extends ClusterCommand {
   static override summary = 'Give a disk labels of its own, beside those of its chunkserver.'
   static override description =
     'Labels set here hold instead of those in the configuration of its chunkserver, until --clear. A label is a letter ' +
-    'A to Z, or a name like usb-backup.'
+    `A to Z, or a name like usb-backup. ${LABEL_DANGERS}`
   static override examples = [
     '<%= config.bin %> disk label 3 usb-backup',
     '<%= config.bin %> disk label chunkserver-1:/srv/disk2 --add B',
@@ -84,11 +85,21 @@ export class DiskLabel extends ClusterCommand {
   static override args = { disk: diskArg, labels: Args.string({ description: 'The labels that it shall have.' }) }
   static override flags = labelFlags
 
-  async run(): Promise<DiskReport> {
+  async run(): Promise<DiskReport & { trial?: LabelTrial }> {
     const { args, argv, flags } = await this.parse(DiskLabel)
     return this.withMaster(flags, async (admin) => {
       const disk = findDisk(args.disk, await admin.call('diskList', {}))
       const labels = wantedLabels(disk.labels, (argv as string[]).slice(1), flags)
+      const wish = { disk: diskId(disk.disk), labels }
+      const log = (text: string): void => this.log(text)
+      if (flags['dry-run']) {
+        const said = (then: readonly string[]): string =>
+          `Disk ${disk.disk} would have: ${shownLabels(then)}, beside those of ${disk.nodeName}.`
+        const trial = await labelTrial(admin, wish, said, trialLine(this.jsonEnabled()), log)
+        answerDangers(trial.dangers, { dry: true, force: flags.force }, log)
+        return { ...disk, trial }
+      }
+      answerDangers(await labelDangers(admin, wish), { dry: false, force: flags.force }, log)
       await admin.call('diskLabel', { stamp: ADMIN_STAMP, disk: diskId(disk.disk), labels })
       const now = findDisk(String(disk.disk), await admin.call('diskList', {}))
       this.log(

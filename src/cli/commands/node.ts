@@ -8,8 +8,9 @@ import type { DiskReport, NodeReport } from '../../wire/reports.ts'
 import { ADMIN_STAMP } from '../admin.ts'
 import { ClusterCommand } from '../base.ts'
 import { type DrainResult, drainFlags, watchDrain } from '../drain-progress.ts'
-import { labelFlags, shownLabels, wantedLabels } from '../labels.ts'
+import { LABEL_DANGERS, labelFlags, shownLabels, wantedLabels } from '../labels.ts'
 import { table } from '../render.ts'
+import { answerDangers, type LabelTrial, labelDangers, labelTrial, trialLine } from '../trials.ts'
 import { nodeState, renderDisks } from './status.ts'
 import { durationOf } from './trash.ts'
 
@@ -84,22 +85,32 @@ export class NodeLabel extends ClusterCommand {
   static override summary = 'Give a chunkserver labels, from now on and without a restart.'
   static override description =
     'Labels set here hold instead of those of its configuration, also when it is started again, until --clear. They count ' +
-    'for all of its disks. A label is a letter A to Z, or a name like usb-backup.'
+    `for all of its disks. A label is a letter A to Z, or a name like usb-backup. ${LABEL_DANGERS}`
   static override examples = [
     '<%= config.bin %> node label chunkserver-1 H',
     '<%= config.bin %> node label chunkserver-1 H usb-backup',
     '<%= config.bin %> node label chunkserver-1 --add I --remove H',
+    '<%= config.bin %> node label chunkserver-1 --remove H --dry-run',
     '<%= config.bin %> node label chunkserver-1 --clear',
   ]
   static override strict = false
   static override args = { node: nodeArg, labels: Args.string({ description: 'The labels that it shall have.' }) }
   static override flags = labelFlags
 
-  async run(): Promise<NodeReport> {
+  async run(): Promise<NodeReport & { trial?: LabelTrial }> {
     const { args, argv, flags } = await this.parse(NodeLabel)
     return this.withMaster(flags, async (admin) => {
       const node = findNode(args.node, await admin.call('nodeList', {}))
       const labels = wantedLabels(node.labels, (argv as string[]).slice(1), flags)
+      const wish = { node: node.node as NodeId, labels }
+      const log = (text: string): void => this.log(text)
+      if (flags['dry-run']) {
+        const said = (then: readonly string[]): string => `${node.name} would have: ${shownLabels(then)}`
+        const trial = await labelTrial(admin, wish, said, trialLine(this.jsonEnabled()), log)
+        answerDangers(trial.dangers, { dry: true, force: flags.force }, log)
+        return { ...node, trial }
+      }
+      answerDangers(await labelDangers(admin, wish), { dry: false, force: flags.force }, log)
       await admin.call('nodeLabel', { stamp: ADMIN_STAMP, node: node.node as NodeId, labels })
       const now = findNode(String(node.node), await admin.call('nodeList', {}), true)
       this.log(`${now.name}: ${shownLabels(now.labels)}${now.labelsSet ? '' : ' (from its configuration)'}`)
