@@ -136,8 +136,12 @@ export function nodeHandlers(
         damage.add({ disk: what.disk, chunk, blocks: [], detail: `${entry.state}, ${entry.length} bytes` })
       }
       if (state.disk(what.disk)?.leaving !== undefined) return { reply: { unwanted: [] } }
-      // Told again with the next full list, or counted and over then: held-watch.ts sees that it is there.
-      return { reply: { unwanted: unwanted.filter((chunk) => spare.mayDelete(chunk, what.disk)) } }
+      const unneeded = unwanted.filter((chunk) => spare.mayDelete(chunk, what.disk))
+      // The rest may be all that can be read now, while others are still on their way here: it waits until it is not.
+      const waiting = new Set(unwanted)
+      for (const chunk of unneeded) waiting.delete(chunk)
+      if (waiting.size > 0) deletions.add([...waiting].map((chunk) => ({ disk: what.disk, chunk })))
+      return { reply: { unwanted: unneeded } }
     },
 
     damaged: ({ node, disk, chunk, blocks, detail }) => {

@@ -808,6 +808,31 @@ describe('what is not needed any more', () => {
     await expect(beat(2)).rejects.toMatchObject({ code: 'ESTALE' })
   })
 
+  test('a file that nobody counts, told when it was all that could be read, goes when the copies that count are back', async () => {
+    const { master, mount, servers } = await cluster(3, { copies: 2 })
+    const { chunk } = await writeFile(master, mount, servers, 'f', 1000)
+    await master.clock.pass(1_000)
+    const holders = disksOf(master, chunk)
+    const third = servers.find(({ disk }) => !holders.includes(disk))!
+    const running = keep(await master.restarted())
+    running.work()
+    // Cut short: it cannot count, but were the others lost it would be what is left.
+    third.held.set(chunk, { length: 500, sealed: true })
+    await third.join(running)
+    const told = running.call(third.peer, 'inventory', {
+      ...{ node: third.node, disk: third.disk, full: true, first: true, last: true, seq: 50 },
+      entries: [{ chunk, state: 'sealed' as const, length: 500 }],
+    })
+    await running.clock.pass(10)
+    expect((await told).unwanted).toEqual([])
+    await running.clock.pass(MINUTE)
+    expect(third.held.has(chunk)).toBe(true)
+    for (const server of servers) if (server !== third) await server.join(running)
+    await running.clock.pass(MINUTE)
+    expect(disksOf(running, chunk)).toEqual(holders)
+    expect(third.held.has(chunk)).toBe(false)
+  })
+
   test('the trash is emptied when its time is over, and can be listed, restored and purged before', async () => {
     const { master, mount, servers, admin } = await cluster(2, { trashRetentionMs: 60 * MINUTE })
     for (const name of ['a', 'b', 'c']) {
