@@ -273,10 +273,12 @@ export class Compaction implements Work {
     this.#bound = asking.says()
     if (paid === undefined) return asking.leastWaitMs
     const bytesPerSecond = slower(this.#bytesPerSecond, paid)
+    const youngest = Math.max(...[...sources.keys()].map((one) => this.#master.state.chunk(one)?.createdSec ?? 0))
     let chunk = 0 as ChunkId
     await this.#master.loop.command(() => {
       chunk = this.#master.state.nextIds().chunk
-      return { ok: { kind: 'compactBegun', chunk, disks, copies, classId: classId === 0 ? undefined : classId } }
+      const begun = { chunk, disks, copies, classId: classId === 0 ? undefined : classId, createdSec: youngest }
+      return { ok: { kind: 'compactBegun', ...begun } }
     })
     try {
       const reply = await this.#master.orders.give(

@@ -878,6 +878,26 @@ describe('what is not needed any more', () => {
     expect(master.state.chunk(file.chunk)).toBeUndefined()
   })
 
+  test('what is moved together is as old as the youngest of it', async () => {
+    const { master, mount, servers } = await cluster(2)
+    const size = 8 * 2 ** 20
+    const change = { size: 2 ** 20 }
+    const files = []
+    for (const name of ['f', 'g', 'h']) {
+      files.push(await writeFile(master, mount, servers, name, size))
+      await master.clock.pass(5 * MINUTE)
+    }
+    const born = files.map(({ chunk }) => master.state.chunk(chunk)!.createdSec)
+    expect(new Set(born).size).toBe(3)
+    for (const { ino } of files.slice(0, 2))
+      await master.call(mount.peer, 'setattr', { stamp: mount.stamp(), ino, change })
+    await master.clock.pass(3 * MINUTE)
+    const moved = files.slice(0, 2).map(({ ino }) => master.state.extents.from(ino, 0, 10).extents[0]!.chunk)
+    expect(moved[0]).toBe(moved[1])
+    expect(files.map(({ chunk }) => chunk)).not.toContain(moved[0])
+    expect(master.state.chunk(moved[0]!)!.createdSec).toBe(born[1])
+  })
+
   describe('when room is short', () => {
     const MiB = 2 ** 20
     const UNCHANGED = { mode: undefined, uid: undefined, gid: undefined, atime: undefined, mtime: undefined }
@@ -1002,6 +1022,7 @@ describe('what is not needed any more', () => {
         disks: servers.map((s) => s.disk),
         copies: 2,
         classId: undefined,
+        createdSec: undefined,
       },
     }))
     const running = keep(await master.restarted())

@@ -214,7 +214,7 @@ export function newChunk(
   wanted: { chunk: ChunkId; disks: readonly DiskId[] },
   copies: number,
   session: ChunkRecord['session'],
-  rest: Partial<Pick<ChunkRecord, 'classId' | 'whole'>> = {},
+  rest: Partial<Pick<ChunkRecord, 'classId' | 'whole' | 'createdSec'>> = {},
 ): void {
   putChunk(work, wanted.chunk, {
     version: 1,
@@ -402,7 +402,8 @@ export function chunksForgotten(work: Work, command: CommandOf<'chunksForgotten'
 export function compactBegun(work: Work, command: CommandOf<'compactBegun'>): Result<unknown> {
   const refusal = cannotOpen(work, command.chunk, command.disks)
   if (refusal !== undefined) return refusal
-  const { copies, classId } = command
-  newChunk(work, command, copies, 0 as ChunkRecord['session'], { classId })
+  const { copies, classId, createdSec } = command
+  const age = createdSec === undefined ? {} : { createdSec }
+  newChunk(work, command, copies, 0 as ChunkRecord['session'], { classId, ...age })
   return ok({})
 }

@@ -341,6 +341,8 @@ export const commands = {
       disks: list(disk, 64),
       copies: uint(64),
       classId: optional(uint()),
+      /** That of the youngest of what it is filled from: it becomes no younger by being rewritten. */
+      createdSec: optional(uint()),
     }),
   ),
   /** Each move is conditional: where the extent is no longer what it was, nothing happens. Then the chunk is sealed at `length`. */

@@ -837,7 +837,11 @@ class Trial {
         node.bytes[extent.offset + i] = `${chunk}:${move.newOffset + i}`
       return move
     })
-    this.do({ kind: 'compactBegun', chunk, disks: [1, 2], copies: 2 } as unknown as Command, undefined)
+    // Old logs do not say it.
+    const createdSec = this.below(2) === 0 ? undefined : this.below(1_000)
+    this.do({ kind: 'compactBegun', chunk, disks: [1, 2], copies: 2, createdSec } as unknown as Command, undefined)
+    if (createdSec !== undefined)
+      for (const { state } of this.benches) expect(state.chunk(chunk as ChunkId)!.createdSec).toBe(createdSec)
     this.do({ kind: 'relocate', chunk, length: at, moves } as unknown as Command, undefined)
     this.do({ kind: 'chunkSealed', chunk, disks: [1, 2] } as unknown as Command, undefined)
   }
