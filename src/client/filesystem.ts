@@ -75,6 +75,7 @@ export class Filesystem implements Vfs {
       {
         invalidate: (change) => this.#invalidated(change),
         recall: (wanted) => this.#recalled(wanted),
+        classPatterns: (patterns) => this.#journal.classesBy(patterns),
         disconnected: () => this.#disconnected(),
         lost: () => this.#lost(),
         opens: () => this.#files.kept(),

@@ -75,6 +75,7 @@ export class MetaFilesystem implements Vfs {
         },
         // Nothing is ever held back here.
         recall: () => Promise.resolve(),
+        classPatterns: () => undefined,
         disconnected: () => {
           for (const ino of this.#files.disconnected()) this.#listener({ kind: 'inode', ino, data: true })
         },

@@ -17,6 +17,7 @@ import { type Errno, errno, errnoFromNumber } from '../base/errno.ts'
 import { FsError } from '../base/fault.ts'
 import type { Ino } from '../base/ids.ts'
 import type { World } from '../base/world.ts'
+import type { ClassRule } from '../topology/class-patterns.ts'
 import { RemoteError } from '../wire/link.ts'
 import { NAME_CHANGES_MAX, type NameChange } from '../wire/shapes.ts'
 import { PendingNames } from './core/pending-names.ts'
@@ -64,6 +65,7 @@ export class NameJournal {
   readonly #asking = new Counted<number>()
   /** Grows whenever something that is held, or about to be, may not be any more. */
   #recalls = 0
+  #rules: readonly ClassRule[] = []
   #numbers = { next: 0, end: 0 }
   /** The last that were reserved, the present one last. */
   #ranges: { first: Ino; count: number }[] = []
@@ -78,6 +80,14 @@ export class NameJournal {
     this.#world = world
     this.#session = session
     this.#events = events
+  }
+
+  /**
+   * Which class what is made here has. What was made by other rules has been called in before; only what a mount that was cut off
+   * tells later has another class than was shown here, and is moved where that wants it.
+   */
+  classesBy(rules: readonly ClassRule[]): void {
+    this.#rules = rules
   }
 
   // ---- holding
@@ -141,7 +151,7 @@ export class NameJournal {
     if (this.#numbers.end - this.#numbers.next === NUMBERS_LOW) this.#reserve()
     const { type, mode, uid, gid, rdev = 0, target = '', opened } = node
     const wanted = { type, mode, uid, gid, rdev, target, opened }
-    const attr = this.#pending.make(directory, name, ino, wanted, this.#session.now())
+    const attr = this.#pending.make(directory, name, ino, wanted, this.#session.now(), this.#rules)
     if (type === 'dir') this.#hold(ino)
     this.#added++
     this.#soon()

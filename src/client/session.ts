@@ -58,6 +58,8 @@ export interface SessionEvents {
   invalidate(change: Request<'invalidate'>): void
   /** Somebody else is about to look at what is held back here. Must not throw. */
   recall(wanted: Request<'recall'>): Promise<void>
+  /** How what is made here gets its storage class. */
+  classPatterns(patterns: Request<'classPatterns'>['patterns']): void
   /** The connection is gone: nothing is known to be true any more. */
   disconnected(): void
   /** The old session was over; a new one has begun. */
@@ -329,6 +331,10 @@ export class MasterSession {
         },
         recall: async (wanted) => {
           await this.#events.recall(wanted)
+          return { reply: {} }
+        },
+        classPatterns: ({ patterns }) => {
+          this.#events.classPatterns(patterns)
           return { reply: {} }
         },
       },

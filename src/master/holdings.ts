@@ -67,6 +67,8 @@ export class Holdings {
   readonly #startedMs: number
   readonly #heldMax: number
   #graceWaiters: (() => void)[] = []
+  /** While what mounts make by is changed, nobody is given a directory. */
+  #closed = 0
 
   /**
    * `exists`: whether the master knows an inode. `hasRoom`: whether no quota stands in the way of what a session may
@@ -119,7 +121,7 @@ export class Holdings {
 
   /** Whether the session holds the directory from now on. */
   grant(session: Session | undefined, directory: Ino): boolean {
-    if (session === undefined || this.#recalled.has(directory)) return false
+    if (session === undefined || this.#closed > 0 || this.#recalled.has(directory)) return false
     const holder = this.#holders.get(directory)
     if (holder !== undefined && holder !== session) return false
     if (!this.#hasRoom(directory)) return false
@@ -148,7 +150,7 @@ export class Holdings {
     held.add(directory)
     session.told(directory)
     // A mount takes it that it holds what it has made. This reaches it before the answer that says that it was made.
-    if (!this.#hasRoom(directory)) void this.#recall(session, [], [directory], false)
+    if (this.#closed > 0 || !this.#hasRoom(directory)) void this.#recall(session, [], [directory], false)
     return true
   }
 
@@ -221,6 +223,17 @@ export class Holdings {
       ...recalled,
       ...asked.map((session) => this.#recall(session, [], [...(this.#kept.get(session)?.held ?? [])], true)),
     ])
+  }
+
+  /** Nobody holds a directory while the work goes on, and what was changed in one before has been told when it begins. */
+  async whileNobodyHolds<T>(work: () => Promise<T>): Promise<T> {
+    this.#closed++
+    try {
+      await this.settleAll()
+      return await work()
+    } finally {
+      this.#closed--
+    }
   }
 
   /** These directories are held by nobody any more, and what has been changed in them is told soon. */

@@ -52,7 +52,7 @@ export interface Change<C extends CallName> {
 
 /** A change asked for by a session (or, with session 0, by an admin): prepared in its turn, answered when committed. */
 export function change<C extends CallName>(
-  { state, loop, sessions, holdings }: Parts,
+  { loop, sessions, holdings }: Parts,
   stamp: Stamp,
   prepare: () => Command | Result<Command>,
   { sync, applied, tells, holds }: Change<C> = {},
@@ -75,9 +75,7 @@ export function change<C extends CallName>(
         if (isRefusal(result)) reject(new FsError(result.errno, result.detail))
         else if (holds === undefined) resolve({ reply: result.ok as Reply<C> })
         else {
-          // A pattern may give what is made there a class that the mount does not know of.
-          const free = state.classes.patterns().length === 0
-          const held = free && holdings.grant(sessions.find(stamp.session), holds)
+          const held = holdings.grant(sessions.find(stamp.session), holds)
           resolve({ reply: { ...(result.ok as Reply<C>), held } })
         }
       },

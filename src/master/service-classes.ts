@@ -6,9 +6,10 @@
 
 import { FsError } from '../base/fault.ts'
 import type { Ino } from '../base/ids.ts'
-import type { Handlers } from '../wire/peer.ts'
+import type { Handlers, Peer } from '../wire/peer.ts'
 import type { ClassesReport } from '../wire/reports.ts'
 import { DEFAULT_CLASS } from './core/class-table.ts'
+import { kept } from './core/classes.ts'
 import type { State } from './core/state.ts'
 import { change, type Parts } from './parts.ts'
 import { manyInodes, resolvePath } from './reports.ts'
@@ -26,7 +27,14 @@ type ClassCalls =
   | 'patternDelete'
 
 export function classHandlers(parts: Parts): Handlers<ClassCalls> {
-  const { state, holdings } = parts
+  const { state, sessions, holdings } = parts
+  /** What mounts made by the old ones is told before, and none makes anything by itself until it knows the new ones. */
+  const changePatterns = <T>(work: () => Promise<T>): Promise<T> =>
+    holdings.whileNobodyHolds(async () => {
+      const done = await work()
+      for (const { peer } of sessions.all()) if (peer !== undefined) tellPatterns(state, peer)
+      return done
+    })
   return {
     classList: () => ({ reply: classesReport(state) }),
 
@@ -70,23 +78,28 @@ export function classHandlers(parts: Parts): Handlers<ClassCalls> {
       return { reply: { ino, type: record.attr.type, classId, name } }
     },
 
-    patternSet: async ({ stamp, number, pattern }, _bulk, context) => {
+    patternSet: ({ stamp, number, pattern }, _bulk, context) => {
       allow(stamp, context)
-      const reply = await change<'patternSet'>(parts, stamp, () => ({
-        kind: 'patternSet',
-        number: number === 0 ? nextClass(state) : number,
-        pattern,
-      }))
-      // While there are patterns nobody holds a directory: what a mount makes there first would have its directory's class.
-      await holdings.settleAll()
-      return reply
+      return changePatterns(() =>
+        change<'patternSet'>(parts, stamp, () => ({
+          kind: 'patternSet',
+          number: number === 0 ? nextClass(state) : number,
+          pattern,
+        })),
+      )
     },
 
     patternDelete: ({ stamp, number }, _bulk, context) => {
       allow(stamp, context)
-      return change<'patternDelete'>(parts, stamp, () => ({ kind: 'patternDelete', number }))
+      return changePatterns(() => change<'patternDelete'>(parts, stamp, () => ({ kind: 'patternDelete', number })))
     },
   }
+}
+
+/** By which patterns a mount is to give classes to what it makes first. On a connection that has closed nothing is told. */
+export function tellPatterns(state: State, peer: Pick<Peer, 'tell'>): void {
+  const patterns = state.classes.rules().map((rule) => ({ ...rule, classId: kept(rule.classId) }))
+  peer.tell('classPatterns', { patterns })
 }
 
 const nextClass = (state: State): number => state.counters().nextClass ?? DEFAULT_CLASS + 1

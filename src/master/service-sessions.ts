@@ -7,6 +7,7 @@ import type { SessionId } from '../base/ids.ts'
 import { labelName } from '../topology/label-names.ts'
 import type { Handlers } from '../wire/peer.ts'
 import { NOTHING, type Parts } from './parts.ts'
+import { tellPatterns } from './service-classes.ts'
 import { giveUp } from './service-namespace.ts'
 import { SESSIONS_MAX, type SessionInfo } from './sessions.ts'
 
@@ -27,6 +28,7 @@ export function sessionHandlers(parts: Parts): Handlers<SessionCalls> {
       if (session === undefined) throw new FsError('ESTALE', 'the session was ended while it began')
       // Not before it is committed: a number that was given in vain is given again, to another mount.
       sessions.begin({ session, client, host, mountpoint, version }, peer)
+      tellPatterns(state, peer)
       log.info({ session, host, mountpoint, version }, 'session opened')
       const settings = state.settings()
       return { reply: { session, timeoutMs: settings.sessionTimeoutMs, settings, now: clock.now() } }
@@ -37,6 +39,7 @@ export function sessionHandlers(parts: Parts): Handlers<SessionCalls> {
       const known = sessions.heard(session)
       if (known.info.client !== client) throw new FsError('ESTALE', `session ${session} belongs to another mount`)
       sessions.resume(known, opens, peer)
+      tellPatterns(state, peer)
       holdings.resumed(known, request)
       // What the state keeps alive for this session although it is not open there (any more) is given up now.
       const open = known.opens!

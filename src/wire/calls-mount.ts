@@ -22,6 +22,7 @@ import {
   chunk,
   chunkOffset,
   chunkPlaces,
+  classPattern,
   declaredPlace,
   disk,
   extent,
@@ -36,6 +37,7 @@ import {
   NAME_CHANGES_MAX,
   name,
   nameChange,
+  PATTERNS_MAX,
   session,
   settings,
   stamp,
@@ -391,5 +393,12 @@ export const mountCalls = {
     struct({ inos: list(ino, 4096), directories: list(ino, 4096), all: bool }),
     nothing,
     { by: ['master'] },
+  ),
+  classPatterns: call(
+    61,
+    'From the master to a mount, when a session begins and whenever they change: which storage class new files and directories have by their names and owners, the first that matches (class 0: the default one). One way.',
+    struct({ patterns: list(classPattern, PATTERNS_MAX) }),
+    nothing,
+    { by: ['master'], oneWay: true },
   ),
 }

@@ -4,6 +4,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { type Ino, ROOT_INO } from '../../src/base/ids.ts'
 import type { Log } from '../../src/base/world.ts'
 import type { Filesystem } from '../../src/client/filesystem.ts'
+import { classWith, writeClass } from '../../src/topology/storage-class.ts'
 import { callerOf } from '../conformance/vfs-probe.ts'
 import { MASTER_PORT, MemoryCluster } from '../support/memory-cluster.ts'
 import { fastClock, realClock } from '../support/real-clock.ts'
@@ -70,6 +71,57 @@ describe('a client that holds directories', () => {
     expect(errors).toEqual(['the master refused what was answered as done: rmdir'])
     expect(await names(a, sub)).toEqual(['theirs'])
     expect((await a.lookup(dir, 'sub', caller)).ino).toBe(sub)
+  })
+
+  it('gives what it makes the class that the master gives it by its patterns, also while these change', async () => {
+    const [a, b] = clients as [Filesystem, Filesystem]
+    const stamp = { session: 0 as never, seq: 0, acked: 0 }
+    const classOf = async (name: string) =>
+      (await cluster.call('classSet', { stamp, classId: 0, text: writeClass(classWith(name, { K: '2' })) })).classId
+    const [films, mine] = [await classOf('films'), await classOf('mine')]
+    const set = (number: number, glob: string, classId: number, rest: { uid?: number; priority?: number } = {}) =>
+      cluster.call('patternSet', {
+        ...{ stamp, number },
+        pattern: { glob, uid: undefined, gid: undefined, priority: 0, classId, ...rest },
+      })
+    await set(0, '*.mp4', films)
+    const { number } = await set(0, 'mine-*', mine, { uid: 0, priority: 5 })
+    const dir = await held(a, 'd')
+    const classIds = async (client: Filesystem, names: readonly string[]) => {
+      const found: Record<string, number> = {}
+      for (const name of names) found[name] = (await client.lookup(dir, name, caller)).classId ?? 0
+      return found
+    }
+    await touch(a, dir, 'first')
+    await mkdir(a, dir, 'mine-d')
+    for (const name of ['a.mp4', 'b.txt', 'mine-c.mp4']) await touch(a, dir, name)
+    const heldNow = cluster.heldBy(0)
+    expect(heldNow).toBeGreaterThan(0)
+    const wanted = { 'a.mp4': films, 'b.txt': 0, 'mine-c.mp4': mine, 'mine-d': mine }
+    expect(await classIds(a, Object.keys(wanted))).toEqual(wanted)
+    expect(await classIds(b, Object.keys(wanted))).toEqual(wanted)
+
+    // Looking has called it in; from a directory of its own it is held again.
+    const made: string[] = []
+    let changing = true
+    const change = (async () => {
+      for (let i = 0; i < 8; i++) {
+        await set(number, i % 2 === 0 ? 'x-[0-4]*' : 'x-[5-9]*', i % 3 === 0 ? films : mine)
+        await realClock.sleep(5)
+      }
+      changing = false
+    })()
+    for (let i = 0; changing || i < 50; i++) {
+      const name = `x-${i % 10}-${i}`
+      await touch(a, dir, name)
+      made.push(name)
+    }
+    await change
+    const shown = await classIds(a, made)
+    await a.syncfs(caller)
+    expect(await classIds(b, made)).toEqual(shown)
+    expect(new Set(Object.values(shown)).size).toBeGreaterThan(1)
+    expect(errors).toEqual([])
   })
 
   it('makes nothing by itself where the master is being asked for something', async () => {

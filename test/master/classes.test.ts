@@ -90,22 +90,35 @@ describe('classes through the calls', () => {
     )
   })
 
-  it('by patterns hold for what mounts make: nobody holds a directory while there are any', async () => {
+  it('by patterns hold for what mounts make: they know them whenever they hold a directory', async () => {
     const master = watched(new TestMaster())
     const mount = await TestMount.open(master, 'm')
     const one = await classMade(master, 'one')
     const held = await mount.make('d', 1 as Ino)
     expect((await mount.create('before', held.attr.ino)).held).toBe(true)
+    const known = () => mount.peer.told.filter(({ name }) => name === 'classPatterns').map(({ request }) => request)
+    expect(known()).toEqual([{ patterns: [] }])
+    // What was made before is told before: until then nothing is changed.
+    mount.peer.answers.recall = async ({ directories }) => {
+      expect([...directories].sort()).toEqual([1, held.attr.ino])
+      expect(master.state.classes.patterns()).toEqual([])
+      // Nobody is given one meanwhile.
+      expect((await mount.create('meanwhile', held.attr.ino)).held).toBe(false)
+      return {}
+    }
     const { number } = await master.call(admin, 'patternSet', {
       stamp: ADMIN,
       number: 0,
       pattern: patternOf(one, '*.mp4'),
     })
-    expect(mount.peer.asked.map(({ name }) => name)).toContain('recall')
+    expect(mount.peer.asked.map(({ name }) => name)).toEqual(['recall'])
+    expect(known().slice(1)).toEqual([{ patterns: [patternOf(one, '*.mp4')] }])
     const film = await mount.create('a.mp4', held.attr.ino)
-    expect([film.attr.classId, film.held]).toEqual([one, false])
+    expect([film.attr.classId, film.held]).toEqual([one, true])
     expect((await mount.create('a.txt', held.attr.ino)).attr.classId).toBeUndefined()
+    mount.peer.answers.recall = () => ({})
     await master.call(admin, 'patternDelete', { stamp: ADMIN, number })
+    expect(known().slice(2)).toEqual([{ patterns: [] }])
     const after = await mount.create('b.mp4', held.attr.ino)
     expect([after.attr.classId, after.held]).toEqual([undefined, true])
   })

@@ -3,8 +3,18 @@
  * shows because of them. An inode or a name is here for as long as one change of it is; then what the master says counts.
  */
 
-import { type Attr, type AttrChange, changedAttr, directoryWith, later, newAttr, type Time } from '../../base/attr.ts'
+import {
+  type Attr,
+  type AttrChange,
+  changedAttr,
+  directoryWith,
+  later,
+  newAttr,
+  type Time,
+  withClass,
+} from '../../base/attr.ts'
 import type { Ino } from '../../base/ids.ts'
+import { type ClassRule, classByRules } from '../../topology/class-patterns.ts'
 import type { NameChange } from '../../wire/shapes.ts'
 
 interface Inode {
@@ -37,9 +47,18 @@ export class PendingNames {
   }
 
   /** A new inode with its name; `directory`: the parent as shown before. */
-  make(directory: Attr, name: string, ino: Ino, node: NonNullable<NameChange['node']>, now: Time): Attr {
+  make(
+    directory: Attr,
+    name: string,
+    ino: Ino,
+    node: NonNullable<NameChange['node']>,
+    now: Time,
+    rules: readonly ClassRule[] = [],
+  ): Attr {
     const time = later(now, directory.ctime)
-    const attr = newAttr(directory, { ...node, ino }, time)
+    const born = newAttr(directory, { ...node, ino }, time)
+    const classId = classByRules(rules, name, born)
+    const attr = classId === undefined ? born : withClass(born, classId)
     this.#add({ kind: 'make', parent: directory.ino, name, ino, time, node, change: undefined }, ino)
     const made = this.#touch(ino)
     made.attr = attr

@@ -36,6 +36,7 @@ export class ClassTable {
   readonly #meanings = new WeakMap<ClassText, { readonly copies: number; readonly meaning: StorageClass }>()
   #defaultText: ClassText | undefined
   #patterns: readonly NumberedPattern[] | undefined
+  #rules: readonly NumberedPattern['pattern'][] | undefined
 
   /** `copies`: the setting. */
   constructor(kv: Kv, copies: () => number) {
@@ -55,6 +56,7 @@ export class ClassTable {
   forget(): void {
     this.#records.forget()
     this.#patterns = undefined
+    this.#rules = undefined
   }
 
   /** Class 1 always; 0 is class 1. */
@@ -107,6 +109,12 @@ export class ClassTable {
     return found[0] === DEFAULT_CLASS ? found : [DEFAULT_CLASS, ...found]
   }
 
+  /** The patterns alone, in the order in which they count. */
+  rules(): readonly NumberedPattern['pattern'][] {
+    this.#rules ??= this.patterns().map(({ pattern }) => pattern)
+    return this.#rules
+  }
+
   patterns(): readonly NumberedPattern[] {
     if (this.#patterns === undefined) {
       const value = this.#kv.get(key.meta('patterns'))
@@ -118,6 +126,7 @@ export class ClassTable {
     if (patterns.length === 0) this.#kv.delete(key.meta('patterns'))
     else this.#kv.put(key.meta('patterns'), encodeRecord(patternsRecord, [...patterns]))
     this.#patterns = patterns
+    this.#rules = undefined
   }
 
   // ---- files whose chunks are still being told

@@ -9,8 +9,9 @@
 
 import { type Attr, withClass } from '../../base/attr.ts'
 import { ok, type Result, refuse } from '../../base/fault.ts'
-import { matchesGlob, wrongWithGlob } from '../../base/glob.ts'
+import { wrongWithGlob } from '../../base/glob.ts'
 import type { Ino } from '../../base/ids.ts'
+import { classByRules } from '../../topology/class-patterns.ts'
 import { ClassError, readClass, wrongWithName } from '../../topology/storage-class.ts'
 import { CLASSES_MAX, PATTERNS_MAX } from '../../wire/shapes.ts'
 import { DEFAULT_CLASS } from './class-table.ts'
@@ -20,7 +21,7 @@ import type { ClassRecord, InodeRecord } from './records.ts'
 import type { Work } from './work.ts'
 
 /** As an inode keeps it: of the default class nothing. */
-const kept = (classId: number): number => (classId === DEFAULT_CLASS ? 0 : classId)
+export const kept = (classId: number): number => (classId === DEFAULT_CLASS ? 0 : classId)
 
 // ---- classes
 
@@ -132,13 +133,8 @@ export function patternDelete(work: Work, { number }: CommandOf<'patternDelete'>
 
 /** The class of something new: of the first pattern that matches (they stand in order), or of its directory. */
 export function classedAttr(work: Work, name: string, attr: Attr): Attr {
-  if (attr.type !== 'file' && attr.type !== 'dir') return attr
-  for (const { pattern } of work.state.classes.patterns()) {
-    if (pattern.uid !== undefined && pattern.uid !== attr.uid) continue
-    if (pattern.gid !== undefined && pattern.gid !== attr.gid) continue
-    if (matchesGlob(pattern.glob, name)) return withClass(attr, kept(pattern.classId))
-  }
-  return attr
+  const classId = classByRules(work.state.classes.rules(), name, attr)
+  return classId === undefined ? attr : withClass(attr, kept(classId))
 }
 
 /** An inode came to a class (1) or left it (-1). */
