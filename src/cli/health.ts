@@ -367,6 +367,8 @@ function unsatisfied(one: ClassReport, classes: ClassesReport, places: Places): 
     ({ report }) => report?.possible === false,
   )
   if (failed.length === 0 || places.disks.length === 0) return []
+  // What any disk would do for only wants a larger cluster: nothing to do until somebody wants the class.
+  if (!used && failed.every(({ report }) => report?.missing.every((labels) => labels === '*'))) return []
   const whose = used ? '' : ' (nothing has it now)'
   const why = failed.map((placing) => `${placing.for.join(', ')} ${placing.placing}: ${whyNot(placing)}`)
   return [

@@ -17,6 +17,7 @@ import { serveLinks } from '../wire/connect.ts'
 import { PROTOCOL_VERSION } from '../wire/protocol.ts'
 import { found } from './core/found.ts'
 import type { StateStore } from './core/kv.ts'
+import { predefineClasses } from './core/predefined.ts'
 import { pack, unpack } from './core/records.ts'
 import { State, transact } from './core/state.ts'
 import { key } from './core/tables.ts'
@@ -90,9 +91,10 @@ async function topologyText({ topologyFile, dataDir }: MasterConfig): Promise<st
 }
 
 function foundCluster(store: StateStore, state: State, config: MasterConfig, { clock, random }: World): void {
+  const now = clock.now()
   transact(store, state, () => {
     found(state, {
-      now: clock.now(),
+      now,
       salt: [word(random), word(random)],
       settings: {
         copies: config.copies,
@@ -103,6 +105,7 @@ function foundCluster(store: StateStore, state: State, config: MasterConfig, { c
       uid: process.getuid?.() ?? 0,
       gid: process.getgid?.() ?? 0,
     })
+    predefineClasses(state, now)
     store.put(CLUSTER_KEY, pack(config.cluster.id === '' ? random.hex(ID_BYTES) : config.cluster.id))
   })
 }

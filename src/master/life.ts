@@ -5,17 +5,19 @@
  *
  * Looked at is what commands touched, what is due, and, when labels or places of disks have changed and now and then, every
  * chunk there is, slowly: that finds what stands wrong by now, and what was forgotten by a restart. Everything held here can be
- * thrown away. While there is only the default class nothing is looked at, because nothing could be wanted.
+ * thrown away. While nothing has any but the default class nothing is looked at, because nothing could be wanted.
  */
 
 import type { ChunkId, Ino } from '../base/ids.ts'
 import type { Work, WorkStep } from '../base/worker.ts'
 import type { ChunkWatch } from './chunk-watch.ts'
+import { DEFAULT_CLASS } from './core/class-table.ts'
 import { codeFor } from './core/coding.ts'
 import { type ChunkWished, WISHES_MAX } from './core/commands.ts'
 import { DueTimes } from './core/due-times.ts'
 import { type Life, Living } from './core/life.ts'
 import type { ChunkRecord } from './core/records.ts'
+import { ALL_COUNTED, NOBODYS } from './core/usage.ts'
 import type { WorkParts } from './parts.ts'
 
 /** Chunks, and files, waiting to be looked at; what is beyond is found by a survey. */
@@ -65,6 +67,9 @@ export class Lives implements Work {
   #againAtMs = 0
   #places: string | undefined
   #placesAtMs = 0
+  /** As of that command. */
+  #used = false
+  #usedAsOf: number | undefined
   #changed = 0
 
   constructor(master: WorkParts, watch: ChunkWatch) {
@@ -73,9 +78,18 @@ export class Lives implements Work {
     this.#surveyAtMs = master.clock.monotonicMs() + FIRST_SURVEY_MS
   }
 
-  /** Whether any class says more than how many copies there are. */
+  /** Whether anything has, or a chunk is still as it had, a class that says more than how many copies there are. */
   get #classes(): boolean {
-    return this.#master.state.counters().nextClass !== undefined
+    const { state } = this.#master
+    const { index, nextClass, usageTo } = state.counters()
+    if (nextClass === undefined) return false
+    if (this.#usedAsOf !== index) {
+      this.#usedAsOf = index
+      // Chunks of a class that is deleted count, too: they are to become the default one's.
+      const chunks = (): boolean => state.usage.numbers().some((row) => row !== NOBODYS && row !== DEFAULT_CLASS)
+      this.#used = state.classes.defaultSet || state.classes.given || usageTo !== ALL_COUNTED || chunks()
+    }
+    return this.#used
   }
 
   /** Commands have changed these. */
@@ -105,7 +119,12 @@ export class Lives implements Work {
 
   async step(): Promise<WorkStep> {
     this.#idle = true
-    if (!this.#classes) return { restMs: IDLE_MS, resting: 'idle' }
+    if (!this.#classes) {
+      this.#fresh.clear()
+      this.#files.clear()
+      this.#walks.clear()
+      return { restMs: IDLE_MS, resting: 'idle' }
+    }
     this.#idle = false
     for (const chunk of this.#due.take(this.#master.clock.now().sec)) this.#fresh.add(chunk)
     this.#takeFiles()

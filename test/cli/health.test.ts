@@ -297,6 +297,10 @@ describe('the health of a cluster', () => {
     const unused = { ...hdd, inodes: 0 }
     expect(health({ nodes: nodes('r1', 'r1') }, unused).exit).toBe(0)
     expect(text({ nodes: nodes('r1', 'r1') }, unused)).toContain('Class hddonly (nothing has it now) cannot be')
+    // It only wants a larger cluster.
+    const large = oneClass('EC4+1', { K: '2', A: '@4+1' })
+    expect(text({ nodes: nodes('r1', 'r2') }, { ...large, inodes: 0 })).not.toContain('EC4+1')
+    expect(text({ nodes: nodes('r1', 'r2') }, large)).toContain('Class EC4+1 cannot be satisfied now')
     const away = { nodes: nodes('r1', 'r2'), disks: [disk(1), disk(2, { state: 'away' })] }
     expect(text(away, hdd)).toContain('H wants 2 disks, and 1 of 2 can take data')
   })

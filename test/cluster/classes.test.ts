@@ -8,6 +8,14 @@ import { holdfast, json, type StartedCluster, startLocal } from '../support/hold
 
 const able = process.getuid?.() === 0 || Boolean(process.env.HOLDFAST_NO_SKIP)
 
+/** What a new cluster begins with. */
+const BEGUN = [
+  '-K 2* default',
+  '-K 2* 2CP',
+  '-K 3* 3CP',
+  '-K 2* -A @4+1,* -s 512KiB EC4+1',
+  '-K 2* -A @8+1,* -s 512KiB EC8+1',
+]
 const PATIENCE = { timeout: 90_000, interval: 1_000 }
 
 interface ShownClass {
@@ -46,11 +54,11 @@ describe.runIf(able)('storage classes on a running cluster', () => {
       64,
       expect.stringContaining("line 6: invalid argument: -K '2:s': column 2"),
     ])
-    expect(await listed()).toEqual(['-K 2* default'])
+    expect(await listed()).toEqual(BEGUN)
     await writeFile(file, lines.join('\n'))
     await json('class', 'import', file, ...at())
     const imported = [
-      '-K 2* default',
+      ...BEGUN,
       '-C I -K 2S/[RACK] ssdonly',
       '-C I -K 2H/[RACK]:STRICT hddonly',
       '-C I -K 3H/[RACK]:STRICT hdd3x',
@@ -78,7 +86,7 @@ describe.runIf(able)('storage classes on a running cluster', () => {
     expect(text).toContain('\n  No place now for H.\n')
     const [tried] = await json<ShownClass[]>('class', 'create', '-K', '2H', '-A', '@2+1', 'tried', '--dry-run', ...at())
     expect(tried).toMatchObject({ changed: false, line: '-K 2H -A @2+1,* tried' })
-    expect(await listed()).toHaveLength(5)
+    expect(await listed()).toHaveLength(BEGUN.length + 4)
     const wrong = await holdfast('class', 'create', '-K', 'H,', 'wrong', ...at())
     expect([wrong.code, wrong.stderr]).toEqual([64, expect.stringContaining("-K 'H,': column 3: expected a label")])
   })

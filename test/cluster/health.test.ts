@@ -63,7 +63,7 @@ describe('a cluster of five chunkservers', () => {
     expect(text).toContain('All is well: 2 chunks are safe; 5 chunkservers and 5 disks are there.')
     const { usage } = await json<StatusReport>('status', ...at())
     expect(usage.counting).toBe(false)
-    expect(usage.classes).toMatchObject([
+    expect(usage.classes.filter(({ inodes }) => inodes !== 0)).toMatchObject([
       { name: 'default', logicalBytes: 0, rawBytes: 0 },
       { name: 'twice', logicalBytes: 900_000, rawBytes: 1_800_000 },
       { name: 'parts', logicalBytes: 900_000 },

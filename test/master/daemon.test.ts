@@ -7,6 +7,7 @@ import type { MasterConfig } from '../../src/config/tables.ts'
 import { hostClock, hostRandom } from '../../src/host/clock.ts'
 import { hostNet } from '../../src/host/net.ts'
 import { run } from '../../src/master/daemon.ts'
+import { printClass, readClass } from '../../src/topology/storage-class.ts'
 import type { Role } from '../../src/wire/call-row.ts'
 import { connectLink } from '../../src/wire/connect.ts'
 import type { Peer } from '../../src/wire/peer.ts'
@@ -129,6 +130,35 @@ describe('the master as a process', () => {
     expect(page.end).toBe(true)
     const { work } = (await (await second.connect(first.cluster, 'admin')).call('status', {})).reply
     expect(work.map((w) => w.name)).toContain('repair')
+  })
+
+  test('begins with classes as MooseFS has them, made by commands once: what is deleted stays so', async () => {
+    const dir = await newDir()
+    const first = await start(dir)
+    const admin = await first.connect(first.cluster, 'admin')
+    const lines = async (peer: Peer): Promise<string[]> => {
+      const { classes, copies } = (await peer.call('classList', {})).reply
+      return classes.map((one) => printClass(readClass(one, copies)))
+    }
+    const begun = ['-K 2* default', '-K 2* 2CP', '-K 3* 3CP']
+    const coded = ['-K 2* -A @4+1,* -s 512KiB EC4+1', '-K 2* -A @8+1,* -s 512KiB EC8+1']
+    expect(await lines(admin)).toEqual([...begun, ...coded])
+    const { classes } = (await admin.call('classList', {})).reply
+    const { archiveAfterMs, archiveBy, minBytes } = classes.find(({ name }) => name === 'EC8+1')!
+    expect({ archiveAfterMs, archiveBy, minBytes }).toEqual({
+      ...{ archiveAfterMs: 86_400_000, archiveBy: 'C', minBytes: 512 * 1024 },
+    })
+    const { rows } = (await admin.call('changelogPage', { from: 1, limit: 10 })).reply
+    expect(rows.map(({ index, kind }) => [index, kind])).toEqual([1, 2, 3, 4].map((index) => [index, 'classSet']))
+    const stamp = { session: 0 as never, seq: 0, acked: 0 }
+    for (const { classId, name } of classes)
+      if (name.startsWith('EC')) await admin.call('classDelete', { stamp, classId })
+    const text = { ...classes.find(({ name }) => name === '3CP')!, keep: '4*' }
+    await admin.call('classSet', { stamp, classId: 3, text })
+    await first.stop()
+    const again = await start(dir)
+    const changed = ['-K 2* default', '-K 2* 2CP', '-K 4* 3CP']
+    expect(await lines(await again.connect(again.cluster, 'admin'))).toEqual(changed)
   })
 
   test('refuses a mount of another cluster, and a directory of another cluster', async () => {

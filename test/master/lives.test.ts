@@ -45,6 +45,29 @@ const commandsOf = (master: TestMaster): string[] =>
   [...master.state.changelog(1, 1_000_000)].map(({ command }) => command.kind)
 
 describe('what chunks are to be', () => {
+  it('is asked only while something has a class of its own, or a chunk is still as one said', async () => {
+    const { master, mount } = await start()
+    const one = await classMade(master, { K: '1*' })
+    const [chunk] = await opened(master, mount, 1)
+    const { ino } = (await mount.create('f')).attr
+    await write(master, mount, ino, chunk!, 0, 1)
+    await sealed(master, mount, chunk!, 1)
+    const lives = master.master.workers.find(({ name }) => name === 'storage classes')!
+    expect(lives.report().queued).toBe(0)
+    await give(master, '/f', one)
+    expect(lives.report().queued).toBeGreaterThan(0)
+    master.work()
+    await master.clock.pass(5_000)
+    expect(master.state.chunk(chunk!)).toMatchObject({ classId: one, copies: 1 })
+    await give(master, '/f', 1)
+    await master.clock.pass(5_000)
+    expect(master.state.chunk(chunk!)?.classId).toBeUndefined()
+    expect(master.state.chunk(chunk!)?.copies).toBe(2)
+    await mount.make('d', 1 as Ino)
+    await mount.unlink('f')
+    expect(lives.report()).toMatchObject({ queued: 0, state: 'idle' })
+  })
+
   it('is told to many with one command', async () => {
     const { master, mount } = await start()
     const one = await classMade(master, { K: '2*' })

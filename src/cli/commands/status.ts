@@ -71,10 +71,11 @@ function quotaWords({ set, exceeded, counting }: StatusReport['quotas']): string
   return `${set} set, ${rest.join(', ')}`
 }
 
-/** What each class holds, and what its safety costs. */
+/** What each class holds, and what its safety costs. Those that nothing has are left to `class list`. */
 function renderUsage({ classes, counting, deletedBytes }: StatusReport['usage']): string {
+  const used = classes.filter(({ inodes, chunks }) => inodes === null || inodes > 0 || chunks > 0)
   const lines = [
-    table(classes, [
+    table(used, [
       { title: 'CLASS', value: (c) => c.name },
       { title: 'FILES', value: (c) => c.inodes ?? 'the rest', right: true },
       { title: 'LOGICAL', value: (c) => formatBytes(c.logicalBytes), right: true },

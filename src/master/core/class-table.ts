@@ -69,6 +69,14 @@ export class ClassTable {
     const value = this.#kv.get(key.class(classId))
     return value === undefined ? undefined : decodeRecord(classRecord, value, `class ${classId}`)
   }
+  /** Whether the default class has been given a meaning of its own. */
+  get defaultSet(): boolean {
+    return this.#records.get(DEFAULT_CLASS, this.#read) !== undefined
+  }
+  /** Whether files or directories have any but the default class. Between transactions. */
+  get given(): boolean {
+    return this.numbers().some((classId) => (this.record(classId)?.inodes ?? 0) > 0)
+  }
   set(classId: number, record: ClassRecord | undefined): void {
     this.#records.set(classId, record)
   }
