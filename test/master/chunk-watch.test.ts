@@ -1,34 +1,14 @@
 import { describe, expect, test } from 'vitest'
-import { type ChunkId, chunkId, type DiskId, diskId, nodeId, type SessionId } from '../../src/base/ids.ts'
+import { type ChunkId, chunkId, type DiskId } from '../../src/base/ids.ts'
 import type { Clock } from '../../src/base/world.ts'
 import { ChunkWatch, type WatchedState } from '../../src/master/chunk-watch.ts'
 import type { ChunkRecord } from '../../src/master/core/records.ts'
 import type { RepairDisk, RepairRules } from '../../src/master/core/repair.ts'
-import { NO_LABELS } from '../../src/topology/place.ts'
 import { anywhere } from '../../src/topology/storage-class.ts'
+import { chunkOn } from '../support/chunk-record.ts'
+import { repairDisk } from '../support/repair-disk.ts'
 
 const rules: RepairRules = { graceMs: 600_000, settleMs: 15_000, readsPerDisk: 4, writesPerDisk: 2 }
-
-const record = (disks: readonly number[], rest: Partial<ChunkRecord> = {}): ChunkRecord => ({
-  version: 1,
-  state: 'sealed',
-  session: 0 as SessionId,
-  length: 1_000_000,
-  live: 1_000_000,
-  copies: 2,
-  createdSec: 0,
-  disks: disks.map(diskId),
-  unsealed: [],
-  deadSec: undefined,
-  committed: undefined,
-  lost: undefined,
-  classId: undefined,
-  phase: undefined,
-  code: undefined,
-  ec: undefined,
-  whole: undefined,
-  ...rest,
-})
 
 /** Disk n is on chunkserver n. Disks and chunks are what the test says; time is what it adds. */
 function watched(disks: number, chunks: ReadonlyMap<number, ChunkRecord>) {
@@ -58,22 +38,8 @@ function watched(disks: number, chunks: ReadonlyMap<number, ChunkRecord>) {
     new Map(
       Array.from({ length: disks }, (_, i) => {
         const since = away.get(i + 1)
-        const one: RepairDisk = {
-          disk: diskId(i + 1),
-          node: nodeId(i + 1),
-          location: { host: `host-${i}` },
-          usable: since === undefined,
-          full: false,
-          availableBytes: 2 ** 40,
-          reservedBytes: 0,
-          writing: 0,
-          labels: NO_LABELS,
-          live: since === undefined,
-          draining: draining.has(i + 1),
-          awayMs: since === undefined ? 0 : nowMs - since,
-          reads: 0,
-          writes: 0,
-        }
+        const state = { usable: since === undefined, live: since === undefined, draining: draining.has(i + 1) }
+        const one = repairDisk(i + 1, i + 1, { ...state, awayMs: since === undefined ? 0 : nowMs - since })
         return [one.disk, one]
       }),
     )
@@ -106,7 +72,7 @@ function watched(disks: number, chunks: ReadonlyMap<number, ChunkRecord>) {
 }
 
 const pairs = (count: number, first: number, second: number): Map<number, ChunkRecord> =>
-  new Map(Array.from({ length: count }, (_, i) => [i + 1, record([first, second])]))
+  new Map(Array.from({ length: count }, (_, i) => [i + 1, chunkOn([first, second])]))
 
 describe('the watch over chunks', () => {
   test('looks at the chunks of a lost disk again as soon as the patience with it ends, however long the last round took', async () => {
@@ -122,7 +88,7 @@ describe('the watch over chunks', () => {
 
   test('walks what was lost last before everything else, and then goes on where it was', async () => {
     const chunks = pairs(10_000, 1, 2)
-    for (let i = 1; i <= 10; i++) chunks.set(20_000 + i, record([3, 4]))
+    for (let i = 1; i <= 10; i++) chunks.set(20_000 + i, chunkOn([3, 4]))
     const cluster = watched(6, chunks)
     cluster.draining.add(1)
     for (let i = 0; i < 4; i++) await cluster.step()
@@ -144,9 +110,9 @@ describe('the watch over chunks', () => {
   test('counts a chunk in parts once, by the disks that its parts are on', async () => {
     const parts = [11, 12, 13].map(chunkId)
     const ec = { data: 2, parity: 1, parts, present: 3 }
-    const chunks = new Map([[1, record([], { ec, code: { data: 2, parity: 1 } })]])
+    const chunks = new Map([[1, chunkOn([], { ec, code: { data: 2, parity: 1 } })]])
     for (const [i, part] of parts.entries())
-      chunks.set(part, record([i + 1], { copies: 1, whole: chunkId(1), length: 500_000, live: 500_000 }))
+      chunks.set(part, chunkOn([i + 1], { copies: 1, whole: chunkId(1), length: 500_000, live: 500_000 }))
     const cluster = watched(5, chunks)
     cluster.lose(2)
     await cluster.step()

@@ -2,7 +2,7 @@
 
 import { describe, expect, it, test } from 'vitest'
 import { FsError } from '../../src/base/fault.ts'
-import { type ChunkId, chunkId, type DiskId, diskId, type Ino, nodeId, type SessionId } from '../../src/base/ids.ts'
+import { type ChunkId, chunkId, type DiskId, diskId, type Ino, type SessionId } from '../../src/base/ids.ts'
 import { ChunkWatch } from '../../src/master/chunk-watch.ts'
 import { plan } from '../../src/master/core/plan.ts'
 import {
@@ -14,8 +14,8 @@ import {
   type RepairRules,
 } from '../../src/master/core/repair.ts'
 import { anyCode, plainWish } from '../../src/master/core/wishes.ts'
-import { NO_LABELS } from '../../src/topology/place.ts'
 import { partLengths } from '../../src/topology/stripe.ts'
+import { mapOf, repairDisk } from '../support/repair-disk.ts'
 import { Bench } from './core/support.ts'
 import { masterOfEachTest, TestChunkserver, TestMaster, TestMount, TestPeer, writeFile } from './harness.ts'
 
@@ -23,25 +23,8 @@ const MINUTE = 60_000
 const rules: RepairRules = { graceMs: 10 * MINUTE, settleMs: 15_000, readsPerDisk: 4, writesPerDisk: 2 }
 const dice = () => 0
 
-const disk = (number: number, rest: Partial<RepairDisk> = {}): RepairDisk => ({
-  disk: diskId(number),
-  node: nodeId(number),
-  location: { host: `host-${number}` },
-  usable: rest.live !== false && rest.draining !== true,
-  availableBytes: 2 ** 36,
-  full: false,
-  reservedBytes: 0,
-  writing: 0,
-  labels: NO_LABELS,
-  live: true,
-  draining: false,
-  awayMs: 0,
-  reads: 0,
-  writes: 0,
-  ...rest,
-})
+const disk = (number: number, rest: Partial<RepairDisk> = {}): RepairDisk => repairDisk(number, number, rest)
 const away = (number: number, awayMs: number): RepairDisk => disk(number, { live: false, awayMs })
-const mapOf = (...disks: RepairDisk[]) => new Map(disks.map((d) => [d.disk, d]))
 const copies = (chunk: number, disks: number[]): Copies => ({
   chunk: chunkId(chunk),
   length: 1_000,

@@ -1,10 +1,11 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { chunkId, type DiskId, diskId, nodeId } from '../../src/base/ids.ts'
+import { chunkId, type DiskId, diskId } from '../../src/base/ids.ts'
 import { plan } from '../../src/master/core/plan.ts'
 import type { RepairChunk, RepairDisk } from '../../src/master/core/repair.ts'
 import type { CodeWish, Wish } from '../../src/master/core/wishes.ts'
 import { parseLabels, type Unique } from '../../src/topology/labels.ts'
+import { repairDisk } from '../support/repair-disk.ts'
 import { type Cluster, dice, mostRight, partOf, rules, settle, wrongWith } from './planned-cluster.ts'
 
 const GiB = 2 ** 30
@@ -64,23 +65,11 @@ type DiskStateName = keyof typeof states
 const names = Object.keys(states) as DiskStateName[]
 const anyState = fc.oneof({ weight: 4, arbitrary: fc.constant<DiskStateName>('well') }, fc.constantFrom(...names))
 
-const diskOf = (i: number, node: number, labels: ReadonlySet<string>, room: number): RepairDisk => ({
-  disk: diskId(i),
-  node: nodeId(node),
+const diskOf = (i: number, node: number, labels: ReadonlySet<string>, room: number): RepairDisk => {
   // Two chunkservers may stand on one host.
-  location: { host: `host-${node % 5}`, rack: `rack-${node % 3}`, site: `site-${node % 2}` },
-  usable: true,
-  full: false,
-  availableBytes: room * GiB,
-  reservedBytes: 0,
-  writing: 0,
-  labels,
-  live: true,
-  draining: false,
-  awayMs: 0,
-  reads: 0,
-  writes: 0,
-})
+  const location = { host: `host-${node % 5}`, rack: `rack-${node % 3}`, site: `site-${node % 2}` }
+  return repairDisk(i, node, { location, labels, availableBytes: room * GiB })
+}
 
 const anyDisks = fc.array(
   fc.record({

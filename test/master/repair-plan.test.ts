@@ -1,10 +1,10 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { chunkId, type DiskId, diskId, nodeId } from '../../src/base/ids.ts'
+import { chunkId, type DiskId, diskId } from '../../src/base/ids.ts'
 import { type Order, plan } from '../../src/master/core/plan.ts'
 import { judge, type RepairChunk, type RepairDisk, type RepairRules } from '../../src/master/core/repair.ts'
 import { plainWish, wishedCopies } from '../../src/master/core/wishes.ts'
-import { NO_LABELS } from '../../src/topology/place.ts'
+import { repairDisk as disk, mapOf } from '../support/repair-disk.ts'
 
 const GiB = 2 ** 30
 const MINUTE = 60_000
@@ -18,25 +18,7 @@ function dice(seed: number): (n: number) => number {
   }
 }
 
-const disk = (number: number, node: number, rest: Partial<RepairDisk> = {}): RepairDisk => ({
-  disk: diskId(number),
-  node: nodeId(node),
-  location: { host: `host-${node}` },
-  usable: rest.live !== false && rest.draining !== true,
-  availableBytes: 100 * GiB,
-  full: false,
-  reservedBytes: 0,
-  writing: 0,
-  labels: NO_LABELS,
-  live: true,
-  draining: false,
-  awayMs: 0,
-  reads: 0,
-  writes: 0,
-  ...rest,
-})
 const away = (number: number, node: number, awayMs: number): RepairDisk => disk(number, node, { live: false, awayMs })
-const mapOf = (...disks: RepairDisk[]) => new Map(disks.map((d) => [d.disk, d]))
 const chunk = (disks: number[], rest: Partial<RepairChunk> = {}): RepairChunk => ({
   chunk: chunkId(7),
   sealed: true,

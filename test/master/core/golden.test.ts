@@ -29,6 +29,7 @@ import {
   unpack,
 } from '../../../src/master/core/records.ts'
 import { after, afterNum, key, num, numAt, tables } from '../../../src/master/core/tables.ts'
+import { chunkOn } from '../../support/chunk-record.ts'
 import { chance, create } from './support.ts'
 
 const hex = (value: Uint8Array | string) => Buffer.from(value as string, 'latin1').toString('hex')
@@ -205,25 +206,8 @@ describe('values', () => {
     const bucket = [{ slot: 0, name: 'caf\xe9', ino: 5 as Ino, type: 'file' as const }]
     expect(hex(pack(bucketRecord.encode(bucket)))).toBe(GOLDEN.bucket)
     expect(bucketRecord.decode(unpack(Buffer.from(GOLDEN.bucket, 'hex')))).toEqual(bucket)
-    const chunk = {
-      version: 1,
-      state: 'sealed' as const,
-      session: 3 as SessionId,
-      length: 100,
-      live: 90,
-      copies: 2,
-      createdSec: 1,
-      disks: [1, 2] as never[],
-      unsealed: [],
-      deadSec: undefined,
-      committed: undefined,
-      lost: undefined,
-      classId: undefined,
-      phase: undefined,
-      code: undefined,
-      ec: undefined,
-      whole: undefined,
-    }
+    const counted = { session: 3 as SessionId, length: 100, live: 90, createdSec: 1 }
+    const chunk = chunkOn([1, 2], counted)
     expect(hex(encodeRecord(chunkRecord, chunk))).toBe(GOLDEN.chunk)
     expect(decodeRecord(chunkRecord, Buffer.from(GOLDEN.chunk, 'hex'), 'chunk')).toEqual(chunk)
     // As it was written before a chunk could lose its end, and when it could.

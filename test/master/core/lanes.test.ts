@@ -1,16 +1,14 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { diskId, nodeId } from '../../../src/base/ids.ts'
 import { evenly, Lanes, type Load, type Paid } from '../../../src/master/core/lanes.ts'
 import type { RepairDisk } from '../../../src/master/core/repair.ts'
-import { NO_LABELS } from '../../../src/topology/place.ts'
+import { repairDisk } from '../../support/repair-disk.ts'
 
 const MiB = 2 ** 20
-const disk = (number: number, node: number, site?: string): RepairDisk => ({
-  ...{ disk: diskId(number), node: nodeId(node), usable: true, full: false, availableBytes: 1, reservedBytes: 0 },
-  ...{ writing: 0, labels: NO_LABELS, live: true, draining: false, awayMs: 0, reads: 0, writes: 0 },
-  location: site === undefined ? { host: `h${node}` } : { host: `h${node}`, site },
-})
+const disk = (number: number, node: number, site?: string): RepairDisk => {
+  const host = `h${node}`
+  return repairDisk(number, node, { location: site === undefined ? { host } : { host, site } })
+}
 const copy = (from: RepairDisk, to: RepairDisk, bytes: number, urgent = false): Load => ({
   ...{ reads: evenly([from], bytes), writes: evenly([to], bytes), via: to, pacedBytes: bytes, urgent },
 })

@@ -1,30 +1,15 @@
 import { describe, expect, it } from 'vitest'
-import { type DiskId, diskId, nodeId } from '../../../src/base/ids.ts'
+import { type DiskId, diskId } from '../../../src/base/ids.ts'
 import { type HeldChunk, movesOf } from '../../../src/master/core/moves.ts'
 import type { RepairDisk } from '../../../src/master/core/repair.ts'
 import { wishOf } from '../../../src/master/core/wishes.ts'
 import { classWith } from '../../../src/topology/storage-class.ts'
+import { repairDisk } from '../../support/repair-disk.ts'
 
 const MiB = 1024 * 1024
 function disk(number: number, site: string, labels: string, rest: Partial<RepairDisk> = {}): [DiskId, RepairDisk] {
-  const made: RepairDisk = {
-    disk: diskId(number),
-    node: nodeId(number),
-    location: { host: `h${number}`, site },
-    usable: true,
-    full: false,
-    availableBytes: 2 ** 40,
-    reservedBytes: 0,
-    writing: 0,
-    labels: new Set(labels),
-    live: true,
-    draining: false,
-    awayMs: 0,
-    reads: 0,
-    writes: 0,
-    ...rest,
-  }
-  return [made.disk, made]
+  const location = { host: `h${number}`, site }
+  return [diskId(number), repairDisk(number, number, { location, labels: new Set(labels), ...rest })]
 }
 const disks = new Map([
   disk(1, 'home', 'H'),

@@ -1,12 +1,13 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { type ChunkId, chunkId, type DiskId, diskId, nodeId } from '../../../src/base/ids.ts'
+import { type ChunkId, chunkId, type DiskId, diskId } from '../../../src/base/ids.ts'
 import { balanceOf, changedMoving, movingRules } from '../../../src/master/core/moving.ts'
 import { type Balance, type Move, moveOf, slopes } from '../../../src/master/core/rebalance.ts'
 import { dropIn, judge, type RepairChunk, type RepairDisk, usedShare } from '../../../src/master/core/repair.ts'
 import { plainWish, type Wish } from '../../../src/master/core/wishes.ts'
 import { parseLabels } from '../../../src/topology/labels.ts'
 import { NO_LABELS } from '../../../src/topology/place.ts'
+import { repairDisk } from '../../support/repair-disk.ts'
 
 const GiB = 2 ** 30
 const rules = { graceMs: 600_000, settleMs: 15_000 }
@@ -27,12 +28,13 @@ class Cluster {
 
   constructor(setup: Setup) {
     for (const [i, { node, totalBytes, labels }] of setup.disks.entries())
-      this.disks.set(diskId(i + 1), {
-        ...{ disk: diskId(i + 1), node: nodeId(node), location: { host: `h${node}` }, usable: true, full: false },
-        ...{ availableBytes: totalBytes, reservedBytes: 0, writing: 0, live: true, draining: false, awayMs: 0 },
-        ...{ reads: 0, writes: 0, usedBytes: 0, totalBytes },
-        labels: labels === undefined ? NO_LABELS : new Set(labels),
-      })
+      this.disks.set(
+        diskId(i + 1),
+        repairDisk(i + 1, node, {
+          ...{ availableBytes: totalBytes, usedBytes: 0, totalBytes },
+          labels: labels === undefined ? NO_LABELS : new Set(labels),
+        }),
+      )
     for (const [i, { disks, length, wish }] of setup.chunks.entries()) {
       const held = disks.map((d) => diskId(d + 1))
       this.chunks.set(chunkId(i + 1), {

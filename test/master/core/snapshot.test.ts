@@ -26,6 +26,18 @@ const detach = (parent: Ino, name: string): Command => ({
   openIn: [],
 })
 
+/** A file in a directory, with the only copy of its ended chunk; what is deleted is gone at once. */
+function withoutTrash(copies: number): { bench: Bench; source: Ino; chunk: ChunkId } {
+  const bench = new Bench(undefined, { copies, graceMs: 0, trashRetentionMs: 0, sessionTimeoutMs: 1 })
+  bench.disks()
+  const session = bench.session()
+  const source = bench.dir('source')
+  const chunk = bench.chunk(session, [1]) as ChunkId
+  bench.write(session, bench.file('file', source), chunk, 0, 100, 0)
+  bench.ok({ kind: 'chunkSeal', chunk, length: 100, failed: [] }, session)
+  return { bench, source, chunk }
+}
+
 function copyAll(bench: Bench, job: number, step = STEP): number {
   let steps = 0
   while (bench.state.jobs.lastUnfinished(job) !== undefined) {
@@ -212,14 +224,7 @@ describe('a snapshot', () => {
   })
 
   it('keeps what was deleted meanwhile: no chunk is forgotten and no last copy given up while it is made', () => {
-    const bench = new Bench(undefined, { copies: 2, graceMs: 0, trashRetentionMs: 0, sessionTimeoutMs: 1 })
-    bench.disks()
-    const session = bench.session()
-    const source = bench.dir('source')
-    const file = bench.file('file', source)
-    const chunk = bench.chunk(session, [1]) as ChunkId
-    bench.write(session, file, chunk, 0, 100, 0)
-    bench.ok({ kind: 'chunkSeal', chunk, length: 100, failed: [] }, session)
+    const { bench, source, chunk } = withoutTrash(2)
     bench.ok({ kind: 'chunkSealed', chunk, disks: [1] } as unknown as Command)
     const { job } = bench.ok(begin(source, bench.root, 'copy'))
     bench.ok(unlink(source, 'file'))
@@ -237,14 +242,7 @@ describe('a snapshot', () => {
   })
 
   it('says what is missing when a deleted file had lost bytes that it brings back', () => {
-    const bench = new Bench(undefined, { copies: 1, graceMs: 0, trashRetentionMs: 0, sessionTimeoutMs: 1 })
-    bench.disks()
-    const session = bench.session()
-    const source = bench.dir('source')
-    const file = bench.file('file', source)
-    const chunk = bench.chunk(session, [1]) as ChunkId
-    bench.write(session, file, chunk, 0, 100, 0)
-    bench.ok({ kind: 'chunkSeal', chunk, length: 100, failed: [] }, session)
+    const { bench, source, chunk } = withoutTrash(1)
     const { job } = bench.ok(begin(source, bench.root, 'copy'))
     bench.ok(unlink(source, 'file'))
     bench.ok({ kind: 'chunkShortened', chunk, length: 60, disks: [1], gone: [] } as unknown as Command)

@@ -1,28 +1,15 @@
 import { describe, expect, it } from 'vitest'
-import { chunkId, type DiskId, diskId, nodeId } from '../../../src/base/ids.ts'
+import { chunkId, diskId, nodeId } from '../../../src/base/ids.ts'
 import type { RepairChunk, RepairDisk } from '../../../src/master/core/repair.ts'
 import { wanting } from '../../../src/master/core/wanting.ts'
 import { plainWish, wishOf } from '../../../src/master/core/wishes.ts'
 import { classWith } from '../../../src/topology/storage-class.ts'
+import { mapOf, repairDisk } from '../../support/repair-disk.ts'
 
-const disk = (number: number, labels: string, rest: Partial<RepairDisk> = {}): RepairDisk => ({
-  disk: diskId(number),
-  node: nodeId(number),
-  location: { host: `host-${number}`, rack: `rack-${number % 2}` },
-  usable: true,
-  availableBytes: 1e9,
-  full: false,
-  reservedBytes: 0,
-  writing: 0,
-  labels: new Set(labels),
-  live: true,
-  draining: false,
-  awayMs: 0,
-  reads: 0,
-  writes: 0,
-  ...rest,
-})
-const mapOf = (...disks: RepairDisk[]): Map<DiskId, RepairDisk> => new Map(disks.map((d) => [d.disk, d]))
+const disk = (number: number, labels: string, rest: Partial<RepairDisk> = {}): RepairDisk => {
+  const location = { host: `host-${number}`, rack: `rack-${number % 2}` }
+  return repairDisk(number, number, { location, labels: new Set(labels), ...rest })
+}
 const copies = (chunk: number, ...disks: number[]) => ({
   chunk: chunkId(chunk),
   length: 1000,
