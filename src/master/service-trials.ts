@@ -113,6 +113,7 @@ function summed(
     sum.chunks++
     const ec = record.ec && { ...record.ec, parts: record.ec.parts.flatMap((part) => state.chunk(part) ?? []) }
     const found = movesOf({ ...record, ec }, wish, disks)
+    if (found.moves.length === 0 && found.nowhere === 0) continue
     if (anyway !== undefined && alike(found, movesOf({ ...record, ec }, wish, anyway))) continue
     if (found.moves.length > 0) sum.moving++
     sum.nowhere += found.nowhere

@@ -2,20 +2,13 @@
 
 import { describe, expect, it, test } from 'vitest'
 import { FsError } from '../../src/base/fault.ts'
-import { type ChunkId, chunkId, type DiskId, diskId, type Ino, type SessionId } from '../../src/base/ids.ts'
+import { type ChunkId, chunkId, type DiskId, type Ino, type SessionId } from '../../src/base/ids.ts'
 import { ChunkWatch } from '../../src/master/chunk-watch.ts'
 import { plan } from '../../src/master/core/plan.ts'
-import {
-  type Copies,
-  dropIn,
-  judge,
-  type RepairChunk,
-  type RepairDisk,
-  type RepairRules,
-} from '../../src/master/core/repair.ts'
+import { dropIn, judge, type RepairChunk, type RepairDisk, type RepairRules } from '../../src/master/core/repair.ts'
 import { anyCode, plainWish } from '../../src/master/core/wishes.ts'
 import { partLengths } from '../../src/topology/stripe.ts'
-import { mapOf, repairDisk } from '../support/repair-disk.ts'
+import { copiesOn, mapOf, repairChunk, repairDisk } from '../support/repair-disk.ts'
 import { Bench } from './core/support.ts'
 import { masterOfEachTest, TestChunkserver, TestMaster, TestMount, TestPeer, writeFile } from './harness.ts'
 
@@ -25,28 +18,13 @@ const dice = () => 0
 
 const disk = (number: number, rest: Partial<RepairDisk> = {}): RepairDisk => repairDisk(number, number, rest)
 const away = (number: number, awayMs: number): RepairDisk => disk(number, { live: false, awayMs })
-const copies = (chunk: number, disks: number[]): Copies => ({
-  chunk: chunkId(chunk),
-  length: 1_000,
-  disks: disks.map(diskId),
-  unsealed: [],
-  bad: [],
-})
-const whole = (disks: number[], rest: Partial<RepairChunk> = {}): RepairChunk => ({
-  ...copies(7, disks),
-  length: 3_000_000,
-  sealed: true,
-  ending: false,
-  cut: false,
-  wish: plainWish(2),
-  ec: undefined,
-  ...rest,
-})
+const whole = (disks: number[], rest: Partial<RepairChunk> = {}): RepairChunk =>
+  repairChunk(disks, { length: 3_000_000, ...rest })
 /** Two data parts and one of parity, where they are. */
 const ec = (...on: number[][]): RepairChunk['ec'] => ({
   data: 2,
   parity: 1,
-  parts: on.map((disks, i) => copies(20 + i, disks)),
+  parts: on.map((disks, i) => copiesOn(20 + i, disks)),
 })
 const CODE = anyCode({ data: 2, parity: 1 })
 

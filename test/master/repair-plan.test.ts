@@ -4,7 +4,7 @@ import { chunkId, type DiskId, diskId } from '../../src/base/ids.ts'
 import { type Order, plan } from '../../src/master/core/plan.ts'
 import { judge, type RepairChunk, type RepairDisk, type RepairRules } from '../../src/master/core/repair.ts'
 import { plainWish, wishedCopies } from '../../src/master/core/wishes.ts'
-import { repairDisk as disk, mapOf } from '../support/repair-disk.ts'
+import { repairChunk as chunk, repairDisk as disk, mapOf } from '../support/repair-disk.ts'
 
 const GiB = 2 ** 30
 const MINUTE = 60_000
@@ -19,20 +19,6 @@ function dice(seed: number): (n: number) => number {
 }
 
 const away = (number: number, node: number, awayMs: number): RepairDisk => disk(number, node, { live: false, awayMs })
-const chunk = (disks: number[], rest: Partial<RepairChunk> = {}): RepairChunk => ({
-  chunk: chunkId(7),
-  sealed: true,
-  ending: false,
-  length: 1000,
-  cut: false,
-  wish: plainWish(2),
-  ec: undefined,
-  disks: disks.map(diskId),
-  unsealed: [],
-  bad: [],
-  ...rest,
-})
-
 describe('judging one chunk', () => {
   test('is waited for as long as its chunkserver says, and never when it is in maintenance, unless the chunk is endangered', () => {
     const away = (awayMs: number, graceMs?: number) =>

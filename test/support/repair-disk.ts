@@ -1,7 +1,8 @@
-/* Disks as repair and planning see them: well, with room and nothing under way, but for what a test says. */
+/* Disks and chunks as repair and planning see them: well, with room and nothing under way, but for what a test says. */
 
-import { type DiskId, diskId, nodeId } from '../../src/base/ids.ts'
-import type { RepairDisk } from '../../src/master/core/repair.ts'
+import { chunkId, type DiskId, diskId, nodeId } from '../../src/base/ids.ts'
+import type { Copies, RepairChunk, RepairDisk } from '../../src/master/core/repair.ts'
+import { plainWish } from '../../src/master/core/wishes.ts'
 import { NO_LABELS } from '../../src/topology/place.ts'
 
 /** What is away or to be emptied takes nothing. */
@@ -25,3 +26,14 @@ export const repairDisk = (number: number, node: number = number, rest: Partial<
 
 export const mapOf = (...disks: readonly RepairDisk[]): Map<DiskId, RepairDisk> =>
   new Map(disks.map((one) => [one.disk, one]))
+
+export const copiesOn = (chunk: number, disks: readonly number[], length = 1_000): Copies => ({
+  ...{ chunk: chunkId(chunk), length, disks: disks.map(diskId), unsealed: [], bad: [] },
+})
+
+/** Chunk 7, sealed, of which two copies are wanted. */
+export const repairChunk = (disks: readonly number[], rest: Partial<RepairChunk> = {}): RepairChunk => ({
+  ...copiesOn(7, disks),
+  ...{ sealed: true, ending: false, cut: false, wish: plainWish(2), ec: undefined },
+  ...rest,
+})

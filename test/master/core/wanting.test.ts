@@ -1,31 +1,15 @@
 import { describe, expect, it } from 'vitest'
-import { chunkId, diskId, nodeId } from '../../../src/base/ids.ts'
+import { nodeId } from '../../../src/base/ids.ts'
 import type { RepairChunk, RepairDisk } from '../../../src/master/core/repair.ts'
 import { wanting } from '../../../src/master/core/wanting.ts'
 import { plainWish, wishOf } from '../../../src/master/core/wishes.ts'
 import { classWith } from '../../../src/topology/storage-class.ts'
-import { mapOf, repairDisk } from '../../support/repair-disk.ts'
+import { repairChunk as chunk, copiesOn, mapOf, repairDisk } from '../../support/repair-disk.ts'
 
 const disk = (number: number, labels: string, rest: Partial<RepairDisk> = {}): RepairDisk => {
   const location = { host: `host-${number}`, rack: `rack-${number % 2}` }
   return repairDisk(number, number, { location, labels: new Set(labels), ...rest })
 }
-const copies = (chunk: number, ...disks: number[]) => ({
-  chunk: chunkId(chunk),
-  length: 1000,
-  disks: disks.map(diskId),
-  unsealed: [],
-  bad: [],
-})
-const chunk = (disks: number[], rest: Partial<RepairChunk> = {}): RepairChunk => ({
-  ...copies(7, ...disks),
-  sealed: true,
-  ending: false,
-  cut: false,
-  wish: plainWish(2),
-  ec: undefined,
-  ...rest,
-})
 const hdd = classWith('hddec', { C: '2I', K: 'H,H/[RACK]:s', A: '@2+1,H/[IP]:s', d: '1' })
 const keep = wishOf(hdd, 'keep')
 const archive = wishOf(hdd, 'archive')
@@ -58,7 +42,7 @@ describe('what a chunk lacks', () => {
   it('of a chunk that is to be cut, or put together, says into what', () => {
     const disks = mapOf(disk(1, 'H'), disk(2, 'H'), disk(3, 'H'))
     expect(wanting(chunk([1, 2], { wish: archive }), disks).missing).toEqual(['to be cut into 2 + 1 parts'])
-    const ec = { data: 2, parity: 1, parts: [copies(8, 1), copies(9, 2), copies(10, 3)] }
+    const ec = { data: 2, parity: 1, parts: [copiesOn(8, [1]), copiesOn(9, [2]), copiesOn(10, [3])] }
     const lacks = (wish: RepairChunk['wish'], held: number[] = []) => wanting(chunk(held, { wish, ec }), disks)
     expect(lacks(archive)).toEqual({ wanted: 3, there: 3, missing: [] })
     expect(lacks(archive, [2]).missing).toEqual(['copies of the whole, to be dropped'])
@@ -74,7 +58,7 @@ describe('what a chunk lacks', () => {
       disk(4, 'H', { node: nodeId(1) }),
     )
     const lacks = (...at: number[]) => {
-      const parts = at.map((where, i) => copies(8 + i, where))
+      const parts = at.map((where, i) => copiesOn(8 + i, [where]))
       return wanting(chunk([], { wish: archive, ec: { data: 2, parity: 1, parts } }), disks)
     }
     expect(lacks(1, 2, 3)).toEqual({
