@@ -3,6 +3,7 @@
  */
 
 import type { Time } from './attr.ts'
+import type { Identity } from './identity.ts'
 
 export interface Clock {
   /** Wall clock, for what people see (times of files). */
@@ -46,6 +47,8 @@ export interface World {
 export interface Transport {
   /** For messages: "127.0.0.1:40123". */
   readonly peer: string
+  /** Who the other side has proved to be. Undefined where nothing is: on one machine, on a LAN that is trusted whole. */
+  readonly identity: Identity | undefined
   send(parts: readonly Uint8Array[]): void
   /** Bytes handed to send() that the network has not taken yet. */
   backlogBytes(): number

@@ -7,7 +7,7 @@ import { FsError } from '../base/fault.ts'
 import type { SessionId } from '../base/ids.ts'
 import type { Log } from '../base/world.ts'
 import { hostClock } from '../host/clock.ts'
-import { hostNet } from '../host/net.ts'
+import { netOf } from '../host/world.ts'
 import { connectLink } from '../wire/connect.ts'
 import type { CallOptions, Peer } from '../wire/peer.ts'
 import { type CallName, PROTOCOL_VERSION, type Reply, type Request } from '../wire/protocol.ts'
@@ -35,7 +35,7 @@ export class Admin {
 
   static async connect(address: ClusterAddress): Promise<Admin> {
     try {
-      return new Admin(address, await connectPeer(address.host, address.port, address.cluster))
+      return new Admin(address, await connectPeer(address, address))
     } catch (error) {
       if (!(error instanceof FsError)) throw error
       const why = `the master at ${address.host}:${address.port} (from ${address.found}) cannot be reached`
@@ -58,8 +58,12 @@ export class Admin {
 }
 
 /** A connection of the command line to any role. */
-export function connectPeer(host: string, port: number, cluster: string, signal?: AbortSignal): Promise<Peer> {
-  return connectLink(hostNet, host, port, {
+export async function connectPeer(
+  { host, port }: { readonly host: string; readonly port: number },
+  { cluster, ...identity }: Pick<ClusterAddress, 'cluster' | 'identityDir' | 'runDir'>,
+  signal?: AbortSignal,
+): Promise<Peer> {
+  return connectLink(await netOf(identity, quiet), host, port, {
     hello: { version: PROTOCOL_VERSION, cluster, role: 'admin', name: 'holdfast' },
     handlers: {},
     clock: hostClock,

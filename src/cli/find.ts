@@ -8,7 +8,7 @@ import { realpathSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
 import { FsError } from '../base/fault.ts'
-import { NODE_CONFIG_FILE, parseSections, readText } from '../config/load.ts'
+import { NODE_CONFIG_FILE, parseClusterSection, parseSections, readText } from '../config/load.ts'
 import { MOUNT_TYPE, parseMountSource } from '../config/mount-source.ts'
 import { MASTER_PORT } from '../config/tables.ts'
 import { type MountInfo, parseMountInfo } from '../fuse/mounts.ts'
@@ -24,7 +24,13 @@ export interface ClusterAddress {
   readonly found: string
   /** The directory of a local cluster. */
   readonly dir?: string
+  /** Of this node, where it has one; '' where connections prove nothing. */
+  readonly identityDir: string
+  readonly runDir: string
 }
+
+/** Of one machine, or of a LAN that is trusted whole. */
+export const NO_IDENTITY = { identityDir: '', runDir: '' } as const
 
 export interface FindWorld {
   readonly env: Readonly<Record<string, string | undefined>>
@@ -47,8 +53,10 @@ export async function findCluster(
   if (wanted.path !== undefined) {
     const mount = mountOf(wanted.path, await world.mounts())
     const address = mount === undefined ? undefined : parseMountSource(mount.source)
-    if (mount !== undefined && address !== undefined)
-      return { ...address, cluster: '', found: `the mount ${mount.mountpoint}` }
+    if (mount !== undefined && address !== undefined) {
+      const identity = await nodeIdentity(world.nodeConfigFile)
+      return { ...address, cluster: '', found: `the mount ${mount.mountpoint}`, ...identity }
+    }
   }
   const node = await ofNode(world.nodeConfigFile)
   if (node !== undefined) return node
@@ -68,6 +76,7 @@ async function ofDir(dir: string, how: string): Promise<ClusterAddress> {
     cluster: cluster.cluster,
     found: `${how} ${dir}`,
     dir: resolve(dir),
+    ...NO_IDENTITY,
   }
 }
 
@@ -81,14 +90,20 @@ async function ofNode(file: string): Promise<ClusterAddress | undefined> {
     throw error
   }
   const found = parseSections(toml, file)
-  const id = found.cluster?.id
+  const { id, identityDir, runDir } = parseClusterSection(toml, file)
   const client = found.mount ?? found.chunkserver
   const host = client?.masterHost ?? found.master?.listenHost ?? '127.0.0.1'
   const port = client?.masterPort ?? found.master?.listenPort ?? MASTER_PORT
   if (typeof host !== 'string' || typeof port !== 'number')
     throw new FsError('EINVAL', `${file}: masterHost and masterPort must be a text and a number`)
   const reach = host === '0.0.0.0' ? '127.0.0.1' : host === '::' ? '::1' : host
-  return { host: reach, port, cluster: typeof id === 'string' ? id : '', found: file }
+  return { host: reach, port, cluster: id, found: file, identityDir, runDir }
+}
+
+/** With what this node proves who it is, if it does. */
+export async function nodeIdentity(file = NODE_CONFIG_FILE): Promise<Pick<ClusterAddress, 'identityDir' | 'runDir'>> {
+  const { identityDir, runDir } = (await ofNode(file)) ?? NO_IDENTITY
+  return { identityDir, runDir }
 }
 
 /** The Holdfast mount that a path lies in: the longest mount point above it, if that one is ours. */

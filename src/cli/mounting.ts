@@ -14,7 +14,7 @@ import { mountsAt, unmount } from '../fuse/mounts.ts'
 import { hostClock } from '../host/clock.ts'
 import { hostLog } from '../host/log.ts'
 import { labelName } from '../topology/label-names.ts'
-import { type ClusterAddress, findCluster } from './find.ts'
+import { type ClusterAddress, findCluster, NO_IDENTITY, nodeIdentity } from './find.ts'
 import { endProcess, gone, lastWords } from './local/role-process.ts'
 import { identify, type ProcessId } from './local/state.ts'
 import { answers } from './mount-probe.ts'
@@ -44,7 +44,10 @@ export async function mountInBackground(
   const mountpoint = resolve(path)
   if (request.meta && process.getuid?.() !== 0)
     throw new FsError('EPERM', 'a meta mount shows the deleted files of everybody: only root makes one')
-  const address = request.master === undefined ? await findCluster({ dir: request.dir }) : parseMaster(request.master)
+  const address =
+    request.master === undefined
+      ? await findCluster({ dir: request.dir })
+      : { ...parseMaster(request.master), ...(await nodeIdentity()) }
   if (await isMounted(mountpoint)) throw new FsError('EBUSY', `something is already mounted at ${mountpoint}`)
   const files = runtimeFiles(mountpoint)
   await mkdir(files.dir, { recursive: true, mode: 0o700 })
@@ -65,7 +68,7 @@ export async function mountInBackground(
         allowOther: process.getuid?.() === 0,
         ...(request.opLog === undefined ? {} : { opLog: resolve(request.opLog) }),
       },
-      { cluster: { id: address.cluster } },
+      { cluster: { id: address.cluster, identityDir: address.identityDir, runDir: address.runDir } },
     ),
   )
   const { file, args, env } = await mountProgram(await loadConfig('mount', files.config), files.config)
@@ -128,7 +131,7 @@ export function parseMaster(text: string): ClusterAddress {
   const match = /^(?:\[([^\]]+)\]|([^:[\]]+)):(\d{1,5})$/.exec(text)
   const host = match?.[1] ?? match?.[2]
   if (host === undefined || Number(match![3]) > 65535) throw new FsError('EINVAL', `"${text}" is not HOST:PORT`)
-  return { host, port: Number(match![3]), cluster: '', found: '--master' }
+  return { host, port: Number(match![3]), cluster: '', found: '--master', ...NO_IDENTITY }
 }
 
 async function isMounted(mountpoint: string): Promise<boolean> {

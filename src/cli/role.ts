@@ -12,7 +12,7 @@ import { type MountConfig, ROLES, type RoleConfigs } from '../config/tables.ts'
 import { collectWhenIdle, growModestly } from '../host/idle-memory.ts'
 import { hostLog } from '../host/log.ts'
 import { optimiseSoon } from '../host/warm-up.ts'
-import { exitOnImpossible, hostWorld } from '../host/world.ts'
+import { exitOnImpossible, hostWorld, netOf } from '../host/world.ts'
 import { stopSignal } from './stop-signal.ts'
 
 /** Does not return: the process ends with the role. */
@@ -32,7 +32,7 @@ export async function runRole(word: string, configFile: string): Promise<void> {
     if (role === 'master') growModestly()
     collectWhenIdle()
     const signal = stopSignal()
-    const world = hostWorld(log)
+    const world = hostWorld(log, await netOf(config.cluster, log))
     switch (role) {
       case 'master':
         await (await import('../master/daemon.ts')).run(config as RoleConfigs['master'], world, signal)

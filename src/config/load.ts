@@ -37,8 +37,24 @@ export function parseConfig<R extends RoleName>(role: R, toml: string, file: str
   const found = parseSections(toml, file)
   if (!(role in found)) throw new FsError('EINVAL', `${file}: the section [${role}] is missing`)
   const common = { cluster: section('cluster', found, toml, file), log: section('log', found, toml, file) }
-  return { ...common, ...section(role, found, toml, file) } as unknown as RoleConfigs[R]
+  const config = { ...common, ...section(role, found, toml, file) } as unknown as RoleConfigs[R]
+  proveOrStayHome(role, config, toml, file)
+  return config
 }
+
+/** Who listens where other machines are must know who they are, or have been told that it does not matter. */
+function proveOrStayHome(role: RoleName, config: RoleConfigs[RoleName], toml: string, file: string): void {
+  const { identityDir, trustNetwork } = config.cluster
+  if (!('listenHost' in config) || identityDir !== '' || trustNetwork || isLoopback(config.listenHost)) return
+  throw new FsError(
+    'EINVAL',
+    `${file}:${lineOf(toml, role, 'listenHost')}: listenHost "${config.listenHost}" is reached from other machines, and nobody ` +
+      'there would have to prove who he is: give [cluster] identityDir (`holdfast mesh join` makes it), or set [cluster] ' +
+      'trustNetwork = true on a LAN that you trust whole',
+  )
+}
+
+const isLoopback = (host: string): boolean => host === 'localhost' || host === '::1' || /^127\./.test(host)
 
 /** The sections that are there, each a table of known keys; values are not yet checked. */
 export function parseSections(toml: string, file: string): Partial<Record<SectionName, Record<string, unknown>>> {
@@ -68,6 +84,11 @@ export function parseSections(toml: string, file: string): Partial<Record<Sectio
         unknown(`key "${key}" in [${name}]`, key, Object.keys(rows), lineOf(toml, name, key), file)
   }
   return raw
+}
+
+/** What every role is told, also where the file is read for another reason than to run one. */
+export function parseClusterSection(toml: string, file: string): RoleConfigs[RoleName]['cluster'] {
+  return section('cluster', parseSections(toml, file), toml, file) as RoleConfigs[RoleName]['cluster']
 }
 
 /** One section's typed values with defaults. */

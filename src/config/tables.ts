@@ -34,6 +34,18 @@ const cluster = {
     means: 'The cluster this process belongs to; empty: a new master makes one up, others take the one they find.',
     danger: 'A wrong id makes every connection be refused, which is its purpose.',
   }),
+  identityDir: path('', {
+    means:
+      "The directory of this node's certificate (`node.crt`, `node.key`, `ca.crt`), which `holdfast mesh join` writes: every connection is TLS then, between nodes that the cluster's authority has signed, in the roles that it has signed. Empty: connections are neither encrypted nor authenticated.",
+    danger: 'Empty, roles listen on loopback addresses only, unless trustNetwork is set.',
+  }),
+  runDir: path('/run/holdfast', {
+    means: 'With an identity: where processes of this machine find each other. Made for the owner only.',
+  }),
+  trustNetwork: bool(false, {
+    means: 'Listen on addresses that other machines reach although there is no identity.',
+    danger: 'Whoever reaches the ports reads, changes and deletes everything: for a LAN that is trusted whole, only.',
+  }),
 } as const
 
 const log = {
@@ -51,7 +63,7 @@ const master = {
   }),
   listenHost: text('127.0.0.1', {
     means: 'The address to listen on.',
-    danger: 'There is no authentication below the private mesh: never an address the internet can reach.',
+    danger: 'Without an identity (`identityDir`) nobody proves who he is: loopback only, unless trustNetwork is set.',
   }),
   listenPort: port(MASTER_PORT, { means: 'The TCP port to listen on; 0 picks a free one.' }),
   topologyFile: path('', {
@@ -189,7 +201,7 @@ const chunkserver = {
   ),
   listenHost: text('127.0.0.1', {
     means: 'The address to listen on.',
-    danger: 'There is no authentication below the private mesh: never an address the internet can reach.',
+    danger: 'Without an identity (`identityDir`) nobody proves who he is: loopback only, unless trustNetwork is set.',
   }),
   listenPort: port(CHUNKSERVER_PORT, { means: 'The TCP port to listen on; 0 picks a free one.' }),
   advertiseHost: text('', {

@@ -3,9 +3,7 @@
  * at two to three times the rate (docs/adr/0007-unix-sockets.md). Whoever listens on an address
  * of this machine also listens on an abstract socket named after address and port; whoever connects to such an address
  * tries that name first. Abstract names live and die with the process and are local to the network namespace, exactly
- * like loopback ports.
- * What is sent within one turn of the event loop leaves in one system call: replies to requests that
- * arrived together travel together. No delay is added: the flush runs right after the turn's input has been handled.
+ * like loopback ports. Nobody proves who he is here: this is the net of one machine, and of a LAN that is trusted whole.
  */
 
 import {
@@ -20,101 +18,17 @@ import {
 } from 'node:net'
 import { networkInterfaces } from 'node:os'
 import { FsError } from '../base/fault.ts'
+import type { Identity } from '../base/identity.ts'
 import type { Net, Transport } from '../base/world.ts'
+import { SocketTransport } from './socket-transport.ts'
 
-/** Below this many bytes parts are glued together: one copy is cheaper than a writev of many. */
-const GLUE_BYTES = 16 * 1024
 /** One read from a socket, and the memory that each connection holds for it. */
 const READ_BYTES = 256 * 1024
-/** How long a closed connection may take to deliver what was sent before. */
-const LAST_WORDS_MS = 2_000
 
-class SocketTransport implements Transport {
-  readonly peer: string
-  readonly #socket: Socket
-  #queue: Uint8Array[] = []
-  #queuedBytes = 0
-  #scheduled = false
-  #onData: ((lent: Buffer) => void) | undefined
-  #room: (() => Buffer | undefined) | undefined
-  #early: Buffer[] = []
-  #error: Error | undefined
-
-  constructor(socket: Socket, peer: string) {
-    this.#socket = socket
-    this.peer = peer
-    socket.setNoDelay(true)
-    socket.on('error', (error) => {
-      this.#error = error
-    })
-  }
-
-  /** Where the socket's bytes go; before onData() is called they are kept. */
-  readonly deliver = (lent: Buffer): void => {
-    if (this.#onData !== undefined) this.#onData(lent)
-    else this.#early.push(Buffer.from(lent))
-  }
-
-  send(parts: readonly Uint8Array[]): void {
-    for (const part of parts) {
-      this.#queue.push(part)
-      this.#queuedBytes += part.length
-    }
-    if (this.#scheduled) return
-    this.#scheduled = true
-    setImmediate(() => this.#flush())
-  }
-
-  #flush(): void {
-    this.#scheduled = false
-    const queue = this.#queue
-    const bytes = this.#queuedBytes
-    this.#queue = []
-    this.#queuedBytes = 0
-    if (this.#socket.destroyed || queue.length === 0) return
-    if (queue.length === 1) this.#socket.write(queue[0]!)
-    else if (bytes <= GLUE_BYTES) this.#socket.write(Buffer.concat(queue, bytes))
-    else {
-      this.#socket.cork()
-      for (const part of queue) this.#socket.write(part)
-      this.#socket.uncork()
-    }
-  }
-
-  backlogBytes(): number {
-    return this.#queuedBytes + this.#socket.writableLength
-  }
-  onDrain(callback: () => void): void {
-    this.#socket.on('drain', callback)
-  }
-  /** Where the next read goes, if the receiver knows. */
-  room(): Buffer | undefined {
-    return this.#room?.()
-  }
-  onData(callback: (lent: Buffer) => void, room?: () => Buffer | undefined): void {
-    this.#onData = callback
-    this.#room = room
-    for (const data of this.#early.splice(0)) callback(data)
-  }
-  onClose(callback: (error?: Error) => void): void {
-    this.#socket.on('close', () => callback(this.#error))
-  }
-  pause(): void {
-    this.#socket.pause()
-  }
-  resume(): void {
-    this.#socket.resume()
-  }
-  /** Last words still leave, but a peer that does not take them cannot keep the socket. */
-  close(): void {
-    this.#flush()
-    this.#socket.destroySoon()
-    setTimeout(() => this.#socket.destroy(), LAST_WORDS_MS).unref()
-  }
-}
-
-const codes: Record<string, 'ECONNREFUSED' | 'EHOSTUNREACH' | 'ETIMEDOUT' | 'EINVAL'> = {
+export const netCodes: Record<string, 'ECONNREFUSED' | 'EHOSTUNREACH' | 'ETIMEDOUT' | 'EINVAL'> = {
   ECONNREFUSED: 'ECONNREFUSED',
+  // A Unix socket whose file is not there, or of a process that is gone.
+  ENOENT: 'ECONNREFUSED',
   EHOSTUNREACH: 'EHOSTUNREACH',
   ENETUNREACH: 'EHOSTUNREACH',
   ENOTFOUND: 'EHOSTUNREACH',
@@ -160,7 +74,7 @@ export const hostNet: Net = {
 
 const localName = (host: string, port: number): string => `\0holdfast-${host}-${port}`
 
-function isThisMachine(host: string): boolean {
+export function isThisMachine(host: string): boolean {
   if (host === 'localhost' || host === '::1' || host.startsWith('127.')) return true
   return Object.values(networkInterfaces()).some((addresses) => addresses?.some(({ address }) => address === host))
 }
@@ -171,11 +85,11 @@ function isThisMachine(host: string): boolean {
  * the connection's handle is given to a socket made with the option. Where Node does not have the handle in that place,
  * the accepted socket is used as it is.
  */
-function accepted(socket: Socket, peer: string): Transport {
+export function accepted(socket: Socket, peer: string, identity?: Identity): Transport {
   const holder = socket as unknown as { _handle?: object | null }
   const handle = holder._handle
   if (handle === undefined || handle === null) {
-    const transport = new SocketTransport(socket, peer)
+    const transport = new SocketTransport(socket, peer, identity)
     socket.on('data', transport.deliver)
     socket.resume()
     return transport
@@ -184,7 +98,7 @@ function accepted(socket: Socket, peer: string): Transport {
   socket.destroy()
   let transport: SocketTransport | undefined
   const own = new Socket({ handle, onread: readInto(() => transport) } as SocketConstructorOpts)
-  transport = new SocketTransport(own, peer)
+  transport = new SocketTransport(own, peer, identity)
   own.resume()
   return transport
 }
@@ -208,7 +122,7 @@ function readInto(transport: () => SocketTransport | undefined): OnReadOpts {
   }
 }
 
-function open(where: ListenOptions, name: string, onSocket: (socket: Socket) => void): Promise<Server> {
+export function open(where: ListenOptions, name: string, onSocket: (socket: Socket) => void): Promise<Server> {
   return new Promise((resolve, reject) => {
     const server = createServer({ pauseOnConnect: true }, onSocket)
     server.once('error', (error: NodeJS.ErrnoException) => {
@@ -219,10 +133,11 @@ function open(where: ListenOptions, name: string, onSocket: (socket: Socket) => 
   })
 }
 
-function dial(
+export function dial(
   where: { host: string; port: number } | { path: string },
   name: string,
   { timeoutMs, signal }: { timeoutMs: number; signal?: AbortSignal },
+  identity?: Identity,
 ): Promise<Transport> {
   return new Promise<Transport>((resolve, reject) => {
     let transport: SocketTransport | undefined
@@ -240,14 +155,14 @@ function dial(
     const onAbort = (): void => fail(signal?.reason)
     signal?.addEventListener('abort', onAbort, { once: true })
     const onError = (error: NodeJS.ErrnoException): void => {
-      fail(new FsError(codes[error.code ?? ''] ?? 'ECONNREFUSED', name, { cause: error }))
+      fail(new FsError(netCodes[error.code ?? ''] ?? 'ECONNREFUSED', name, { cause: error }))
     }
     socket.once('error', onError)
     socket.once('connect', () => {
       clearTimeout(timer)
       signal?.removeEventListener('abort', onAbort)
       socket.off('error', onError)
-      transport = new SocketTransport(socket, name)
+      transport = new SocketTransport(socket, name, identity)
       resolve(transport)
     })
   })

@@ -12,6 +12,7 @@
 
 import { type Errno, errno, errnoFromNumber } from '../base/errno.ts'
 import { assert, FsError } from '../base/fault.ts'
+import type { Identity } from '../base/identity.ts'
 import { int, struct, text } from '../base/schema.ts'
 import type { Clock, Log, Transport } from '../base/world.ts'
 import type { Role } from './call-row.ts'
@@ -118,12 +119,16 @@ export class Link implements Peer {
     return this.#closed
   }
 
+  get identity(): Identity | undefined {
+    return this.#transport.identity
+  }
+
   /** The connecting side's first words. */
   async greet(): Promise<void> {
     const { reply } = await this.call('hello', this.#options.hello)
-    const problem = helloProblem(this.#options.hello, reply)
+    const problem = helloProblem(this.#options.hello, reply, this.identity)
     if (problem !== undefined) {
-      const error = new FsError('EPROTO', `${this.address}: ${problem}`)
+      const error = new FsError(problem.code, `${this.address}: ${problem.detail}`)
       this.close(error)
       throw error
     }
@@ -350,10 +355,10 @@ export class Link implements Peer {
   }
 
   #greeted(frame: Frame, hello: Hello): void {
-    const problem = helloProblem(this.#options.hello, hello)
+    const problem = helloProblem(this.#options.hello, hello, this.identity)
     if (problem !== undefined) {
-      this.#fail(frame, 'EPROTO', problem)
-      this.close(new FsError('EPROTO', problem))
+      this.#fail(frame, problem.code, problem.detail)
+      this.close(new FsError(problem.code, problem.detail))
       return
     }
     this.#hello = hello
@@ -484,11 +489,24 @@ class Context implements CallContext {
 }
 
 /** Why two sides must not talk, or undefined. An empty cluster id means "not a member yet": it goes with any. */
-function helloProblem(ours: Hello, theirs: Hello): string | undefined {
-  if (theirs.version !== PROTOCOL_VERSION)
-    return `protocol version ${theirs.version} here, ${PROTOCOL_VERSION} there: upgrade the older side`
+function helloProblem(
+  ours: Hello,
+  theirs: Hello,
+  identity: Identity | undefined,
+): { code: Errno; detail: string } | undefined {
+  if (identity !== undefined && !identity.roles.includes(theirs.role)) {
+    const may = identity.roles.length === 0 ? 'no role' : `only ${identity.roles.join(', ')}`
+    return {
+      code: 'EPERM',
+      detail: `node ${identity.node} says that it is a ${theirs.role}; its certificate allows ${may}`,
+    }
+  }
+  if (theirs.version !== PROTOCOL_VERSION) {
+    const detail = `protocol version ${theirs.version} here, ${PROTOCOL_VERSION} there: upgrade the older side`
+    return { code: 'EPROTO', detail }
+  }
   if (ours.cluster !== '' && theirs.cluster !== '' && ours.cluster !== theirs.cluster)
-    return `belongs to another cluster (${theirs.cluster}, not ${ours.cluster})`
+    return { code: 'EPROTO', detail: `belongs to another cluster (${theirs.cluster}, not ${ours.cluster})` }
   return undefined
 }
 

@@ -2,6 +2,7 @@
  * What a trade sees of a connection: it can call, and it can be called. Everything about bytes is behind this.
  */
 
+import type { Identity } from '../base/identity.ts'
 import type { CallName, Hello, Reply, Request } from './protocol.ts'
 
 export interface CallOptions {
@@ -30,6 +31,8 @@ export interface Answered<C extends CallName> {
 export interface Peer {
   /** What the other side said of itself. */
   readonly hello: Hello
+  /** Who it has proved to be, where connections prove that. */
+  readonly identity: Identity | undefined
   /** Its address, for messages. */
   readonly address: string
   readonly closed: boolean

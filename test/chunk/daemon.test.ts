@@ -94,7 +94,7 @@ let master: NoteTaker
 let stop: AbortController
 let running: Promise<void>
 const config = (): ChunkserverConfig => ({
-  cluster: { id: '' },
+  cluster: { id: '', identityDir: '', runDir: '', trustNetwork: false },
   log: { level: 'error', file: '' },
   name: 'cs',
   dataDir: join(root, 'cs'),

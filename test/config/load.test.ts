@@ -121,4 +121,18 @@ describe('the source of a mount', () => {
     expect(parseMountSource('tmpfs')).toBeUndefined()
     expect(parseMountSource('/dev/sda1')).toBeUndefined()
   })
+
+  it('refuses to listen where other machines are unless somebody has to prove who he is, or need not', () => {
+    const at = (listenHost: string, cluster = '') =>
+      parseConfig(
+        'master',
+        `[cluster]\n${cluster}\n[master]\ndataDir = "/d"\nlistenHost = "${listenHost}"\n`,
+        '/x/n.toml',
+      )
+    for (const host of ['127.0.0.1', '127.9.9.9', '::1', 'localhost']) expect(at(host).listenHost).toBe(host)
+    for (const host of ['0.0.0.0', '::', '10.77.0.1', 'nas.lan'])
+      expect(() => at(host)).toThrow(`/x/n.toml:5: listenHost "${host}" is reached from other machines`)
+    expect(at('10.77.0.1', 'identityDir = "mesh"').cluster.identityDir).toBe('/x/mesh')
+    expect(at('0.0.0.0', 'trustNetwork = true').listenHost).toBe('0.0.0.0')
+  })
 })

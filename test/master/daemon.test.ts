@@ -34,7 +34,7 @@ interface Running {
 
 async function start(dataDir: string, id = ''): Promise<Running> {
   const config: MasterConfig = {
-    cluster: { id },
+    cluster: { id, identityDir: '', runDir: '', trustNetwork: false },
     log: { level: 'info', file: '' },
     dataDir,
     listenHost: '127.0.0.1',

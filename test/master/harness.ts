@@ -89,6 +89,7 @@ type Answering = { [C in CallName]?: (request: Request<C>) => Reply<C> | Promise
 
 export class TestPeer implements Peer {
   readonly hello: Hello
+  readonly identity = undefined
   readonly address: string
   closed = false
   /** One-way calls, in order. */

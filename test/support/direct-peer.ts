@@ -9,6 +9,7 @@ import { type CallName, calls, type Hello, PROTOCOL_VERSION, type Request } from
 
 export class DirectPeer implements Peer {
   readonly hello: Hello = { version: PROTOCOL_VERSION, cluster: '', role: 'chunkserver', name: 'direct' }
+  readonly identity = undefined
   readonly address = 'direct'
   closed = false
   /** Called before each call; may throw what a connection would. */

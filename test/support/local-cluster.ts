@@ -24,6 +24,7 @@ import type { RoleConfigs, RoleName } from '../../src/config/tables.ts'
 import { configToml } from '../../src/config/write.ts'
 import { mountsAt, unmount } from '../../src/fuse/mounts.ts'
 import { hostNet } from '../../src/host/net.ts'
+import { netOf } from '../../src/host/world.ts'
 import type { StatusReport } from '../../src/wire/reports.ts'
 import { seededRandom } from './memory-cluster.ts'
 import { quietLog } from './quiet-log.ts'
@@ -31,7 +32,7 @@ import { realClock } from './real-clock.ts'
 
 const PROGRAM = fileURLToPath(new URL('../../bin/holdfast', import.meta.url))
 const BUILT = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url))
-const CLUSTER = 'test-cluster'
+export const CLUSTER = 'test-cluster'
 const READY_MS = 60_000
 /** A role that has not ended this long after SIGTERM is a finding. */
 const STOP_MS = 60_000
@@ -53,7 +54,11 @@ export interface LocalClusterOptions {
   /** What one chunkserver has of its own: labels, rack, site, machine, … */
   readonly chunkserverOf?: (index: number) => Settings<'chunkserver'>
   readonly mountOf?: (index: number) => Settings<'mount'>
+  /** With what a process proves who it is: of a role by its name, `admin` for what the test asks, `client` for its clients. */
+  readonly identityOf?: (name: string) => { readonly identityDir: string; readonly runDir: string }
 }
+
+const NO_IDENTITY = { identityDir: '', runDir: '' }
 
 async function freePort(): Promise<number> {
   for (let i = 0; i < 200; i++) {
@@ -147,7 +152,7 @@ export class LocalCluster {
   }
 
   async #configure(): Promise<void> {
-    const common = { cluster: { id: CLUSTER } }
+    const common = (name: string) => ({ cluster: { id: CLUSTER, ...this.#identity(name) } })
     // So that the program finds it by `--dir`; nothing else of a directory of `local start` is there.
     await writeClusterFile(this.dir, {
       ...{ format: 1, cluster: CLUSTER, mount: this.path(), copies: this.#options.master?.copies ?? 2, door: 'fuse' },
@@ -156,7 +161,7 @@ export class LocalCluster {
     })
     const master = { masterHost: '127.0.0.1', masterPort: this.masterPort }
     const own = { dataDir: this.masterDir, listenPort: this.masterPort, heartbeatMs: 500, ...this.#options.master }
-    await this.#write('master', configToml('master', own, common))
+    await this.#write('master', configToml('master', own, common('master')))
     for (const [i, name] of this.chunkservers.entries()) {
       await mkdir(this.diskDir(i), { recursive: true })
       const disks = [this.#disk(i)]
@@ -164,13 +169,17 @@ export class LocalCluster {
       const listenPort = this.chunkserverPort(i)
       const own = { ...this.#options.chunkserver, ...this.#options.chunkserverOf?.(i) }
       const values = { name, dataDir, disks, listenPort, ...master, ...own }
-      await this.#write(name, configToml('chunkserver', values, common))
+      await this.#write(name, configToml('chunkserver', values, common(name)))
     }
     for (const [i, name] of this.mounts.entries()) {
       await mkdir(this.path(i))
       const values = { mountpoint: this.path(i), ...master, ...this.#options.mount, ...this.#options.mountOf?.(i) }
-      await this.#write(name, configToml('mount', values, common))
+      await this.#write(name, configToml('mount', values, common(name)))
     }
+  }
+
+  #identity(name: string): { readonly identityDir: string; readonly runDir: string } {
+    return this.#options.identityOf?.(name) ?? NO_IDENTITY
   }
 
   #write(name: string, text: string): Promise<void> {
@@ -270,7 +279,12 @@ export class LocalCluster {
 
   async client(over: Partial<FilesystemOptions> = {}): Promise<Filesystem> {
     const random = seededRandom(Math.floor(Math.random() * 2 ** 31))
-    const world: World = { net: hostNet, clock: realClock, random, log: quietLog }
+    const world: World = {
+      net: await netOf(this.#identity('client'), quietLog),
+      clock: realClock,
+      random,
+      log: quietLog,
+    }
     const filesystem = new Filesystem(world, {
       master: { host: '127.0.0.1', port: this.masterPort },
       cluster: CLUSTER,
@@ -290,7 +304,13 @@ export class LocalCluster {
 
   /** Asks the master, over a connection that is made again when it is lost. */
   async ask<T>(question: (admin: Admin) => Promise<T>): Promise<T> {
-    const address = { host: '127.0.0.1', port: this.masterPort, cluster: CLUSTER, found: 'the test' }
+    const address = {
+      host: '127.0.0.1',
+      port: this.masterPort,
+      cluster: CLUSTER,
+      found: 'the test',
+      ...this.#identity('admin'),
+    }
     this.#admin ??= await Admin.connect(address)
     try {
       return await question(this.#admin)

@@ -8,6 +8,7 @@ import type { Listener, Net, Transport } from '../../src/base/world.ts'
 
 class End implements Transport {
   readonly peer: string
+  readonly identity = undefined
   other!: End
   #data: ((lent: Buffer) => void) | undefined
   #early: Buffer[] = []

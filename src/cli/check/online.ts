@@ -89,7 +89,7 @@ async function askNode(
   for (const disk of disks) views.set(disk.disk, { name: nameOf(disk), asked: false, held: new Map() })
   let peer: Peer
   try {
-    peer = await connectPeer(node.host, node.port, admin.cluster)
+    peer = await connectPeer(node, { ...admin.address, cluster: admin.cluster })
   } catch (error) {
     if (!(error instanceof FsError)) throw error
     onProgress(`${node.name} cannot be asked: ${error.message}`)

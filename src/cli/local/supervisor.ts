@@ -16,6 +16,7 @@ import { hostClock, hostRandom } from '../../host/clock.ts'
 import { hostLog } from '../../host/log.ts'
 import { hostNet } from '../../host/net.ts'
 import { ADMIN_STAMP, Admin, connectPeer } from '../admin.ts'
+import { NO_IDENTITY } from '../find.ts'
 import { answers } from '../mount-probe.ts'
 import { mountProgram, roleProgram } from '../mount-program.ts'
 import { planCluster, type StartOptions, writeCluster } from './plan.ts'
@@ -207,7 +208,7 @@ class Roles {
 
   async #masterAnswers(): Promise<boolean> {
     return isAnswered(async () => {
-      const peer = await connectPeer('127.0.0.1', this.#cluster.master.port, this.#cluster.cluster)
+      const peer = await connectPeer(this.#address(), this.#address())
       peer.close()
       return peer.hello.role === 'master'
     })
@@ -235,6 +236,7 @@ const addressOf = ({ cluster, master }: ClusterFile) => ({
   port: master.port,
   cluster,
   found: 'the local cluster',
+  ...NO_IDENTITY,
 })
 
 const late = (what: string, dir: string): FsError =>
