@@ -118,7 +118,7 @@ describe('what is not a join token is refused with the reason', () => {
     [`${good.slice(0, 30)}\n${good.slice(30)}`, 'character 31 cannot be part of a token; was it broken into lines?'],
     [`${good}.x`, 'expected two parts after HF1., found 3; was it copied whole?'],
     [`HF1.B${good.slice(5)}`, 'the checksum is wrong; was it copied whole?'],
-  ])('%#: %s', (text, reason) => expect(complaint(text)).toBe(`join token: ${reason}`))
+  ])('text %#', (text, reason) => expect(complaint(text)).toBe(`join token: ${reason}`))
 
   test.each([
     ['a newer version', (p: Buffer) => Buffer.from([2, ...p.subarray(1)]), /content is of version 2/],
