@@ -47,6 +47,14 @@ export const debianPackages = [
     when: 'test',
     why: 'system calls that Node does not have (locks, seek holes)',
   },
+  { has: 'wg', packages: ['wireguard-tools'], when: 'test', why: 'the tests of the mesh' },
+  {
+    has: 'wireguard-go',
+    packages: ['wireguard-go'],
+    when: 'test',
+    why: 'the tests of the mesh, where the kernel has none',
+  },
+  { has: 'ip', packages: ['iproute2'], when: 'test', why: 'the tests of the mesh make network namespaces' },
   { has: 'setpriv', packages: ['util-linux'], when: 'test', why: 'acting as another user' },
 ]
 

@@ -236,6 +236,7 @@ function fromWire(wire: Struct<typeof fields>): PeerMap {
     if (a >= b || a * NODES_MAX + b <= last) fail(`the pair of entries ${a} and ${b} is not in order`)
     last = a * NODES_MAX + b
     if (slot !== undefined && via === undefined) fail(`the pair of entries ${a} and ${b} has a slot and no relay`)
+    if (via === a || via === b) fail(`the pair of entries ${a} and ${b} is relayed by one of the two`)
     return {
       a: id(a),
       b: id(b),

@@ -47,6 +47,7 @@ const anyMap: fc.Arbitrary<PeerMap> = fc
         .map((all) =>
           all
             .filter(({ x, y, via }) => [x, y, via ?? x].every((n) => numbers.includes(n)) && x !== y)
+            .filter(({ x, y, via }) => via !== x && via !== y)
             .map(({ x, y, via, path, slot }) => ({
               ...pairOf(idOf(x), idOf(y)),
               path,
@@ -93,8 +94,9 @@ describe('a peer map', () => {
       [
         peer(1, { hubSeen: '203.0.113.1:51820', hubSeenAt: 900, nat: 'public', roles: ['master'], site: 'fra' }),
         peer(2, { keys: [keyOf(2), keyOf(7)], candidates: ['192.168.1.4:51820'], nat: 'cone' }),
+        peer(3),
       ],
-      { pairs: [{ a: idOf(1), b: idOf(2), path: 'relay', via: idOf(1), slot: 3 }], denied: ['1f'] },
+      { pairs: [{ a: idOf(2), b: idOf(3), path: 'relay', via: idOf(1), slot: 3 }], denied: ['1f'] },
     )
     expect(textOf(map)).toBe(GOLDEN)
     expect(parseMap(GOLDEN)).toEqual({ ok: map })
@@ -142,6 +144,7 @@ describe('a peer map', () => {
     ['a pair of strangers', (raw) => (raw[7] = [[0, 9, 0, null, null]]), /a pair names entry 9, there are 2/],
     ['a pair with itself', (raw) => (raw[7] = [[1, 1, 0, null, null]]), /is not in order/],
     ['a slot without relay', (raw) => (raw[7] = [[0, 1, 0, null, 5]]), /has a slot and no relay/],
+    ['a relay that is an end', (raw) => (raw[7] = [[0, 1, 0, 1, 5]]), /is relayed by one of the two/],
     ['a slot too high', (raw) => (raw[7] = [[0, 1, 0, 1, 500]]), /slot: expected an integer 0 … 499/],
   ])('with %s is refused', (_, change, reason) => {
     expect(complaint(changed(mapOf([peer(1), peer(2)]), change))).toMatch(reason)
@@ -192,4 +195,4 @@ describe('versions of a peer map', () => {
 })
 
 const GOLDEN =
-  '[1,"00000000000000aa",1,1000,605800,"10.77.0.0/16",[["00000000000000000000000000000001","node-1",["AAAAAgAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="],"10.77.0.2","203.0.113.1:51820",900,[],[],1,1,"fra",null,0,0,0],["00000000000000000000000000000002","node-2",["AAAAAwAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=","AAAACAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="],"10.77.0.3",null,0,["192.168.1.4:51820"],[],2,2,null,null,0,0,0]],[[0,1,0,0,3]],["1f"]]'
+  '[1,"00000000000000aa",1,1000,605800,"10.77.0.0/16",[["00000000000000000000000000000001","node-1",["AAAAAgAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="],"10.77.0.2","203.0.113.1:51820",900,[],[],1,1,"fra",null,0,0,0],["00000000000000000000000000000002","node-2",["AAAAAwAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=","AAAACAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="],"10.77.0.3",null,0,["192.168.1.4:51820"],[],2,2,null,null,0,0,0],["00000000000000000000000000000003","node-3",["AAAABAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="],"10.77.0.4",null,0,[],[],0,2,null,null,0,0,0]],[[1,2,0,0,3]],["1f"]]'

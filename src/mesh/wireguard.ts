@@ -1,0 +1,393 @@
+/*
+ * One WireGuard interface of this machine, over wg(8), ip(8) and where the kernel has none, wireguard-go. The only file that
+ * runs them. Others see `WireGuard`; a fake fulfils the same suite.
+ *
+ * One command at a time for each interface, each with a time limit. Keys stand in files of mode 0600 and are named by their
+ * path; the dump's private key is dropped where it is parsed, and whatever a tool complains of has its keys struck out.
+ * Endpoints are literal addresses only: wg(8) would ask DNS for a minute. wg-quick is never used, nor the default route,
+ * nor `wg setconf` (ends all sessions) or `wg syncconf` (wipes the key when it is not in the file).
+ *
+ * The interface outlives this process: the kernel's by nature, wireguard-go because it is started apart. What is there at the
+ * start is taken over. When wireguard-go dies, the interface is gone with everything on it: `ensure` makes it again
+ * and says so, and `onGone` tells at once when the process was started here.
+ */
+
+import { spawn } from 'node:child_process'
+import { closeSync, constants, openSync } from 'node:fs'
+import { access, open, readFile } from 'node:fs/promises'
+import { execa } from 'execa'
+import { FsError } from '../base/fault.ts'
+import type { Clock, Log } from '../base/world.ts'
+import { kernelAnswer, type Obstacles, refusalFor } from './core/bring-up.ts'
+import { commandsOf, type DeviceChange } from './core/diff.ts'
+import { type Device, parseDump } from './core/dump.ts'
+
+export interface Route {
+  /** `10.77.0.5/32` */
+  readonly to: string
+  readonly mtu?: number
+  /** TCP's congestion control on this route: `bbr`. */
+  readonly congestion?: string
+}
+
+export interface InterfaceSettings {
+  /** `10.77.0.5/16` */
+  readonly address: string
+  readonly mtu: number
+}
+
+export type Backend = 'kernel' | 'userspace'
+
+export interface WireGuard {
+  readonly name: string
+  /** Makes the interface unless it is there. Refuses with the lines that would help where it cannot be made. */
+  ensure(): Promise<{ readonly backend: Backend; readonly made: boolean }>
+  destroy(): Promise<void>
+  /** undefined: there is no such interface. */
+  dump(): Promise<Device | undefined>
+  apply(change: DeviceChange): Promise<void>
+  /** Gives it this address and no other, its size, and puts it up. */
+  configure(settings: InterfaceSettings): Promise<void>
+  /** The routes over it that someone added; the one that comes with its address is not among them unless it was changed. */
+  routes(): Promise<Route[]>
+  /**
+   * Makes them the routes over it, by the fewest changes. Returns the congestion controls that this kernel does not have:
+   * their routes are set without.
+   */
+  setRoutes(routes: readonly Route[]): Promise<string[]>
+  /** Called when the process behind the interface has ended. */
+  onGone(callback: () => void): void
+}
+
+export interface WireGuardOptions {
+  /** The interface's private key, in a file of mode 0600. Below /etc/wireguard: AppArmor lets wg(8) read nothing else. */
+  readonly keyFile: string
+  /** What wireguard-go says goes here; unset: nowhere. A pipe would end it when this process ends. */
+  readonly logFile?: string
+  readonly backends?: readonly Backend[]
+  /** A network namespace in which everything is done. */
+  readonly namespace?: string
+}
+
+/** Long for a command that asks the kernel, short for whoever waits for the next one. */
+const COMMAND_MS = 5_000
+/** wireguard-go listens some 20 ms after its start; a machine that swaps may take longer. */
+const START_MS = 5_000
+const START_STEP_MS = 20
+/** An interface of 600 peers dumps some 100 kB. */
+const OUTPUT_BYTES_MAX = 4 * 1024 * 1024
+/** IFNAMSIZ − 1. */
+const NAME = /^[a-z][a-z0-9-]{0,14}$/
+
+interface Outcome {
+  readonly exitCode: number
+  readonly stdout: string
+  readonly stderr: string
+}
+
+export class HostWireGuard implements WireGuard {
+  readonly name: string
+  readonly #clock: Clock
+  readonly #log: Log
+  readonly #options: WireGuardOptions
+  /** The last of those who wait for their turn. */
+  #turn: Promise<unknown> = Promise.resolve()
+  #process: { readonly pid: number | undefined; readonly kill: () => void; readonly ended: Promise<string> } | undefined
+  #gone: () => void = () => {}
+  /** Congestion controls that this kernel has refused. */
+  readonly #unknownControls = new Set<string>()
+
+  constructor(name: string, clock: Clock, log: Log, options: WireGuardOptions) {
+    if (!NAME.test(name))
+      throw new FsError('EINVAL', `"${name}" is no name of an interface: a to z, 0 to 9, -, at most 15`)
+    this.name = name
+    this.#clock = clock
+    this.#log = log
+    this.#options = options
+  }
+
+  onGone(callback: () => void): void {
+    this.#gone = callback
+  }
+
+  ensure(): Promise<{ readonly backend: Backend; readonly made: boolean }> {
+    return this.#alone(async () => {
+      const kind = await this.#kind()
+      if (kind !== undefined) return { backend: kind, made: false }
+      return { backend: await this.#make(), made: true }
+    })
+  }
+
+  destroy(): Promise<void> {
+    return this.#alone(async () => {
+      const own = this.#process
+      this.#process = undefined
+      if (own !== undefined) {
+        own.kill()
+        await own.ended
+      }
+      // Gone with its process, or the kernel's, or of a process that was taken over and ends with its interface.
+      if ((await this.#kind()) !== undefined) await this.#must('ip', ['link', 'delete', 'dev', this.name])
+    })
+  }
+
+  dump(): Promise<Device | undefined> {
+    return this.#alone(() => this.#dump())
+  }
+
+  async #dump(): Promise<Device | undefined> {
+    const outcome = await this.#run('wg', ['show', this.name, 'dump'])
+    if (outcome.exitCode !== 0) {
+      if (ABSENT.test(outcome.stderr)) return undefined
+      throw this.#failure('wg show dump', outcome)
+    }
+    const parsed = parseDump(outcome.stdout)
+    if (!('ok' in parsed)) throw new FsError(parsed.errno, parsed.detail)
+    return parsed.ok
+  }
+
+  apply(change: DeviceChange): Promise<void> {
+    return this.#alone(async () => {
+      for (const words of commandsOf(change, this.#options.keyFile))
+        await this.#must('wg', ['set', this.name, ...words])
+    })
+  }
+
+  configure({ address, mtu }: InterfaceSettings): Promise<void> {
+    return this.#alone(async () => {
+      const [link] = await this.#json<LinkAddresses>(['-4', 'address', 'show', 'dev', this.name])
+      const has = (link?.addr_info ?? []).map(({ local, prefixlen }) => `${local}/${prefixlen}`)
+      if (!has.includes(address)) await this.#must('ip', ['-4', 'address', 'add', address, 'dev', this.name])
+      for (const other of has)
+        if (other !== address) await this.#must('ip', ['-4', 'address', 'delete', other, 'dev', this.name])
+      if (link?.mtu !== mtu) await this.#must('ip', ['link', 'set', 'dev', this.name, 'mtu', String(mtu)])
+      if (link?.flags?.includes('UP') !== true) await this.#must('ip', ['link', 'set', 'dev', this.name, 'up'])
+    })
+  }
+
+  routes(): Promise<Route[]> {
+    return this.#alone(() => this.#routes())
+  }
+
+  async #routes(): Promise<Route[]> {
+    const rows = await this.#json<RouteRow>(['-4', 'route', 'show', 'dev', this.name])
+    return rows.filter(isOurs).map(({ dst, metrics }) => {
+      const { mtu, congestion } = Object.assign({}, ...(metrics ?? [])) as Omit<Route, 'to'>
+      return {
+        to: dst.includes('/') ? dst : `${dst}/32`,
+        ...(mtu === undefined ? {} : { mtu }),
+        ...(congestion === undefined ? {} : { congestion }),
+      }
+    })
+  }
+
+  setRoutes(routes: readonly Route[]): Promise<string[]> {
+    return this.#alone(async () => {
+      const has = new Map((await this.#routes()).map((route) => [route.to, route]))
+      const wanted = new Map(routes.map((route) => [route.to, route]))
+      const refused = new Set<string>()
+      for (const route of wanted.values()) {
+        const congestion = this.#known(route.congestion, refused)
+        const own = has.get(route.to)
+        if (own !== undefined && own.mtu === route.mtu && own.congestion === congestion) continue
+        const words = ['-4', 'route', 'replace', route.to, 'dev', this.name]
+        const mtu = route.mtu === undefined ? [] : ['mtu', String(route.mtu)]
+        if (congestion !== undefined) {
+          const outcome = await this.#run('ip', [...words, ...mtu, 'congctl', congestion])
+          if (outcome.exitCode === 0) continue
+          if (!/[Uu]nknown tcp congestion/.test(outcome.stderr)) throw this.#failure('ip route replace', outcome)
+          this.#unknownControls.add(congestion)
+          this.#known(congestion, refused)
+        }
+        await this.#must('ip', [...words, ...mtu])
+      }
+      for (const to of has.keys())
+        if (!wanted.has(to)) await this.#must('ip', ['-4', 'route', 'delete', to, 'dev', this.name])
+      return [...refused]
+    })
+  }
+
+  #known(congestion: string | undefined, refused: Set<string>): string | undefined {
+    if (congestion === undefined || !this.#unknownControls.has(congestion)) return congestion
+    refused.add(congestion)
+    return undefined
+  }
+
+  /** undefined: no such interface. One of that name that is no WireGuard is nobody's to take over. */
+  async #kind(): Promise<Backend | undefined> {
+    const outcome = await this.#run('ip', ['-details', '-json', 'link', 'show', 'dev', this.name])
+    if (outcome.exitCode !== 0) {
+      if (ABSENT.test(outcome.stderr)) return undefined
+      throw this.#failure('ip link show', outcome)
+    }
+    const [link] = JSON.parse(outcome.stdout) as { linkinfo?: { info_kind?: string } }[]
+    const kind = link?.linkinfo?.info_kind
+    if (kind === 'wireguard') return 'kernel'
+    // A TUN that answers wg(8). The moment between its making and its socket is waited for by whoever made it.
+    if (kind === 'tun' && (await this.#dump()) !== undefined) return 'userspace'
+    throw new FsError(
+      'EEXIST',
+      `there is an interface ${this.name} that is no WireGuard: choose another name, or remove it`,
+    )
+  }
+
+  async #make(): Promise<Backend> {
+    const { backends = ['kernel', 'userspace'] } = this.#options
+    let kernel: Obstacles['kernel'] = 'not-tried'
+    if (backends.includes('kernel')) {
+      const outcome = await this.#run('ip', ['link', 'add', 'dev', this.name, 'type', 'wireguard'])
+      kernel = kernelAnswer(outcome.exitCode, outcome.stderr)
+      if (kernel === 'made') return 'kernel'
+      if (kernel === 'failed') throw this.#failure('ip link add', outcome)
+    }
+    const tun = await tunState()
+    const hasWireguardGo = (await this.#run('wireguard-go', ['--version'])).exitCode === 0
+    const tried = backends.includes('userspace') && kernel !== 'not-allowed' && tun === 'usable' && hasWireguardGo
+    if (tried) {
+      await this.#start()
+      return 'userspace'
+    }
+    throw new FsError('EOPNOTSUPP', refusalFor({ kernel, tun, hasWireguardGo, container: await inContainer() }))
+  }
+
+  /** -f: without it wireguard-go forks, and nobody knows its child. */
+  async #start(): Promise<void> {
+    const { logFile } = this.#options
+    const fd = logFile === undefined ? undefined : openSync(logFile, 'a', 0o600)
+    const [file, ...words] = this.#inNamespace('wireguard-go', ['-f', this.name])
+    // Not through execa, which would keep a pipe to it.
+    const child = spawn(file!, words, {
+      env: { ...process.env, ...ENVIRONMENT, LOG_LEVEL: 'error', WG_PROCESS_FOREGROUND: '1' },
+      stdio: ['ignore', fd ?? 'ignore', fd ?? 'ignore'],
+      // Apart: a signal to this process's group, or its end, must not end the tunnel.
+      detached: true,
+    })
+    child.unref()
+    if (fd !== undefined) closeSync(fd)
+    let over: string | undefined
+    const ended = new Promise<string>((resolve) => {
+      child.once('error', (error) => resolve(error.message))
+      child.once('exit', (code, signal) => resolve(signal ?? `exit code ${code}`))
+    }).then((how) => (over = how))
+    const own = { pid: child.pid, kill: () => void child.kill('SIGTERM'), ended }
+    this.#process = own
+    const deadline = this.#clock.monotonicMs() + START_MS
+    while ((await this.#dump()) === undefined) {
+      if (over !== undefined || this.#clock.monotonicMs() > deadline) {
+        this.#process = undefined
+        own.kill()
+        const why = over === undefined ? `does not answer within ${START_MS / 1000} s` : `ended at once (${over})`
+        throw new FsError('EIO', `wireguard-go -f ${this.name} ${why}${await lastLine(logFile)}`)
+      }
+      await this.#clock.sleep(START_STEP_MS)
+    }
+    void ended.then((how) => {
+      if (this.#process !== own) return
+      this.#process = undefined
+      this.#log.error({ interface: this.name, pid: own.pid, how }, 'wireguard-go has ended; the tunnel is made again')
+      this.#gone()
+    })
+  }
+
+  #alone<T>(work: () => Promise<T>): Promise<T> {
+    const mine = this.#turn.then(work, work)
+    this.#turn = mine.catch(() => undefined)
+    return mine
+  }
+
+  async #json<T>(words: readonly string[]): Promise<T[]> {
+    const outcome = await this.#must('ip', ['-json', ...words])
+    return outcome.stdout.trim() === '' ? [] : (JSON.parse(outcome.stdout) as T[])
+  }
+
+  async #must(program: string, words: readonly string[]): Promise<Outcome> {
+    const outcome = await this.#run(program, words)
+    if (outcome.exitCode !== 0) throw this.#failure(`${program} ${words.slice(0, 3).join(' ')}`, outcome)
+    return outcome
+  }
+
+  #inNamespace(program: string, words: readonly string[]): string[] {
+    const { namespace } = this.#options
+    return [...(namespace === undefined ? [] : ['ip', 'netns', 'exec', namespace]), program, ...words]
+  }
+
+  async #run(program: string, words: readonly string[]): Promise<Outcome> {
+    const [file, ...rest] = this.#inNamespace(program, words)
+    const result = await execa(file!, rest, {
+      env: ENVIRONMENT,
+      stdin: 'ignore',
+      reject: false,
+      timeout: COMMAND_MS,
+      killSignal: 'SIGKILL',
+      maxBuffer: OUTPUT_BYTES_MAX,
+      stripFinalNewline: false,
+    })
+    if (result.timedOut)
+      throw new FsError('ETIMEDOUT', `${program} ${words[0] ?? ''} took longer than ${COMMAND_MS / 1000} s`)
+    const stderr = result.code === 'ENOENT' ? `${program}: not installed` : result.stderr
+    return { exitCode: result.exitCode ?? 127, stdout: result.stdout, stderr }
+  }
+
+  #failure(what: string, { exitCode, stderr }: Outcome): FsError {
+    const said = withoutKeys(stderr).trim().split('\n').slice(0, 3).join('; ')
+    const code = /not permitted/.test(said) ? 'EPERM' : ABSENT.test(said) ? 'ENODEV' : 'EIO'
+    return new FsError(code, `${withoutKeys(what)} (${this.name}): ${said === '' ? `exit code ${exitCode}` : said}`)
+  }
+}
+
+/** Without the kernel's module and without a socket wg(8) does not even know the family; all of them mean: not there. */
+const ABSENT = /No such device|Cannot find device|does not exist|Protocol not supported/
+
+const ENVIRONMENT = {
+  LC_ALL: 'C',
+  WG_ENDPOINT_RESOLUTION_RETRIES: '1',
+  // Services are often started without the directories of administration.
+  PATH: `${process.env.PATH ?? ''}:/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin`,
+}
+
+/** wg(8) repeats a key that it cannot read. Public ones are struck out with the others: nobody can tell which is which. */
+const withoutKeys = (text: string): string => text.replaceAll(/[A-Za-z0-9+/]{40,}={0,2}/g, '(key)')
+
+interface LinkAddresses {
+  readonly mtu?: number
+  readonly flags?: readonly string[]
+  readonly addr_info?: readonly { readonly local: string; readonly prefixlen: number }[]
+}
+interface RouteRow {
+  readonly dst: string
+  readonly protocol?: string
+  readonly metrics?: readonly object[]
+}
+/** The kernel adds one by itself for the network of the address. */
+const isOurs = (row: RouteRow): boolean => row.protocol !== 'kernel'
+
+async function tunState(): Promise<Obstacles['tun']> {
+  try {
+    const file = await open('/dev/net/tun', constants.O_RDWR)
+    await file.close()
+    return 'usable'
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'ENOENT' ? 'missing' : 'closed'
+  }
+}
+
+/** systemd and LXC say it of process 1; nobody else may read that, and then the lines for a host are right often enough. */
+async function inContainer(): Promise<boolean> {
+  for (const path of ['/run/systemd/container', '/.dockerenv'])
+    if (
+      await access(path).then(
+        () => true,
+        () => false,
+      )
+    )
+      return true
+  const environ = await readFile('/proc/1/environ', 'latin1').catch(() => '')
+  return /(^|\0)container=/.test(environ)
+}
+
+async function lastLine(logFile: string | undefined): Promise<string> {
+  if (logFile === undefined) return ''
+  const text = await readFile(logFile, 'utf8').catch(() => '')
+  const last = text.trimEnd().split('\n').at(-1) ?? ''
+  return last === '' ? '' : `: ${withoutKeys(last)}`
+}
