@@ -127,3 +127,26 @@ function blindEndpoint(self: PeerEntry, relay: PeerEntry, pair: Pair): string | 
   if (host === undefined) return undefined
   return formatHostPort({ host, port: relayPort(pair.slot, self.id === pair.a ? 'a' : 'b') })
 }
+
+/** A pair that this node relays, with the addresses from which its ends may send. */
+export interface RelayedPair {
+  readonly slot: number
+  readonly a: readonly string[]
+  readonly b: readonly string[]
+}
+
+/** The slots that this node has to keep open. An end may send from where the hub sees it, and from its other public addresses. */
+export function relayedBy(map: PeerMap, id: string, nowS: number): RelayedPair[] {
+  const byId = new Map(trusted(map, nowS).map((peer) => [peer.id, peer]))
+  const self = byId.get(id)
+  if (self === undefined || self.relays === 'no') return []
+  const hosts = (peer: PeerEntry): string[] => {
+    const seen = peer.hubSeen === undefined ? [] : [peer.hubSeen]
+    return [...new Set([...seen, ...endpointsTo(self, peer)].map(hostOf).filter((host) => host !== undefined))]
+  }
+  return map.pairs.flatMap(({ a, b, via, slot }) => {
+    const [x, y] = [byId.get(a), byId.get(b)]
+    if (via !== id || slot === undefined || x === undefined || y === undefined) return []
+    return [{ slot, a: hosts(x), b: hosts(y) }]
+  })
+}
