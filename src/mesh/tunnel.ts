@@ -28,7 +28,7 @@ export interface TunnelRound {
   /** As it was found, before the changes. */
   readonly device: Device
   readonly changedPeers: number
-  /** Congestion controls that this kernel lacks. */
+  /** What this kernel lacks: congestion controls by name, `ip rule` (then an echo's size proves nothing). */
   readonly lacking: readonly string[]
 }
 
@@ -70,8 +70,8 @@ export class Tunnel implements Work {
       const change = diff(wish.device, device, nowS)
       if (!isEmpty(change)) await this.#wireguard.apply(change)
       changedPeers = change.peers.length
-      await this.#wireguard.configure(wish.settings)
-      lacking = await this.#wireguard.setRoutes(wish.routes)
+      const without = await this.#wireguard.configure(wish.settings)
+      lacking = [...without, ...(await this.#wireguard.setRoutes(wish.routes))]
     }
     if (made)
       this.#log.info(

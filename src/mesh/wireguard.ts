@@ -34,6 +34,11 @@ export interface InterfaceSettings {
   /** `10.77.0.5/16` */
   readonly address: string
   readonly mtu: number
+  /**
+   * Where echoes go (src/mesh/probe.ts). They get a route of their own, without a peer's size: by that one the kernel would cut
+   * a large echo into pieces that pass, and every size would seem proved.
+   */
+  readonly probePort?: number
 }
 
 export type Backend = 'kernel' | 'userspace'
@@ -46,8 +51,8 @@ export interface WireGuard {
   /** undefined: there is no such interface. */
   dump(): Promise<Device | undefined>
   apply(change: DeviceChange): Promise<void>
-  /** Gives it this address and no other, its size, and puts it up. */
-  configure(settings: InterfaceSettings): Promise<void>
+  /** Gives it this address and no other, its size, the way for echoes, and puts it up. Returns what this kernel cannot. */
+  configure(settings: InterfaceSettings): Promise<string[]>
   /** The routes over it that someone added; the one that comes with its address is not among them unless it was changed. */
   routes(): Promise<Route[]>
   /**
@@ -94,6 +99,7 @@ export class HostWireGuard implements WireGuard {
   #turn: Promise<unknown> = Promise.resolve()
   #process: { readonly pid: number | undefined; readonly kill: () => void; readonly ended: Promise<string> } | undefined
   #gone: () => void = () => {}
+  #probing: { readonly network: string; readonly port: number } | undefined
   /** Congestion controls that this kernel has refused. */
   readonly #unknownControls = new Set<string>()
 
@@ -128,6 +134,8 @@ export class HostWireGuard implements WireGuard {
       }
       // Gone with its process, or the kernel's, or of a process that was taken over and ends with its interface.
       if ((await this.#kind()) !== undefined) await this.#must('ip', ['link', 'delete', 'dev', this.name])
+      if (this.#probing !== undefined) await this.#forgetProbeWay(this.#probing.network, this.#probing.port)
+      this.#probing = undefined
     })
   }
 
@@ -153,7 +161,7 @@ export class HostWireGuard implements WireGuard {
     })
   }
 
-  configure({ address, mtu }: InterfaceSettings): Promise<void> {
+  configure({ address, mtu, probePort }: InterfaceSettings): Promise<string[]> {
     return this.#alone(async () => {
       const [link] = await this.#json<LinkAddresses>(['-4', 'address', 'show', 'dev', this.name])
       const has = (link?.addr_info ?? []).map(({ local, prefixlen }) => `${local}/${prefixlen}`)
@@ -162,7 +170,30 @@ export class HostWireGuard implements WireGuard {
         if (other !== address) await this.#must('ip', ['-4', 'address', 'delete', other, 'dev', this.name])
       if (link?.mtu !== mtu) await this.#must('ip', ['link', 'set', 'dev', this.name, 'mtu', String(mtu)])
       if (link?.flags?.includes('UP') !== true) await this.#must('ip', ['link', 'set', 'dev', this.name, 'up'])
+      return probePort === undefined ? [] : this.#probeWay(networkOf(address), probePort)
     })
+  }
+
+  /** A table with the mesh's network in it, named like the port, and the rule that sends echoes there. */
+  async #probeWay(network: string, port: number): Promise<string[]> {
+    const table = String(port)
+    const shown = await this.#run('ip', ['-json', '-4', 'route', 'show', 'table', table])
+    const rows = shown.exitCode === 0 && shown.stdout.trim() !== '' ? (JSON.parse(shown.stdout) as RouteRow[]) : []
+    // The route goes with the interface, so where it is there the rule was made after it.
+    if (rows.some(({ dst, dev }) => dst === network && dev === this.name)) return []
+    await this.#forgetProbeWay(network, port)
+    const rule = await this.#run('ip', ['-4', 'rule', 'add', ...probeRule(network, port)])
+    if (/not supported/i.test(rule.stderr)) return ['ip rule']
+    if (rule.exitCode !== 0) throw this.#failure('ip rule add', rule)
+    await this.#must('ip', ['-4', 'route', 'replace', network, 'dev', this.name, 'table', table])
+    this.#probing = { network, port }
+    return []
+  }
+
+  async #forgetProbeWay(network: string, port: number): Promise<void> {
+    // One for each time that somebody was killed between adding the rule and the route; a stranger's are not matched.
+    for (let i = 0; i < RULES_MAX; i++)
+      if ((await this.#run('ip', ['-4', 'rule', 'delete', ...probeRule(network, port)])).exitCode !== 0) return
   }
 
   routes(): Promise<Route[]> {
@@ -269,7 +300,12 @@ export class HostWireGuard implements WireGuard {
       child.once('error', (error) => resolve(error.message))
       child.once('exit', (code, signal) => resolve(signal ?? `exit code ${code}`))
     }).then((how) => (over = how))
-    const own = { pid: child.pid, kill: () => void child.kill('SIGTERM'), ended }
+    const kill = (): void => {
+      // Whoever waits for its end has to be kept alive by it.
+      child.ref()
+      child.kill('SIGTERM')
+    }
+    const own = { pid: child.pid, kill, ended }
     this.#process = own
     const deadline = this.#clock.monotonicMs() + START_MS
     while ((await this.#dump()) === undefined) {
@@ -355,9 +391,24 @@ interface LinkAddresses {
 }
 interface RouteRow {
   readonly dst: string
+  readonly dev?: string
   readonly protocol?: string
   readonly metrics?: readonly object[]
 }
+const RULES_MAX = 10
+const probeRule = (network: string, port: number): string[] => [
+  'to',
+  network,
+  'ipproto',
+  'udp',
+  'dport',
+  String(port),
+  'lookup',
+  String(port),
+]
+/** `10.77.0.5/16` → `10.77.0.0/16`; a mesh has a /16. */
+const networkOf = (address: string): string => address.replace(/\.\d+\.\d+\/16$/, '.0.0/16')
+
 /** The kernel adds one by itself for the network of the address. */
 const isOurs = (row: RouteRow): boolean => row.protocol !== 'kernel'
 

@@ -2,10 +2,12 @@
  * The real WireGuard: wireguard-go, wg(8) and ip(8) in network namespaces that the tests make.
  */
 
-import { execFile } from 'node:child_process'
+import { type ChildProcess, execFile } from 'node:child_process'
+import { once } from 'node:events'
 import { mkdtemp, readFile, rm, stat } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { Worker } from '../../src/base/worker.ts'
@@ -60,6 +62,25 @@ describe.skipIf(reason !== undefined)(`${title} by the tools of this machine`, (
     await expect(wireguard.ensure()).rejects.toMatchObject({ code: 'EEXIST' })
     await expect(wireguard.destroy()).rejects.toMatchObject({ code: 'EEXIST' })
     await namespace.run('ip', 'link', 'delete', 'dev', name)
+  })
+
+  test('leaves no rule of routing behind, also where an earlier process was killed', async () => {
+    const name = uniqueName('hf')
+    const rules = () => namespace.run('ip', '-4', 'rule')
+    const before = await rules()
+    const options = { keyFile: '/none', namespace: namespace.name }
+    const [killed, next] = [0, 1].map(() => new HostWireGuard(name, realClock, silentLog, options))
+    const settings = { address: '10.77.0.9/16', mtu: 1420, probePort: 51_821 }
+    await killed!.ensure()
+    await killed!.configure(settings)
+    await namespace.run('ip', 'link', 'delete', 'dev', name)
+    await until('it is gone', async () => (await next!.dump()) === undefined)
+    expect(await next!.ensure()).toMatchObject({ made: true })
+    await next!.configure(settings)
+    await next!.configure(settings)
+    expect((await rules()).split('\n').length).toBe(before.split('\n').length + 1)
+    await next!.destroy()
+    expect(await rules()).toBe(before)
   })
 
   test('another process takes over the interface that is there, and takes it away', async () => {
@@ -176,6 +197,78 @@ describe.skipIf(reason !== undefined)(`${title} between two machines`, () => {
       await Promise.all(running)
     }
     expect(rounds[0]!.at(-1)!.backend).toBe('userspace')
+  })
+
+  test('the size of packets is found where the way takes less and says nothing', async () => {
+    for (const [i, device] of devices.entries()) {
+      const { settings, routes, device: wanted } = wish(i)
+      const [peer] = wanted.peers
+      await device.ensure()
+      await device.apply({
+        privateKey: true,
+        listenPort: 51_820,
+        peers: [{ ...peer!, kind: 'set', endpoint: peer!.endpoint.at }],
+      })
+      expect(await device.configure({ ...settings, probePort: 51_821 })).toEqual([])
+      // What a peer begins with: large packets are cut by it, and echoes must not be.
+      await device.setRoutes(routes)
+    }
+    const built = fileURLToPath(new URL('../../dist/', import.meta.url))
+    const prober = (i: number, script: string): ChildProcess => {
+      const source = `
+        const { Probe } = await import('${built}mesh/probe.js')
+        const { newMtu, nextEcho, onEcho } = await import('${built}mesh/core/mtu.js')
+        const { hostClock } = await import('${built}host/clock.js')
+        const quiet = { debug() {}, info() {}, warn() {}, error() {}, child: () => quiet }
+        let state = newMtu()
+        const told = (round) => {
+          const { packetBytes, answered } = round.full
+          state = onEcho(state, packetBytes, answered, round.rttsMs.length > 0, 0)
+          if (state.testing === undefined) { process.stdout.write('mtu ' + state.mtu + ' '); process.exit(0) }
+          ask()
+        }
+        const options = { address: '10.77.0.${i + 1}', port: 51821, prefix: '10.77.0.0/16', boot: ${i + 1} }
+        const probe = new Probe(hostClock, quiet, told, options)
+        const ask = () => probe.setPeers([
+          { id: 'other', address: '10.77.0.${2 - i}', epoch: 1, pace: 'busy', packetBytes: nextEcho(state) }])
+        await probe.start()
+        process.stdout.write('up ')
+        setInterval(() => {}, 1000)
+        ${script}`
+      return execFile('ip', [
+        'netns',
+        'exec',
+        namespaces[i]!.name,
+        process.execPath,
+        '--input-type=module',
+        '-e',
+        source,
+      ])
+    }
+    const answering = prober(1, '')
+    try {
+      await new Promise((resolve) => answering.stdout!.once('data', resolve))
+      /** Larger ones are thrown away by the far end of the cable, without a word; it takes four bytes more than it says. */
+      const narrow = async (bytes: number): Promise<void> => {
+        const links = JSON.parse(await namespaces[1]!.run('ip', '-json', 'link', 'show', 'type', 'veth')) as {
+          ifname: string
+        }[]
+        await namespaces[1]!.run('ip', 'link', 'set', 'dev', links[0]!.ifname, 'mtu', String(bytes))
+      }
+      const found = async (): Promise<string> => {
+        const asking = prober(0, 'ask()')
+        let said = ''
+        asking.stdout!.on('data', (text: string) => (said += text))
+        await once(asking, 'exit')
+        return said.trim()
+      }
+      expect(await found()).toBe('up mtu 1420')
+      // 1376 + 60 fit, 1392 + 60 do not.
+      await narrow(1440)
+      expect(await found()).toBe('up mtu 1376')
+    } finally {
+      answering.kill()
+    }
   })
 
   test('a bare peer shakes hands and carries nothing; a peer that begins anew proves its way again', async () => {

@@ -150,7 +150,8 @@ export function wireGuardSuite(make: (keyFile: string) => WireGuard): void {
   test('has one address, its size, and the routes that are wanted', async () => {
     await wireguard.ensure()
     await wireguard.configure({ address: '10.77.0.9/16', mtu: 1420 })
-    await wireguard.configure({ address: '10.77.0.10/16', mtu: 1360 })
+    expect(await wireguard.configure({ address: '10.77.0.10/16', mtu: 1360, probePort: 51_821 })).toEqual([])
+    expect(await wireguard.configure({ address: '10.77.0.10/16', mtu: 1360, probePort: 51_821 })).toEqual([])
     expect(await wireguard.routes()).toEqual([])
     const all = { to: '10.77.0.0/16', congestion: 'reno' }
     expect(await wireguard.setRoutes([all, { to: '10.77.0.3/32', mtu: 1280, congestion: 'reno' }])).toEqual([])

@@ -119,9 +119,10 @@ export class FakeWireGuard implements WireGuard {
     }
   }
 
-  async configure(settings: InterfaceSettings): Promise<void> {
+  async configure(settings: InterfaceSettings): Promise<string[]> {
     this.#there()
     this.settings = settings
+    return []
   }
 
   async routes(): Promise<Route[]> {
