@@ -110,6 +110,16 @@ describe('a place', () => {
       site: 's',
       rack: 'r',
     })
+    const measured = { site: 's1', rack: 'r7' }
+    expect(locate({ host: '10.0.0.1', rack: 'cellar' }, addresses, measured)).toMatchObject({
+      site: 'home',
+      rack: 'cellar',
+    })
+    expect(locate({ host: '10.0.0.1', rack: 'cellar' }, EMPTY_MAP, measured)).toMatchObject({
+      site: 's1',
+      rack: 'cellar',
+    })
+    expect(locate({ host: '10.0.0.1' }, EMPTY_MAP, measured)).toMatchObject(measured)
     expect(locate({ host: '10.0.0.1' }, EMPTY_MAP)).toEqual({ host: '10.0.0.1' })
   })
 })
