@@ -91,7 +91,9 @@ const reachedOtherwise: readonly string[] = [
   'src/mesh/wireguard.ts',
   'src/topology/cluster.ts',
   'src/topology/nearness.ts',
+  'src/topology/rate-windows.ts',
   'src/topology/rtt-filter.ts',
+  'src/topology/throttle.ts',
 ]
 
 interface Source {
