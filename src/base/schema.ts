@@ -77,6 +77,17 @@ export function text(maxChars = 4096): Schema<string> {
   }
 }
 
+/** Text of one pattern: keys, ids, addresses. `example` is what samples are. */
+export function matching(pattern: RegExp, maxChars: number, expected: string, example: string): Schema<string> {
+  return {
+    encode: (value) => value,
+    decode: (raw, path) =>
+      typeof raw === 'string' && raw.length <= maxChars && pattern.test(raw) ? raw : wrong(path, expected, raw),
+    describe: expected,
+    sample: () => example,
+  }
+}
+
 /** A byte string: one char per byte (latin1), as names of files are. */
 export function bytestr(maxBytes: number): Schema<string> {
   return {

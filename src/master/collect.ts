@@ -1,6 +1,6 @@
 /*
  * What is not needed any more goes: files of copies that do not count, chunks without a live byte after their grace,
- * extents of deleted files and what ended sessions left in steps, the trash when its time is over.
+ * extents of deleted files and what ended sessions left in steps, the trash and what is over in the mesh when its time has come.
  */
 
 import { FsError } from '../base/fault.ts'
@@ -165,7 +165,7 @@ export interface GarbageOptions {
 }
 
 /** Dead chunks, doomed inodes, ended sessions, expired trash, a changed number of copies, quotas to be
- * counted: one command per step and kind, each bounded. */
+ * counted, what is over in the mesh: one command per step and kind, each bounded. */
 export class Garbage implements Work {
   readonly #state: State
   readonly #loop: Loop
@@ -215,6 +215,10 @@ export class Garbage implements Work {
       await this.#loop.command(() => ({ ok: { kind: 'quotaWalked', limit: WALKED_AT_ONCE } }))
       busy = true
     }
+    if (this.#state.mesh.dueSec() <= now.sec) {
+      await this.#loop.command(() => ({ ok: { kind: 'meshExpired', limit: MESH_AT_ONCE } }))
+      busy = true
+    }
     const expiring = this.#state.trash.page(undefined, 1)[0]
     if (expiring !== undefined && expiring.expirySec <= now.sec) {
       const before = this.#state.counters().trashed
@@ -249,6 +253,8 @@ export class Garbage implements Work {
 const EXPIRE_AT_ONCE = 256
 const FORGET_AT_ONCE = 1_024
 const TELL_AT_ONCE = 1_024
+/** Small records, each written by itself. */
+const MESH_AT_ONCE = 256
 const RECLASS_AT_ONCE = 4_096
 /** Commands of this kind are as long as a turn may be; people's requests go between them. */
 const STEP_REST_MS = 20

@@ -25,6 +25,7 @@ import type {
 } from '../wire/reports.ts'
 import type { ScrubRound } from '../wire/shapes.ts'
 import type { ChunkWatch } from './chunk-watch.ts'
+import type { Command } from './core/commands.ts'
 import type { ManyInodes } from './core/many.ts'
 import { movingRules } from './core/moving.ts'
 import { labelsOf } from './core/records.ts'
@@ -289,14 +290,19 @@ function cursorOf(cursor: string): { expirySec: number; ino: Ino } | undefined {
 export function changelogReport(state: State, from: number, limit: number): ChangelogPage {
   const last = state.counters().index
   const start = from === 0 ? Math.max(1, last - limit + 1) : from
-  const rows = state.changelog(start, limit).map(({ envelope, command: { kind, ...fields }, errno }) => ({
+  const rows = state.changelog(start, limit).map(({ envelope, command, errno }) => ({
     index: envelope.index,
     time: { sec: envelope.sec, nsec: envelope.nsec },
     session: envelope.session,
     seq: envelope.seq,
-    kind,
-    fields,
+    kind: command.kind,
+    fields: shownFields(command),
     errno: errno ?? '',
   }))
   return { rows, last }
+}
+
+/** A token's key lets whoever has it join the mesh: it is in the state and its changelog, and is shown to nobody. */
+function shownFields({ kind, ...fields }: Command): Record<string, unknown> {
+  return kind === 'tokenMade' ? { ...fields, key: '(secret)' } : fields
 }

@@ -8,6 +8,7 @@ import type { Handlers } from '../wire/peer.ts'
 import type { DiskState } from '../wire/shapes.ts'
 import type { Deletions } from './collect.ts'
 import { needsMending } from './core/chunks.ts'
+import { ofOtherMember } from './core/disks.ts'
 import type { Damage } from './damage.ts'
 import type { DiskErrors } from './disk-errors.ts'
 import { takeIn } from './held-list.ts'
@@ -57,12 +58,15 @@ export function nodeHandlers(
   }
   return {
     nodeRegister: async ({ uuid, name, host, port, version, disks, place, labels }, _bulk, { peer }) => {
+      const member = peer.identity?.node
       let node = 0 as NodeId
       let numbered: { disk: DiskId; uuid: string; path: string; labels: string[] | undefined }[] = []
       await loop.run({
         prepare: () => {
           const known = state.nodes().find((n) => n.record.uuid === uuid)
           const other = known === undefined ? undefined : nodes.peer(known.node)
+          const problem = ofOtherMember(state, known?.record, member)
+          if (problem !== undefined) return problem
           if (known !== undefined && other !== undefined && other !== peer) {
             const same = known.record.host === host && known.record.port === port
             if (!same) return refuse('EEXIST', `a chunkserver with this identity is connected from ${other.address}`)
@@ -78,7 +82,9 @@ export function nodeHandlers(
             path: d.path,
             labels: d.labels,
           }))
-          return { ok: { kind: 'nodeJoined', node, uuid, name, host, port, version, disks: numbered, place, labels } }
+          return {
+            ok: { kind: 'nodeJoined', node, uuid, name, host, port, version, disks: numbered, place, labels, member },
+          }
         },
       })
       const again = nodes.peer(node) === peer

@@ -31,6 +31,7 @@ import { Jobs } from './jobs.ts'
 import { Lives } from './life.ts'
 import { cutInSteps } from './long-files.ts'
 import { type Change, Loop, type Soon } from './loop.ts'
+import { MeshWatch } from './mesh-watch.ts'
 import { Nodes } from './nodes.ts'
 import { ORDERS_MAX, Orders, URGENT_ORDERS_MAX } from './orders.ts'
 import type { Parts, WorkParts } from './parts.ts'
@@ -46,6 +47,7 @@ import { dataHandlers } from './service-data.ts'
 import { deletedHandlers } from './service-deleted.ts'
 import { jobHandlers } from './service-jobs.ts'
 import { lockHandlers } from './service-locks.ts'
+import { meshHandlers } from './service-mesh.ts'
 import { namespaceHandlers } from './service-namespace.ts'
 import { nodeHandlers } from './service-nodes.ts'
 import { loadTopology, placeHandlers, type ReadTopology } from './service-places.ts'
@@ -96,6 +98,7 @@ function handlersOf(parts: ReportParts, rest: HandlerParts) {
     ...deletedHandlers(parts),
     ...jobHandlers(parts, rest.onJob),
     ...quotaHandlers(parts),
+    ...meshHandlers(parts, rest.mesh),
     ...nodeHandlers(parts, rest.deletions, rest.damage, rest.spare, rest.errors, rest.options),
   }
 }
@@ -108,6 +111,7 @@ interface HandlerParts {
   readonly damage: Damage
   readonly spare: Spare
   readonly errors: DiskErrors
+  readonly mesh: MeshWatch
   readonly options: MasterOptions
 }
 
@@ -177,6 +181,7 @@ export class Master {
     const removal = new DiskRemoval(behind, spare)
     const lives = new Lives(behind, watch)
     const drains = new DrainWatch(state, clock, log)
+    const mesh = new MeshWatch(state, clock)
     const errors = new DiskErrors({ state, loop, nodes, clock, log }, options.diskErrors ?? DISK_ERRORS)
     const worker = (name: string, work: ConstructorParameters<typeof Worker>[1]): Worker =>
       new Worker(name, work, clock, log)
@@ -245,6 +250,7 @@ export class Master {
           lives.touchedFiles(touched.inodes)
         }
       }
+      mesh.committed()
       if (look) watching.poke()
       if (lives.waits) living.poke()
       // Before the answers: whoever made names there hears of it before it makes more.
@@ -278,6 +284,7 @@ export class Master {
       damage,
       spare,
       errors,
+      mesh,
       options,
     })
     this.loop = loop

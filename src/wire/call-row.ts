@@ -1,5 +1,5 @@
 /*
- * What a row of the call table is. The rows stand in the files of those who ask (`calls-mount.ts`, `calls-admin.ts`,
+ * What a row of the call table is. The rows stand in the files of those who ask (`calls-mount.ts`, `calls-admin.ts`, `calls-mesh.ts`,
  * `calls-chunk.ts`); `protocol.ts` is the one table that they make together.
  */
 

@@ -38,7 +38,7 @@ export const chunkCalls = {
       labels: optional(labels),
     }),
     struct({ node, disks: list(struct({ uuid: text(64), disk, knownSeq: uint() }), 256), heartbeatMs: uint() }),
-    { by: ['chunkserver'], failures: ['EINVAL', 'EEXIST'] },
+    { by: ['chunkserver'], failures: ['EINVAL', 'EEXIST', 'EPERM'] },
   ),
   nodeHeartbeat: call(91, 'State and space of the disks.', struct({ node, disks: list(diskState, 256) }), nothing, {
     by: ['chunkserver'],

@@ -15,6 +15,7 @@ import { type Infer, oneOf, struct, text, uint } from '../base/schema.ts'
 import { callsBy, ROLES, type Row } from './call-row.ts'
 import { adminCalls } from './calls-admin.ts'
 import { chunkCalls } from './calls-chunk.ts'
+import { meshCalls } from './calls-mesh.ts'
 import { mountCalls } from './calls-mount.ts'
 
 export const PROTOCOL_VERSION = 1
@@ -41,6 +42,7 @@ export const calls = {
   ...mountCalls,
   ...adminCalls,
   ...chunkCalls,
+  ...meshCalls,
 } as const
 
 export type Calls = typeof calls

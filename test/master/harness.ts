@@ -6,6 +6,7 @@
 import { afterEach, expect } from 'vitest'
 import type { Time } from '../../src/base/attr.ts'
 import { FsError } from '../../src/base/fault.ts'
+import type { Identity } from '../../src/base/identity.ts'
 import type { ChunkId, DiskId, Ino, NodeId, SessionId } from '../../src/base/ids.ts'
 import type { Clock, Random } from '../../src/base/world.ts'
 import { check } from '../../src/master/core/check.ts'
@@ -89,7 +90,8 @@ type Answering = { [C in CallName]?: (request: Request<C>) => Reply<C> | Promise
 
 export class TestPeer implements Peer {
   readonly hello: Hello
-  readonly identity = undefined
+  /** Who it has proved to be. */
+  identity: Identity | undefined
   readonly address: string
   closed = false
   /** One-way calls, in order. */
@@ -338,6 +340,8 @@ export class TestChunkserver {
   readonly place: DeclaredPlace | undefined
   readonly labels: string[] | undefined
   readonly diskLabels: string[] | undefined
+  /** The node of the mesh that it proves to be. */
+  member: string | undefined
 
   constructor(name: string, declared: { place?: DeclaredPlace; labels?: string[]; diskLabels?: string[] } = {}) {
     this.name = name
@@ -349,6 +353,7 @@ export class TestChunkserver {
   async join(master: TestMaster): Promise<void> {
     const port = 5000 + this.name.charCodeAt(this.name.length - 1)
     this.peer = new TestPeer('chunkserver', this.name, `127.0.0.1:${port}`)
+    if (this.member !== undefined) this.peer.identity = { cluster: 'test', node: this.member, roles: ['chunkserver'] }
     this.peer.answers = {
       orderCopy: ({ chunk, length }) => {
         this.held.set(chunk, { length, sealed: true })

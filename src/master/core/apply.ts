@@ -50,6 +50,18 @@ import {
   trashRestore,
   trashRetention,
 } from './lifetime.ts'
+import {
+  memberCertified,
+  memberConfirmed,
+  memberJoined,
+  memberKey,
+  memberRemoved,
+  memberReported,
+  meshExpired,
+  meshFounded,
+  tokenMade,
+  tokenRevoked,
+} from './mesh.ts'
 import { create, link, make, rename, rmdir, unlink } from './namespace.ts'
 import type { Outcome } from './outcome.ts'
 import { quotaDelete, quotaSet, quotaWalked, settleQuotas } from './quotas.ts'
@@ -136,6 +148,16 @@ const handlers: Handlers = {
   quotaDelete,
   quotaWalked,
   usageCounted,
+  meshFounded,
+  tokenMade,
+  tokenRevoked,
+  memberJoined,
+  memberConfirmed,
+  memberCertified,
+  memberKey,
+  memberReported,
+  memberRemoved,
+  meshExpired,
 }
 
 /** Replies that a session may leave unacknowledged: a link has at most 1 024 requests in flight. */

@@ -12,6 +12,7 @@ import type { CheckPage, Finding } from '../../wire/reports.ts'
 import { chunkVisitors } from './check-chunks.ts'
 import { wrongWithClasses, wrongWithClassRecord } from './check-classes.ts'
 import { inodeVisitors } from './check-inodes.ts'
+import { wrongWithBuried, wrongWithMember, wrongWithMesh, wrongWithToken } from './check-mesh.ts'
 import { Checker, type Totals, type Visitors } from './checker.ts'
 import { lossFindings } from './losses.ts'
 import { checkQuota, checkQuotaWalk, QuotaRecount } from './quota-check.ts'
@@ -58,6 +59,7 @@ export function check(state: State): Finding[] {
   c.expect(counters.index - counters.firstIndex + 1 === totals.entries, `changelog: ${totals.entries} entries`)
   c.expect((counters.reclassing ?? 0) === totals.reclassing, `counter reclassing: ${totals.reclassing} found`)
   for (const what of wrongWithClasses(state, totals.classed)) c.expect(false, what)
+  for (const what of wrongWithMesh(state)) c.expect(false, what)
   totals.usage.compare(state, (holds, what) => c.expect(holds, what))
   totals.quotas.compare(state, (holds, what) => c.expect(holds, what))
   for (const [ino, links] of totals.links) {
@@ -201,6 +203,19 @@ const visitors: Visitors = {
     const classId = numAt(at, 1)
     const { chunks, live, raw } = c.state.usage.of(classId)
     c.expect(chunks + live + raw > 0, `usage of class ${classId}: a row of nothing`)
+  },
+  member: (c, at) => {
+    for (const what of wrongWithMember(c.state, at.slice(tables.member.prefix.length))) c.expect(false, what)
+  },
+  meshToken: (c, at) => {
+    for (const what of wrongWithToken(c.state, at.slice(tables.meshToken.prefix.length))) c.expect(false, what)
+  },
+  buried: (c, at) => {
+    for (const what of wrongWithBuried(c.state, at.slice(tables.buried.prefix.length))) c.expect(false, what)
+  },
+  denied: (c, at) => {
+    const serial = at.slice(tables.denied.prefix.length)
+    c.expect(c.state.mesh.denied.has(serial), `denied certificate ${serial}: written, and not known`)
   },
   changelog: (c, _at, value) => {
     if (c.totals === undefined) return

@@ -29,6 +29,16 @@ import {
   text,
   uint,
 } from '../../base/schema.ts'
+import {
+  founding,
+  joining,
+  keyStep,
+  memberCertificate,
+  memberId,
+  memberReport,
+  tokenId,
+  tokenMaking,
+} from '../../wire/mesh-shapes.ts'
 import type { CallName } from '../../wire/protocol.ts'
 import {
   attrChange,
@@ -297,6 +307,8 @@ export const commands = {
       /** What its configuration says; labels that an admin has set go on holding. */
       place: optional(declaredPlace),
       labels: optional(labels),
+      /** The node of the mesh that it has proved to be. */
+      member: optional(text(64)),
     }),
   ),
   /** A disk's inventory up to `seq`. `full` with first/last: what it holds is exactly the pages between. */
@@ -631,6 +643,34 @@ export const commands = {
       paged: bool,
       cookie: optional(uint()),
     }),
+  ),
+  // ---- the mesh
+  meshFounded: command(200, undefined, 'There is a mesh; or its port, hubs or map key are others now.', founding),
+  tokenMade: command(201, undefined, 'A token with which nodes can join the mesh.', tokenMaking),
+  tokenRevoked: command(202, undefined, 'Nobody joins with this token any more.', struct({ tokenId })),
+  /** Spends the token. That the node has its key was found out before. */
+  memberJoined: command(203, undefined, 'A node joins the mesh, or comes back to it with new keys.', joining),
+  memberConfirmed: command(204, undefined, 'A node was heard over the mesh.', memberCertificate),
+  memberCertified: command(205, undefined, 'A node has a further certificate.', memberCertificate),
+  memberKey: command(206, undefined, "A step of changing a node's WireGuard key.", keyStep),
+  memberReported: command(
+    207,
+    undefined,
+    'Where a node can be reached, and whether it passes packets on.',
+    memberReport,
+  ),
+  memberRemoved: command(
+    208,
+    undefined,
+    'A node is of the mesh no more: its certificates are denied, its address rests.',
+    struct({ node: memberId }),
+  ),
+  /** While mesh.dueSec() has come. */
+  meshExpired: command(
+    209,
+    undefined,
+    'What is over in the mesh goes: members never heard of, tokens, rests of addresses, expired certificates.',
+    struct({ limit: uint(65536) }),
   ),
 } as const
 

@@ -9,7 +9,8 @@ import type { InventoryEntry } from '../../wire/shapes.ts'
 import { addCopy, copyGone, hasOther, isDispensable, putChunk } from './chunks.ts'
 import type { CommandOf } from './commands.ts'
 import { changedMoving } from './moving.ts'
-import type { ChunkRecord, DiskRecord } from './records.ts'
+import type { ChunkRecord, DiskRecord, NodeRecord } from './records.ts'
+import type { State } from './state.ts'
 import { wishedCopies, wishOf } from './wishes.ts'
 import type { Work } from './work.ts'
 
@@ -17,6 +18,8 @@ export function nodeJoined(work: Work, command: CommandOf<'nodeJoined'>): Result
   const { state } = work
   const { node } = command
   const known = state.node(node)
+  const problem = ofOtherMember(state, known, command.member)
+  if (problem !== undefined) return problem
   if (node === 0 || (known !== undefined && known.uuid !== command.uuid))
     return refuse('EEXIST', `node number ${node} is another`)
   for (const wanted of command.disks) {
@@ -47,6 +50,7 @@ export function nodeJoined(work: Work, command: CommandOf<'nodeJoined'>): Result
     graceMs: known?.graceMs,
     maintenanceUntilSec: known?.maintenanceUntilSec,
     labelsSet: known?.labelsSet,
+    member: command.member ?? known?.member,
   })
   for (const [i, { disk, uuid, path }] of command.disks.entries()) {
     const record = state.disk(disk)
@@ -55,6 +59,17 @@ export function nodeJoined(work: Work, command: CommandOf<'nodeJoined'>): Result
   }
   state.setCounters({ nextNode: Math.max(state.counters().nextNode, node + 1) })
   return ok({})
+}
+
+/** A chunkserver stays with the node of the mesh that brought it; when that has left the mesh, it may come with another. */
+export function ofOtherMember(
+  { mesh }: State,
+  known: NodeRecord | undefined,
+  member: string | undefined,
+): ReturnType<typeof refuse> | undefined {
+  if (known?.member === undefined || member === undefined || known.member === member) return undefined
+  if (mesh.founded !== undefined && !mesh.members.has(known.member)) return undefined
+  return refuse('EPERM', `chunkserver ${known.uuid} is that of node ${known.member}, not of ${member}`)
 }
 
 const orNone = (labels: string[]): string[] | undefined => (labels.length === 0 ? undefined : labels)

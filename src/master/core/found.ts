@@ -54,6 +54,7 @@ export function found(state: State, { now, salt, settings, uid, gid }: Founding)
     reclassing: undefined,
     imaging: undefined,
     usageTo: ALL_COUNTED,
+    meshVersion: undefined,
   })
   state.kv.put(key.meta('salt'), pack([salt[0] | 0, salt[1] | 0]))
   state.setSettings(settings)

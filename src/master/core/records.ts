@@ -266,6 +266,8 @@ export const nodeRecord = struct({
   maintenanceUntilSec: optional(uint()),
   /** Labels that an admin set: they hold instead of those of the configuration. */
   labelsSet: optional(labels),
+  /** The node of the mesh that has proved to be it. */
+  member: optional(text(64)),
 })
 export type NodeRecord = Infer<typeof nodeRecord>
 
@@ -472,6 +474,8 @@ export const countersRecord = struct({
   imaging: optional(struct({ job: uint(), before: uint() })),
   /** Chunks up to this one are counted in the table usage; undefined: none, because nobody has begun to. */
   usageTo: optional(uint()),
+  /** Grows with every change of the mesh's registry; undefined: there is no mesh. */
+  meshVersion: optional(uint()),
 })
 export type Counters = Infer<typeof countersRecord>
 

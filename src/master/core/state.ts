@@ -26,6 +26,7 @@ import { Held } from './held.ts'
 import { type Imaging, ImagingKv } from './imaging-kv.ts'
 import { JobTable } from './job-table.ts'
 import type { Kv, StateStore } from './kv.ts'
+import { MeshTable } from './mesh-table.ts'
 import { QuotaTable } from './quota-table.ts'
 import {
   bucketRecord,
@@ -83,6 +84,7 @@ export class State {
   readonly jobs: JobTable
   readonly quotas: QuotaTable
   readonly usage: UsageTable
+  readonly mesh: MeshTable
   readonly keeps: ChangelogBounds
   readonly #inodes = new Held<Ino, InodeRecord>(HELD_INODES_MAX)
   readonly #chunks = new Held<ChunkId, ChunkRecord>(HELD_CHUNKS_MAX)
@@ -104,6 +106,7 @@ export class State {
     this.classes = new ClassTable(this.kv, () => this.settings().copies)
     this.quotas = new QuotaTable(this.kv)
     this.usage = new UsageTable(this.kv)
+    this.mesh = new MeshTable(this.kv)
   }
 
   // ---- write-back
@@ -146,6 +149,7 @@ export class State {
     this.classes.forget()
     this.quotas.forget()
     this.usage.forget()
+    this.mesh.forget()
     this.#nodes.clear()
     this.#counters = undefined
     this.#countersChanged = false
@@ -186,6 +190,10 @@ export class State {
   /** The snapshot that is being made, if there is one. */
   imaging(): Imaging | undefined {
     return this.exists() ? this.counters().imaging : undefined
+  }
+  /** 0: there is no mesh. */
+  meshVersion(): number {
+    return this.counters().meshVersion ?? 0
   }
   settings(): Settings {
     if (this.#settings === undefined) {

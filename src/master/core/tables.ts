@@ -101,6 +101,10 @@ export const tables = {
     value: 'usage',
     says: 'What the chunks of a storage class hold, 0: those of nobody; counted up to counters.usageTo.',
   },
+  member: { prefix: 'Mn', key: 'node id in hex', value: 'member', says: 'Nodes of the mesh.' },
+  meshToken: { prefix: 'Mt', key: 'token id in hex', value: 'token', says: 'With what nodes can join the mesh.' },
+  buried: { prefix: 'Mb', key: 'node id in hex', value: 'buried', says: 'Removed nodes whose addresses rest.' },
+  denied: { prefix: 'Md', key: 'serial number in hex', value: 'denied', says: 'Certificates that count no longer.' },
   changelog: { prefix: 'g', key: 'index', value: 'changelog entry', says: 'The last commands.' },
 } as const satisfies Record<string, Table>
 
@@ -215,5 +219,9 @@ export const key = {
   quotaWaiting: (directory: Ino): string => `Q${num(0)}${num(directory)}`,
   quotaPendings: `Q${num(1)}`,
   quotaPending: (directory: Ino): string => `Q${num(1)}${num(directory)}`,
+  member: (node: string): string => `Mn${node}`,
+  meshToken: (tokenId: string): string => `Mt${tokenId}`,
+  buried: (node: string): string => `Mb${node}`,
+  denied: (serial: string): string => `Md${serial}`,
   changelog: (index: number): string => `g${num(index)}`,
 } as const

@@ -10,6 +10,15 @@ import { decodeChangelog, encodeChangelog } from '../../../src/master/core/comma
 import { type CommandName, commands } from '../../../src/master/core/commands.ts'
 import { nameHash } from '../../../src/master/core/dentries.ts'
 import {
+  buriedRecord,
+  deniedRecord,
+  type MemberRecord,
+  memberRecord,
+  meshRecord,
+  type TokenRecord,
+  tokenRecord,
+} from '../../../src/master/core/mesh-records.ts'
+import {
   bucketRecord,
   chunkRecord,
   classRecord,
@@ -30,6 +39,7 @@ import {
 } from '../../../src/master/core/records.ts'
 import { after, afterNum, key, num, numAt, tables } from '../../../src/master/core/tables.ts'
 import { chunkOn } from '../../support/chunk-record.ts'
+import { joining, mesh, meshHash, meshKey, meshNode, meshToken } from '../../support/mesh.ts'
 import { chance, create } from './support.ts'
 
 const hex = (value: Uint8Array | string) => Buffer.from(value as string, 'latin1').toString('hex')
@@ -216,6 +226,70 @@ describe('values', () => {
   })
 })
 
+describe('records of the mesh', () => {
+  const member: MemberRecord = {
+    version: 1,
+    name: 'vps1',
+    keys: [meshKey(1)],
+    ip: '10.77.0.1',
+    roles: ['chunkserver', 'gateway'],
+    label: 'usb',
+    site: undefined,
+    rack: undefined,
+    tokenId: meshToken(2),
+    joinedSec: 1_700_000_000,
+    confirmedSec: 1_700_000_005,
+    certificates: [{ serial: '1f', expiresSec: 1_800_000_000 }],
+    candidates: ['192.168.1.2:51820'],
+    statics: [],
+    relays: 'blind',
+    request: meshHash(3),
+  }
+  const made: TokenRecord = {
+    version: 1,
+    key: meshHash(9),
+    roles: ['client'],
+    label: undefined,
+    site: 'home',
+    uses: 2,
+    expiresSec: 1_700_003_600,
+    rejoin: undefined,
+    revoked: false,
+    spent: [{ node: meshNode(1), key: meshKey(1), request: meshHash(3), closed: true }],
+  }
+
+  it('keep their bytes', () => {
+    expect(hex(encodeRecord(memberRecord, member))).toBe(GOLDEN.member)
+    expect(decodeRecord(memberRecord, Buffer.from(GOLDEN.member, 'hex'), 'member')).toEqual(member)
+    expect(hex(encodeRecord(tokenRecord, made))).toBe(GOLDEN.token)
+    expect(decodeRecord(tokenRecord, Buffer.from(GOLDEN.token, 'hex'), 'token')).toEqual(made)
+    const founded = { version: 1, ...mesh, foundedSec: 1_700_000_000 }
+    expect(hex(encodeRecord(meshRecord, founded))).toBe(GOLDEN.mesh)
+    const buried = { version: 1, name: 'vps1', ip: '10.77.0.1', removedSec: 1_700_000_000 }
+    expect(hex(encodeRecord(buriedRecord, buried))).toBe('9401a476707331a931302e37372e302e31ce6553f100')
+    expect(hex(encodeRecord(deniedRecord, { version: 1, expiresSec: 1_800_000_000 }))).toBe('9201ce6b49d200')
+    expect(key.member(meshNode(1))).toBe(`Mn${meshNode(1)}`)
+  })
+
+  it('of a join in the changelog keep their bytes', () => {
+    const own = { ...envelope, session: 0 as SessionId, seq: 0, acked: 0 }
+    const command = { kind: 'memberJoined' as const, ...joining(2, 1, { rack: 'r1' }) }
+    expect(hex(encodeChangelog(own, command, undefined))).toBe(GOLDEN.memberJoined)
+    expect(decodeChangelog(Buffer.from(GOLDEN.memberJoined, 'hex')).command).toEqual(command)
+  })
+
+  it('are in no database of before: its counters say that there is no mesh, its chunkservers are of no node', () => {
+    const counters = encodeRecord(
+      countersRecord,
+      countersRecord.sample(() => 1),
+    )
+    const before = (unpack(counters) as unknown[]).slice(0, Object.keys(countersRecord.fields).indexOf('meshVersion'))
+    expect(decodeRecord(countersRecord, pack(before), 'counters').meshVersion).toBeUndefined()
+    const older = Buffer.from('9601a26e31a36f6e65a831302e302e302e31cd24f5a3302e31', 'hex')
+    expect(decodeRecord(nodeRecord, older, 'node').member).toBeUndefined()
+  })
+})
+
 describe('records of jobs', () => {
   const job = {
     version: 1,
@@ -341,6 +415,13 @@ describe('changelog records', () => {
 })
 
 const GOLDEN = {
+  member:
+    'dc001001d94030303030303030303030303030303030303030303030303030303030303030303030303030303030303030303030303030303030303030303030303030303033a47670733191d92c415145424151454241514542415145424151454241514542415145424151454241514542415145424151453da931302e37372e302e310aa3757362c0c0b030303030303030303030303030303032ce6553f100ce6553f1059192a23166ce6b49d20091b13139322e3136382e312e323a35313832309001',
+  token:
+    '9a01c29194d9203030303030303030303030303030303030303030303030303030303030303031d92c415145424151454241514542415145424151454241514542415145424151454241514542415145424151453dd94030303030303030303030303030303030303030303030303030303030303030303030303030303030303030303030303030303030303030303030303030303033c3d9403030303030303030303030303030303030303030303030303030303030303030303030303030303030303030303030303030303030303030303030303030303904c0a4686f6d6502ce6553ff10c0',
+  mesh: '9801ce6553f100b030313233343536373839616263646566ac31302e37372e302e302f3136cdca6cbc2d2d2d2d2d424547494e2043455254494649434154452d2d2d2d2d0a91b06875622e6578616d706c653a38343433d92c794d6a49794d6a49794d6a49794d6a49794d6a49794d6a49794d6a49794d6a49794d6a49794d6a49794d673d',
+  memberJoined:
+    '949609ce6553f10001000000cccb98b030303030303030303030303030303032d9203030303030303030303030303030303030303030303030303030303030303031a56e6f646531d92c415145424151454241514542415145424151454241514542415145424151454241514542415145424151453dd94030303030303030303030303030303030303030303030303030303030303030303030303030303030303030303030303030303030303030303030303030303031c0c0a2723100',
   chunkWish: '949609ce6553f100010000006395cd012c02000292040100',
   chunkWishes: '949609ce6553f1000100000064919295cd012c0200029204019507c0c003c000',
   storageClass: '93019ca56864646563a0a23249b032482f5b5241434b5d3a535452494354a640342b312c48a001ce0036ee80a14300000703',

@@ -14,6 +14,7 @@ const disk = 1 as DiskId
 
 const joined = (more: Partial<CommandOf<'nodeJoined'>> = {}, diskLabels?: string[]): CommandOf<'nodeJoined'> => ({
   kind: 'nodeJoined',
+  member: undefined,
   node,
   uuid: 'n1',
   name: 'node1',
