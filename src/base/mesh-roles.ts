@@ -20,10 +20,10 @@ export function rolesOf(bits: number): Role[] | undefined {
  * disks can do everything anyway, and the command line is run there; the others get what they need and no more.
  */
 const wireRoles = {
-  master: ['mount', 'chunkserver', 'admin', 'master'],
-  chunkserver: ['chunkserver'],
-  client: ['mount'],
-  gateway: ['mount'],
+  master: ['mount', 'chunkserver', 'admin', 'master', 'mesh'],
+  chunkserver: ['chunkserver', 'mesh'],
+  client: ['mount', 'mesh'],
+  gateway: ['mount', 'mesh'],
 } as const satisfies Record<Role, readonly string[]>
 export type WireRole = (typeof wireRoles)[Role][number]
 

@@ -28,6 +28,9 @@ const LABELS_MAX = 64
 /** A master listens here unless told otherwise; chunkservers take the next port. */
 export const MASTER_PORT = 9460
 export const CHUNKSERVER_PORT = 9461
+/** Hubs take joins here; agents speak to each other on the next one, in the mesh only. */
+export const JOIN_PORT = 9463
+export const AGENT_PORT = 9464
 
 const cluster = {
   id: text('', {
@@ -319,10 +322,40 @@ const mount = {
   }),
 } as const
 
-export const sections = { cluster, log, master, chunkserver, mount } as const satisfies Record<string, ConfigRows>
+const mesh = {
+  dir: path('/etc/holdfast/mesh', {
+    means: 'Where this node keeps who it is in the mesh: its certificate, the last map, on a hub the keys of the mesh.',
+    danger: 'A copy of it on another machine is a clone: both are known by one key, and neither is reached.',
+  }),
+  keyFile: path('/etc/wireguard/holdfast0.key', {
+    means:
+      "The interface's private key. Below /etc/wireguard, because AppArmor lets wg(8) read nothing else on some systems.",
+  }),
+  joinHost: text('::', { means: 'On a hub: the address on which joins are taken.' }),
+  joinPort: port(JOIN_PORT, {
+    means: 'On a hub: the TCP port on which joins are taken, to be let through by firewalls; 0: none are taken here.',
+  }),
+  advertise: textList(
+    [],
+    { maxLength: 4 },
+    {
+      means:
+        'ADDRESS:PORT at which this node is reached from outside, most wanted first: for one behind a NAT that sends a port on to it, and for hubs.',
+      danger: 'One that leads nowhere costs others five seconds at each try.',
+    },
+  ),
+  relay: bool(true, {
+    means: 'Pass packets on, unread, between nodes that cannot reach each other, when this node is public.',
+    danger: 'Costs traffic: up to 100 Mbit/s for each such pair, on UDP ports 40000 to 40999.',
+  }),
+  masterHost: text('', { means: 'Where the master is, for the command line; empty: as the mesh says.' }),
+  masterPort: port(MASTER_PORT, { means: "The master's port." }),
+} as const
+
+export const sections = { cluster, log, master, chunkserver, mount, mesh } as const satisfies Record<string, ConfigRows>
 export type SectionName = keyof typeof sections
 
-export const ROLES = ['master', 'chunkserver', 'mount'] as const
+export const ROLES = ['master', 'chunkserver', 'mount', 'mesh'] as const
 export type RoleName = (typeof ROLES)[number]
 
 export type ClusterSection = SectionOf<typeof cluster>
@@ -335,8 +368,10 @@ interface Common {
 export interface MasterConfig extends Common, SectionOf<typeof master> {}
 export interface ChunkserverConfig extends Common, SectionOf<typeof chunkserver> {}
 export interface MountConfig extends Common, SectionOf<typeof mount> {}
+export interface MeshConfig extends Common, SectionOf<typeof mesh> {}
 export interface RoleConfigs {
   readonly master: MasterConfig
   readonly chunkserver: ChunkserverConfig
   readonly mount: MountConfig
+  readonly mesh: MeshConfig
 }

@@ -10,7 +10,7 @@
 
 // The package's decorators want it to be there first.
 import 'reflect-metadata'
-import { createHash, randomBytes, webcrypto, X509Certificate } from 'node:crypto'
+import { createHash, createPublicKey, randomBytes, webcrypto, X509Certificate } from 'node:crypto'
 import {
   BasicConstraintsExtension,
   cryptoProvider,
@@ -58,6 +58,13 @@ const keyFrom = (pem: string): Promise<webcrypto.CryptoKey> =>
     'sign',
   ])
 
+/** Both halves of a private key. */
+async function keysFrom(pem: string): Promise<webcrypto.CryptoKeyPair> {
+  const jwk = createPublicKey(pem).export({ format: 'jwk' })
+  const publicKey = await webcrypto.subtle.importKey('jwk', jwk as never, KEY, true, ['verify'])
+  return { privateKey: await keyFrom(pem), publicKey }
+}
+
 const newKeys = (): Promise<webcrypto.CryptoKeyPair> =>
   webcrypto.subtle.generateKey(KEY, true, ['sign', 'verify']) as Promise<webcrypto.CryptoKeyPair>
 
@@ -76,9 +83,12 @@ export async function makeAuthority(cluster: string): Promise<CertifiedKey> {
   return { certificate: `${certificate.toString('pem')}\n`, key: await pemOf(keys.privateKey) }
 }
 
-/** What a node sends: the request, and the key that stays. */
-export async function makeRequest(node: string): Promise<{ readonly request: string; readonly key: string }> {
-  const keys = await newKeys()
+/** What a node sends: the request, and the key that stays. `key`: the one it has, when its certificate is only to be renewed. */
+export async function makeRequest(
+  node: string,
+  key?: string,
+): Promise<{ readonly request: string; readonly key: string }> {
+  const keys = key === undefined ? await newKeys() : await keysFrom(key)
   const request = await Pkcs10CertificateRequestGenerator.create({
     name: `CN=${node}`,
     ...{ keys: keys as never, signingAlgorithm: KEY },
@@ -132,3 +142,18 @@ export function pinOf(certificate: string): Buffer {
 
 /** As the list of those taken back has it. */
 export const serialOf = (certificate: string): string => new X509Certificate(certificate).serialNumber
+
+/** Unix seconds after which it counts no longer. */
+export const endOf = (certificate: string): number =>
+  Math.floor(Date.parse(new X509Certificate(certificate).validTo) / 1000)
+
+/** SHA-256, hex, of the public key in a request. Throws FsError EINVAL for what is none. */
+export function hashOfRequest(request: string): string {
+  try {
+    return createHash('sha256')
+      .update(Buffer.from(new Pkcs10CertificateRequest(request).publicKey.rawData))
+      .digest('hex')
+  } catch (error) {
+    throw new FsError('EINVAL', `the certificate request cannot be used: ${(error as Error).message}`, { cause: error })
+  }
+}

@@ -4,7 +4,7 @@
  * standard input.
  */
 
-import { createPrivateKey, createPublicKey, generateKeyPairSync } from 'node:crypto'
+import { createHash, createPrivateKey, createPublicKey, generateKeyPairSync } from 'node:crypto'
 import { open, readFile, rename, rm } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { FsError } from '../base/fault.ts'
@@ -64,3 +64,7 @@ export async function writeSecret(path: string, content: string): Promise<void> 
     await directory.close()
   }
 }
+
+/** What both ends of a join derive of a token's secret: it proves that one has it, and is what the master keeps. Hex. */
+export const tokenKey = (secret: Uint8Array): string =>
+  createHash('sha256').update('holdfast join token\n').update(secret).digest('hex')

@@ -6,8 +6,9 @@
 import type { Errno } from '../base/errno.ts'
 import type { Schema } from '../base/schema.ts'
 
-/** What a process says that it is in its first words. A mount is also what gateways are; an admin is the command line. */
-export const ROLES = ['mount', 'chunkserver', 'admin', 'master'] as const
+/** What a process says that it is in its first words. A mount is also what gateways are; an admin is
+ * the command line; mesh is the agent of a node. */
+export const ROLES = ['mount', 'chunkserver', 'admin', 'master', 'mesh'] as const
 export type Role = (typeof ROLES)[number]
 
 type BulkDirection = 'none' | 'request' | 'reply'

@@ -15,6 +15,7 @@ import { type Infer, oneOf, struct, text, uint } from '../base/schema.ts'
 import { callsBy, ROLES, type Row } from './call-row.ts'
 import { adminCalls } from './calls-admin.ts'
 import { chunkCalls } from './calls-chunk.ts'
+import { memberCalls } from './calls-member.ts'
 import { meshCalls } from './calls-mesh.ts'
 import { mountCalls } from './calls-mount.ts'
 
@@ -43,6 +44,7 @@ export const calls = {
   ...adminCalls,
   ...chunkCalls,
   ...meshCalls,
+  ...memberCalls,
 } as const
 
 export type Calls = typeof calls

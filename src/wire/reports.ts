@@ -395,3 +395,47 @@ export interface LabelMoves extends ClassMoves {
   /** What the chunkserver's, or the disk's, own labels would be. */
   labels: string[]
 }
+
+/** What a mesh agent knows, for `holdfast mesh status`. Times are Unix seconds. */
+export interface MeshReport {
+  node: string
+  name: string
+  meshId: string
+  ip: string
+  prefix: string
+  roles: string[]
+  interface: string
+  backend: 'kernel' | 'userspace' | 'none'
+  listenPort: number
+  mtu: number
+  mapVersion: number
+  mapIssuedAt: number
+  mapValidUntil: number
+  /** Where the map came from last: a hub's name, another node's, or its own disk. */
+  mapFrom: string
+  certificateUntil: number
+  /** What keeps something from being as it should, in sentences. */
+  complaints: string[]
+  peers: MeshPeerReport[]
+}
+export interface MeshPeerReport {
+  node: string
+  name: string
+  ip: string
+  roles: string[]
+  site?: string | undefined
+  rack?: string | undefined
+  /** How packets go there now. */
+  path: 'direct' | 'relayed' | 'punching' | 'none'
+  via?: string | undefined
+  endpoint?: string | undefined
+  health: string
+  handshakeAgeS?: number | undefined
+  /** Of the last ten minutes; undefined: not measured. */
+  rttMs?: number | undefined
+  loss?: number | undefined
+  mtu: number
+  rxBytes: number
+  txBytes: number
+  advice?: string | undefined
+}

@@ -10,6 +10,7 @@
  */
 
 import { FsError, type Result, refuse } from '../../base/fault.ts'
+import { type Role, roleBits, bitsOf as roleBitsOf, rolesOf } from '../../base/mesh-roles.ts'
 import {
   type Infer,
   list,
@@ -23,9 +24,8 @@ import {
   wrong,
 } from '../../base/schema.ts'
 import { numberOf } from '../../topology/address-map.ts'
-import { belongsTo } from './addresses.ts'
+import { belongsTo } from '../../topology/mesh-addresses.ts'
 import { isLiteral } from './endpoint.ts'
-import { type Role, roleBits, bitsOf as roleBitsOf, rolesOf } from './roles.ts'
 
 /** The full matrix of probes is kept up to 300 nodes; twice that leaves room for what has just been removed and added. */
 export const NODES_MAX = 600
@@ -65,7 +65,7 @@ export const endpointText: Schema<string> = matching(isLiteral, 64, 'an ADDRESS:
 const ipv4: Schema<string> = matching((value) => numberOf(value)?.family === 4, 15, 'an IPv4 address', '10.77.0.1')
 const name = text(NAME_CHARS_MAX)
 
-const roleList: Schema<Role[]> = {
+export const roleList: Schema<Role[]> = {
   encode: roleBitsOf,
   // A role of the future is left out: an older node has nothing to do with it.
   decode: (raw, path) => rolesOf(uint(255).decode(raw, path) & roleBitsOf(Object.keys(roleBits) as Role[]))!,

@@ -16,9 +16,9 @@
 
 import { crc32 } from '../../base/checksum.ts'
 import { FsError, type Result, refuse } from '../../base/fault.ts'
+import { bitsOf, type Role, rolesOf } from '../../base/mesh-roles.ts'
 import { numberOf } from '../../topology/address-map.ts'
 import { formatHostPort, type HostPort, parseHostPort } from './endpoint.ts'
-import { bitsOf, type Role, rolesOf } from './roles.ts'
 
 export interface JoinToken {
   /** 16 hex digits. */

@@ -1,5 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
+import { roles } from '../../../src/base/mesh-roles.ts'
 import {
   isNewer,
   nats,
@@ -11,7 +12,6 @@ import {
   trusted,
   without,
 } from '../../../src/mesh/core/peer-map.ts'
-import { roles } from '../../../src/mesh/core/roles.ts'
 import { idOf, keyOf, mapOf, peer } from '../../support/mesh-samples.ts'
 
 const endpoint = fc.constantFrom('203.0.113.1:51820', '[2001:db8::7]:1', '192.168.1.4:65535')

@@ -1,8 +1,8 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { crc32 } from '../../../src/base/checksum.ts'
+import { roles } from '../../../src/base/mesh-roles.ts'
 import type { HostPort } from '../../../src/mesh/core/endpoint.ts'
-import { roles } from '../../../src/mesh/core/roles.ts'
 import { encodeToken, type JoinToken, parseToken, TOKEN_CHARS_MAX } from '../../../src/mesh/core/token.ts'
 
 const sample: JoinToken = {

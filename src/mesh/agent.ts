@@ -1,0 +1,433 @@
+/*
+ * What every node of the mesh runs: it keeps the tunnel as the peer map says, fetches newer maps, tells its hub where it is, and
+ * measures the way to every peer. It needs no hub for any of that but news: it begins with the map on its disk, and asks
+ * other nodes for theirs while hubs are away.
+ *
+ * Order that matters: a map is checked before it is kept, kept on disk before it is followed. A map that no longer names this
+ * node ends nothing at once: a hub that came back from an old copy would otherwise take everybody's tunnel down.
+ */
+
+import { errnoOf, FsError } from '../base/fault.ts'
+import { Worker } from '../base/worker.ts'
+import type { Clock, Listener, Log, Net } from '../base/world.ts'
+import { connectLink, serveLinks } from '../wire/connect.ts'
+import type { Handlers, Peer } from '../wire/peer.ts'
+import { type CallName, PROTOCOL_VERSION, type Request } from '../wire/protocol.ts'
+import type { MeshPeerReport, MeshReport } from '../wire/reports.ts'
+import type { Device } from './core/dump.ts'
+import { hostOf } from './core/endpoint.ts'
+import { interfaceMtu } from './core/mtu.ts'
+import { isProof } from './core/path.ts'
+import { isHub, type PeerEntry, type PeerMap, pairOf, type SignedMap, trusted } from './core/peer-map.ts'
+import { plan, relayedBy } from './core/plan.ts'
+import type { MeshDir, NodeRecord } from './files.ts'
+import type { Hub } from './hub.ts'
+import { type Newest, readMap } from './map-keys.ts'
+import { PeersView } from './peers-view.ts'
+import type { Probe } from './probe.ts'
+import type { Relay } from './relay.ts'
+import { Tunnel, type TunnelRound, type TunnelWish } from './tunnel.ts'
+import type { WireGuard } from './wireguard.ts'
+
+/** A map is asked for again after this long without a newer one. */
+const WAIT_MS = 30_000
+/** After a peer could not be asked: the next one, 1 s at first, then ever more slowly. */
+const AGAIN_MS = 1_000
+const AGAIN_MS_MAX = 30_000
+/** A tunnel that has just come up answers within a handshake and two round trips. */
+const CONNECT_MS = 5_000
+/** How often a node looks whether it has other addresses than it said. */
+const SAY_EVERY_MS = 15_000
+/** What the operator's log is told of one thing, at most this often. */
+const CONGESTION = 'bbr'
+
+export interface AgentOptions {
+  readonly own: NodeRecord
+  /** Of the key that WireGuard has. */
+  readonly publicKey: string
+  /** MTU of the way to the internet. */
+  readonly linkMtu: number
+  /** Another one after each start. */
+  readonly bootId: number
+  readonly probePort: number
+  /** Where this node may be found now, and whom it relays. */
+  readonly standing: () => Pick<Request<'memberHere'>, 'candidates' | 'statics' | 'relays'>
+  /** When the certificate ends, unix seconds. */
+  readonly certificateUntil: () => number
+}
+
+export interface AgentParts {
+  readonly dir: MeshDir
+  readonly net: Net
+  readonly wireguard: WireGuard
+  readonly probe: Probe
+  readonly relay: Relay | undefined
+  readonly newest: Newest
+  readonly clock: Clock
+  readonly log: Log
+}
+
+export class Agent {
+  readonly #parts: AgentParts
+  readonly #options: AgentOptions
+  readonly #view: PeersView
+  readonly #tunnel: Tunnel
+  readonly #worker: Worker
+  readonly #proved = new Set<string>()
+  #hub: Hub | undefined
+  #round: TunnelRound | undefined
+  #mapFrom = 'its own disk'
+  #complaints: string[] = []
+  #punchingSinceS = new Map<string, number>()
+
+  constructor(parts: AgentParts, options: AgentOptions) {
+    this.#parts = parts
+    this.#options = options
+    this.#view = new PeersView(options.linkMtu)
+    const { wireguard, clock, log } = parts
+    this.#tunnel = new Tunnel(
+      wireguard,
+      clock,
+      log,
+      (device, nowS) => this.#wish(device, nowS),
+      (round) => this.#seen(round),
+    )
+    this.#worker = new Worker('tunnel', this.#tunnel, clock, log)
+    wireguard.onGone(() => this.#worker.poke())
+  }
+
+  /** The work of a hub, on a master's node. */
+  becomeHub(hub: Hub): void {
+    this.#hub = hub
+  }
+
+  /** Of this node to another, ms; a hub chooses relays by it. */
+  rttTo(node: string): number | undefined {
+    return this.#view.rttOf(node, this.#parts.clock.monotonicMs())
+  }
+
+  /** One round of the tunnel now: what the map says holds when this resolves. */
+  async applyNow(): Promise<void> {
+    await this.#tunnel.step()
+    this.#worker.poke()
+  }
+
+  /** Until told to stop. The interface stays as it is then: who restarts an agent does not mean to cut anybody off. */
+  async run(signal: AbortSignal): Promise<void> {
+    const { dir, log } = this.#parts
+    const kept = await dir.map()
+    if (kept !== undefined) this.#take(kept, 'its own disk')
+    await this.#tunnel.step()
+    const worker = this.#worker.run(signal)
+    const listener = await this.#listen(signal)
+    await this.#parts.probe.start()
+    log.info({ node: this.#options.own.name, ip: this.#options.own.ip }, 'the mesh agent is ready')
+    const works = [worker, ...(this.#hub === undefined ? [this.#follow(signal)] : [this.#hub.run(signal)])]
+    try {
+      await Promise.all(works)
+    } finally {
+      await listener.close()
+      await this.#parts.probe.close()
+      await this.#parts.relay?.close()
+    }
+  }
+
+  /** A new certificate from whichever hub answers, PEM. */
+  async renew(request: string, signal: AbortSignal): Promise<string> {
+    const hubs = this.#sources().filter(isHub)
+    if (this.#hub !== undefined) return (await this.#hub.renew(this.#options.own.node, request)).certificate
+    const failures: string[] = []
+    for (const hub of hubs) {
+      try {
+        const peer = await this.#connect(hub, signal)
+        try {
+          return (await peer.call('memberRenew', { request }, { signal })).reply.certificate
+        } finally {
+          peer.close()
+        }
+      } catch (error) {
+        if (!(error instanceof FsError)) throw error
+        failures.push(`${hub.name}: ${error.message}`)
+      }
+    }
+    throw new FsError('EHOSTUNREACH', `no hub signs now: ${failures.join('; ') || 'none is known'}`)
+  }
+
+  // ---- the map
+
+  /** Checks, keeps and follows a map. Answers whether it was newer. */
+  #take(signed: SignedMap, from: string): boolean {
+    const { own } = this.#options
+    const map = readMap(own.mapKey, own.meshId, signed)
+    if (!this.#parts.newest.offer(map, signed)) return false
+    this.#mapFrom = from
+    return true
+  }
+
+  /** A newer map is on disk, the list of denied certificates beside it, and the tunnel follows. */
+  async #keep(signed: SignedMap, map: PeerMap): Promise<void> {
+    const { dir } = this.#parts
+    await dir.write('denied', map.denied.map((serial) => `${serial.toUpperCase()}\n`).join(''))
+    await dir.writeMap(signed)
+    this.#worker.poke()
+  }
+
+  /** What a hub has just made. */
+  async follow(map: PeerMap, signed: SignedMap): Promise<void> {
+    this.#mapFrom = 'itself'
+    await this.#keep(signed, map)
+    await this.applyNow()
+  }
+
+  /** From hubs first, then from whoever answers. */
+  async #follow(signal: AbortSignal): Promise<void> {
+    const { clock, log, newest } = this.#parts
+    let restMs = AGAIN_MS
+    for (let turn = 0; !signal.aborted; turn++) {
+      const source = this.#sources()[turn % Math.max(1, this.#sources().length)]
+      try {
+        if (source !== undefined) await this.#hear(source, signal)
+        restMs = AGAIN_MS
+      } catch (error) {
+        if (signal.aborted) return
+        if (errnoOf(error) === undefined) throw error
+        log.warn(
+          { from: source?.name, error: (error as Error).message },
+          'no newer map from there; asking another node',
+        )
+      }
+      if (newest.map === undefined || source === undefined) restMs = AGAIN_MS
+      await clock.sleep(restMs, { signal }).catch(() => undefined)
+      restMs = Math.min(restMs * 2, AGAIN_MS_MAX)
+    }
+  }
+
+  #sources(): PeerEntry[] {
+    const { newest, clock } = this.#parts
+    if (newest.map === undefined) return []
+    const others = trusted(newest.map, clock.now().sec).filter((peer) => peer.id !== this.#options.own.node)
+    return [...others.filter(isHub), ...others.filter((peer) => !isHub(peer)).slice(0, 8)]
+  }
+
+  /** As long as the connection lives. */
+  async #hear(source: PeerEntry, signal: AbortSignal): Promise<void> {
+    const { newest } = this.#parts
+    const peer = await this.#connect(source, signal)
+    const end = (): void => peer.close()
+    signal.addEventListener('abort', end, { once: true })
+    const stopSaying = isHub(source) ? this.#say(peer) : () => undefined
+    try {
+      while (!peer.closed && !signal.aborted) {
+        const since = newest.map?.version ?? 0
+        const asked = { since, waitMs: WAIT_MS }
+        const { reply } = await peer.call('memberMap', asked, { signal, timeoutMs: WAIT_MS + CONNECT_MS })
+        if (reply.map !== undefined && this.#take(reply.map, source.name)) await this.#keep(reply.map, newest.map!)
+        else if (reply.map === undefined && !isHub(source)) return
+      }
+    } finally {
+      stopSaying()
+      signal.removeEventListener('abort', end)
+      peer.close()
+    }
+  }
+
+  #connect(peer: PeerEntry, signal: AbortSignal): Promise<Peer> {
+    const { net, clock, log } = this.#parts
+    const { own } = this.#options
+    return connectLink(net, peer.ip, own.agentPort, {
+      hello: { version: PROTOCOL_VERSION, cluster: own.cluster, role: 'mesh', name: own.name },
+      ...{ handlers: {}, clock, log, signal, connectTimeoutMs: CONNECT_MS },
+    })
+  }
+
+  /** Tells a hub where this node is, at once and whenever that changes. */
+  #say(peer: Peer): () => void {
+    const { clock, log } = this.#parts
+    let said = ''
+    let stop = (): void => undefined
+    const say = async (): Promise<void> => {
+      const standing = this.#options.standing()
+      const text = JSON.stringify(standing)
+      if (text !== said) {
+        try {
+          await peer.call('memberHere', { ...standing, bootId: this.#options.bootId })
+          said = text
+        } catch (error) {
+          if (errnoOf(error) === undefined) throw error
+          if (!peer.closed)
+            log.warn({ error: (error as Error).message }, 'the hub does not take what this node says of itself')
+        }
+      }
+      if (!peer.closed) stop = clock.timer(SAY_EVERY_MS, () => void say())
+    }
+    void say()
+    this.#sayProof = (other, event) => {
+      if (!peer.closed)
+        void peer.call('memberProved', { peer: other, event }).catch((error: unknown) => {
+          if (errnoOf(error) === undefined) throw error
+        })
+    }
+    return () => {
+      stop()
+      this.#sayProof = undefined
+    }
+  }
+  #sayProof: ((other: string, event: 'proved' | 'lost' | 'answered') => void) | undefined
+
+  // ---- the tunnel
+
+  #wish(device: Device, nowS: number): TunnelWish | undefined {
+    const { newest, clock, log } = this.#parts
+    const { own, publicKey, linkMtu, probePort } = this.#options
+    const map = newest.map
+    if (map === undefined) return undefined
+    const nowMs = clock.monotonicMs()
+    const facts = { id: own.node, steps: this.#view.steps(nowMs), suspects: this.#view.suspects() }
+    const peers = plan(map, facts, device, nowS)
+    if (peers === undefined) {
+      this.#complain('the newest map does not name this node: it was removed. Join again, or stop the agent')
+      log.error({ version: map.version }, 'the newest map does not name this node: it was removed from the mesh')
+      return undefined
+    }
+    const others = trusted(map, nowS).filter((peer) => peer.id !== own.node)
+    this.#view.keep(
+      others.map(({ id }) => id),
+      nowMs,
+    )
+    const routes = others.map((peer) => {
+      const mtu = this.#view.mtuOf(peer.id)
+      return { to: `${peer.ip}/32`, ...(mtu === undefined ? {} : { mtu }), congestion: CONGESTION }
+    })
+    const settings = { address: `${own.ip}/16`, mtu: interfaceMtu(linkMtu), probePort }
+    return { device: { publicKey, listenPort: own.port, peers }, settings, routes }
+  }
+
+  #complain(what: string): void {
+    if (!this.#complaints.includes(what)) this.#complaints.push(what)
+  }
+
+  #seen(round: TunnelRound): void {
+    this.#round = round
+    const { newest, clock, relay, probe, log } = this.#parts
+    const { own } = this.#options
+    const map = newest.map
+    if (map === undefined) return
+    const now = clock.now()
+    const nowMs = clock.monotonicMs()
+    const others = trusted(map, now.sec).filter((peer) => peer.id !== own.node)
+    this.#view.onDevice(round.device, others, (peer) => wayOf(map, own.node, peer.id), nowMs)
+    probe.setPeers(this.#view.asked(others))
+    this.#lookForProofs(map, round.device, others, now.sec)
+    this.#hub?.look(round.device)
+    relay?.setSlots(relayedBy(map, own.node, now.sec)).catch((error: unknown) => {
+      if (errnoOf(error) === undefined) throw error
+      log.error({ error: (error as Error).message }, 'this node cannot relay for others')
+    })
+  }
+
+  #lookForProofs(map: PeerMap, device: Device, others: readonly PeerEntry[], nowS: number): void {
+    const byId = new Map(others.map((peer) => [peer.id, peer]))
+    const suspects = this.#view.suspects()
+    for (const pair of map.pairs) {
+      const { a, b, path, via } = pair
+      const otherId = a === this.#options.own.node ? b : b === this.#options.own.node ? a : undefined
+      const other = otherId === undefined ? undefined : byId.get(otherId)
+      if (other === undefined) continue
+      if (path !== 'punch') this.#punchingSinceS.delete(other.id)
+      else if (!this.#punchingSinceS.has(other.id)) this.#punchingSinceS.set(other.id, nowS)
+      const seen = device.peers.find(({ publicKey }) => other.keys.includes(publicKey))
+      const relayHost =
+        via === undefined ? undefined : hostOf(byId.get(via)?.statics[0] ?? byId.get(via)?.hubSeen ?? '')
+      const since = this.#punchingSinceS.get(other.id)
+      if (path === 'punch' && seen !== undefined && since !== undefined && isProof(seen, since, relayHost)) {
+        if (!this.#proved.has(other.id)) this.#sayProof?.(other.id, 'proved')
+        this.#proved.add(other.id)
+      } else if (path !== 'direct') this.#proved.delete(other.id)
+      if (path === 'direct' && suspects.has(other.id)) this.#sayProof?.(other.id, 'lost')
+    }
+  }
+
+  /** What became of an echo. */
+  heard(round: Parameters<PeersView['onRound']>[0]): void {
+    this.#view.onRound(round, this.#parts.clock.monotonicMs())
+  }
+
+  // ---- answering
+
+  async #listen(signal: AbortSignal): Promise<Listener> {
+    const { net, clock, log } = this.#parts
+    const { own } = this.#options
+    const handlers: Partial<Handlers<CallName>> = {
+      memberMap: ({ since, waitMs }, _bulk, context) => this.#answerMap(since, waitMs, context.signal, signal),
+      agentStatus: () => ({ reply: this.report() }),
+      ...this.#hub?.handlers(),
+    }
+    return serveLinks(net, own.ip, own.agentPort, {
+      hello: { version: PROTOCOL_VERSION, cluster: own.cluster, role: 'mesh', name: own.name },
+      ...{ handlers, clock, log },
+    })
+  }
+
+  async #answerMap(since: number, waitMs: number, caller: AbortSignal, signal: AbortSignal) {
+    const { newest, clock } = this.#parts
+    const answer = () => ({ reply: { map: (newest.map?.version ?? 0) > since ? newest.signed : undefined } })
+    if ((newest.map?.version ?? 0) > since || waitMs === 0) return answer()
+    await new Promise<void>((resolve) => {
+      const stops = [newest.onNewer(() => done()), clock.timer(waitMs, () => done())]
+      const done = (): void => {
+        for (const stop of stops) stop()
+        caller.removeEventListener('abort', done)
+        signal.removeEventListener('abort', done)
+        resolve()
+      }
+      caller.addEventListener('abort', done)
+      signal.addEventListener('abort', done)
+    })
+    if (caller.aborted) throw new FsError('EINTR')
+    return answer()
+  }
+
+  report(): MeshReport {
+    const { newest, clock } = this.#parts
+    const { own, linkMtu, certificateUntil } = this.#options
+    const now = clock.now().sec
+    const map = newest.map
+    return {
+      ...{ node: own.node, name: own.name, meshId: own.meshId, ip: own.ip, prefix: own.prefix, roles: own.roles },
+      ...{ interface: own.interface, backend: this.#round?.backend ?? 'none' },
+      ...{ listenPort: this.#round?.device.listenPort ?? own.port, mtu: interfaceMtu(linkMtu) },
+      ...{ mapVersion: map?.version ?? 0, mapIssuedAt: map?.issuedAt ?? 0, mapValidUntil: map?.validUntil ?? 0 },
+      ...{ mapFrom: this.#mapFrom, certificateUntil: certificateUntil() },
+      complaints: [...this.#complaints, ...(this.#round?.lacking ?? []).map(lacks)],
+      peers: (map?.peers ?? []).filter(({ id }) => id !== own.node).map((peer) => this.#reportOf(map!, peer, now)),
+    }
+  }
+
+  #reportOf(map: PeerMap, peer: PeerEntry, nowS: number): MeshPeerReport {
+    const { own } = this.#options
+    const { a, b } = pairOf(own.node, peer.id)
+    const pair = map.pairs.find((one) => one.a === a && one.b === b)
+    const sight = this.#view.sight(peer.id, this.#parts.clock.monotonicMs(), nowS)
+    const path =
+      pair === undefined || pair.path === 'direct' ? 'direct' : pair.path === 'punch' ? 'punching' : 'relayed'
+    return {
+      ...{ node: peer.id, name: peer.name, ip: peer.ip, roles: peer.roles, site: peer.site, rack: peer.rack },
+      path: sight === undefined ? 'none' : path,
+      via: path === 'direct' ? undefined : map.peers.find(({ id }) => id === pair?.via)?.name,
+      ...{ endpoint: sight?.endpoint, health: sight?.health ?? 'down' },
+      handshakeAgeS: sight === undefined || sight.handshakeS === 0 ? undefined : nowS - sight.handshakeS,
+      ...{ rttMs: sight?.rttMs, loss: sight?.loss, mtu: sight?.mtu ?? 0 },
+      ...{ rxBytes: sight?.rxBytes ?? 0, txBytes: sight?.txBytes ?? 0, advice: sight?.advice },
+    }
+  }
+}
+
+const lacks = (control: string): string =>
+  `this kernel has no congestion control ${control}: on its host, modprobe tcp_${control}`
+
+/** Names the way to a peer, so that a change of it is seen. */
+function wayOf(map: PeerMap, own: string, other: string): string {
+  const { a, b } = pairOf(own, other)
+  const pair = map.pairs.find((one) => one.a === a && one.b === b)
+  return pair === undefined ? 'straight' : `${pair.path} ${pair.via ?? ''} ${pair.slot ?? ''}`
+}
