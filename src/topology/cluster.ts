@@ -53,6 +53,8 @@ export interface ClusterState {
   readonly waiting: ReadonlyMap<string, number>
   readonly moves: ReadonlyMap<string, Move>
   readonly evaluation: number
+  /** Names, after "site " or "rack ", that groups have without any node that was declared to be there. */
+  readonly own: ReadonlySet<string>
   /** The highest numbers that names were made of. */
   readonly lastSite: number
   readonly lastRack: number
@@ -63,6 +65,7 @@ export const NO_CLUSTERS: ClusterState = {
   waiting: new Map(),
   moves: new Map(),
   evaluation: 0,
+  own: new Set(),
   lastSite: 0,
   lastRack: 0,
 }
@@ -145,6 +148,7 @@ export function evaluate(
       waiting: new Map([...siteGroups.waiting, ...rackGroups.waiting]),
       moves: remember(moves, moved, evaluation),
       evaluation,
+      own: ownNames(world, places),
       lastSite: sites.last,
       lastRack: racks.last,
     },
@@ -177,6 +181,12 @@ export function adopt({ state, proposed }: Evaluation): ClusterState {
   }
 }
 
+function ownNames({ nodes, state }: World, places: ReadonlyMap<string, NodePlace>): Set<string> {
+  const declared = new Set(nodes.flatMap(({ pinned }) => [`site ${pinned?.site ?? ''}`, `rack ${pinned?.rack ?? ''}`]))
+  const names = [...places.values()].flatMap(({ site, rack }) => [`site ${site}`, `rack ${rack}`])
+  return new Set(names.filter((name) => state.own.has(name) || !declared.has(name)))
+}
+
 /** Another name for a measured site or rack; it stays with the group that keeps most of its nodes. */
 export function rename(state: ClusterState, level: 'site' | 'rack', from: string, to: string): Result<ClusterState> {
   const names = new Set([...state.places.values()].map((place) => place[level]))
@@ -186,7 +196,7 @@ export function rename(state: ClusterState, level: 'site' | 'rack', from: string
   const places = new Map(
     [...state.places].map(([node, place]) => [node, place[level] === from ? { ...place, [level]: to } : place]),
   )
-  return { ok: { ...state, places } }
+  return { ok: { ...state, places, own: new Set([...state.own, `${level} ${to}`]) } }
 }
 
 function mayBePlaced({ nodes, state }: World, i: number): boolean {
@@ -212,6 +222,7 @@ const groupSites = (world: World, placed: readonly number[]): number[][] =>
   group(
     world,
     placed,
+    'site',
     world.limits.siteMs,
     (i) => world.nodes[i]!.pinned?.site,
     (i) => heldSite(world, i),
@@ -224,6 +235,7 @@ function groupRacks(world: World, placed: readonly number[], siteOf: (i: number)
     group(
       world,
       nodes,
+      'rack',
       world.limits.rackMs,
       (i) => world.nodes[i]!.pinned?.rack,
       (i) => world.nodes[i]!.pinned?.rack || world.state.places.get(world.nodes[i]!.name)?.rack,
@@ -231,10 +243,14 @@ function groupRacks(world: World, placed: readonly number[], siteOf: (i: number)
   )
 }
 
-/** What is declared to be apart stays apart; groups with nodes that are declared to be together become one. */
+/**
+ * What is declared to be apart stays apart; groups with nodes that are declared to be together become one. Who is declared to
+ * be in a group that had its name before anybody was is in that group.
+ */
 function group(
-  { distanceMs }: World,
+  { distanceMs, state }: World,
   nodes: readonly number[],
+  level: 'site' | 'rack',
   limitMs: number,
   pinned: (i: number) => string | undefined,
   held: (i: number) => string | undefined,
@@ -257,8 +273,17 @@ function group(
   }
   const made: number[][] = []
   const byPin = new Map<string, number[]>()
-  for (const indices of completeLinkage(distances, n, limitMs)) {
-    const pin = indices.map((a) => pins[a]).find((name) => name !== undefined)
+  const linked = completeLinkage(distances, n, limitMs)
+  const heirs = new Map<number, string>()
+  for (const pin of new Set(pins.filter((name) => name !== undefined && state.own.has(`${level} ${name}`)))) {
+    const left = linked.map((indices) =>
+      indices.some((a) => pins[a] !== undefined) ? 0 : indices.filter((a) => groups[a] === pin).length,
+    )
+    const most = Math.max(...left)
+    if (most > 0) heirs.set(left.indexOf(most), pin!)
+  }
+  for (const [index, indices] of linked.entries()) {
+    const pin = indices.map((a) => pins[a]).find((name) => name !== undefined) ?? heirs.get(index)
     const own = pin === undefined ? undefined : byPin.get(pin)
     const members = own ?? []
     members.push(...indices.map((a) => nodes[a]!))

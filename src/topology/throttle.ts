@@ -38,11 +38,12 @@ export const START_BYTES_PER_S = 1024 * 1024
 /** A step is to be made so often. */
 export const STEP_MS = 250
 const SECOND_MS = 1000
-/** Probes of so long make one look at the queue: two or three of them, so that one that was late for a reason of its own is seen. */
+/** The least of so long is the queue that stands (as CoDel has it): single probes are late for reasons of their own. */
 const LOOK_MS = 500
 /** A few hundred requests of a mount are not traffic that the line has to be cleared for. */
 const FOREGROUND_BYTES_PER_S = 16 * 1024
 const FOREGROUND_MS = 2000
+const SEEN_MS = 2000
 /** Halving again before what the last did can be seen would overshoot. */
 const HALVE_EVERY_MS = 2000
 /** As long as the base remembers. */
@@ -53,8 +54,20 @@ const REMEASURE_MS = 540_000
 const LOSS_PROBES = 20
 const LOSS_TOO_MUCH = 0.05
 const LOSS_USUAL_GAIN = 1 / 512
-/** A line that the full share of does not fill carries more than was thought: per second. */
-const CAPACITY_CREEP = 1.01
+/** A share is taken of what was seen twice, so long apart: one look may have met a machine that was busy. */
+const FULLS = 2
+const FULL_APART_MS = 2000
+/** How much more than is known of it a full line may show at once. */
+const BELIEVED = 1.1
+/** Per second, until then and beyond what is known. */
+const SEEK = 1.1
+/**
+ * A line that the full share of does not fill may carry more than was thought. Tried as CUBIC does (RFC 9438): quickly back to
+ * what was seen, slowly about there, where a queue is to be noticed while it is short, and quickly on if there is none: after 8
+ * seconds the share is all that was seen, after 24 twice that.
+ */
+const TRY_S = 8
+const triedBeyond = (seconds: number): number => 1 + (1 / 9) * (1 + ((seconds - TRY_S) / TRY_S) ** 3)
 const SHARE_THAT_SHOWS = 0.9
 /** Per second, from 1 MB/s to 300 Mbit/s in nine. Doubling builds a queue of 300 ms before the first probe can tell. */
 const SLOW_START = 1.5
@@ -99,8 +112,11 @@ export interface ThrottleState {
   readonly foregroundAtMs: number
   /** Full lines that were seen: bytes per second of all our traffic, the most of each minute. */
   readonly full: readonly { readonly atMs: number; readonly bytesPerS: number }[]
-  /** Times what was seen. */
-  readonly creep: number
+  /** How often the line was full since it was first, and when last. */
+  readonly fulls: number
+  readonly fullAtMs: number
+  /** Seconds since then in which the full share of it built no queue. */
+  readonly triedS: number
   readonly lossProbes: number
   readonly lossLost: number
   readonly lossUsual: number
@@ -120,7 +136,9 @@ export function newThrottle(nowMs: number, epoch = 0): ThrottleState {
     halvedAtMs: Number.NEGATIVE_INFINITY,
     foregroundAtMs: Number.NEGATIVE_INFINITY,
     full: [],
-    creep: 1,
+    fulls: 0,
+    fullAtMs: Number.NEGATIVE_INFINITY,
+    triedS: 0,
     lossProbes: 0,
     lossLost: 0,
     lossUsual: 0.01,
@@ -133,9 +151,11 @@ export function newThrottle(nowMs: number, epoch = 0): ThrottleState {
 export const bucketBytes = (bytesPerS: number): number => Math.max(128 * 1024, bytesPerS / 20)
 
 /** What the line has shown to carry for all our traffic; undefined: it was never full. */
-export function capacityOf({ full, creep }: ThrottleState): number | undefined {
-  return full.length === 0 ? undefined : Math.max(...full.map((one) => one.bytesPerS)) * creep
+export function capacityOf({ full, triedS }: ThrottleState): number | undefined {
+  return full.length === 0 ? undefined : mostOf(full) * triedBeyond(triedS)
 }
+
+const mostOf = (full: ThrottleState['full']): number => Math.max(...full.map((one) => one.bytesPerS))
 
 export function step(before: ThrottleState, sample: ThrottleSample): ThrottleState {
   if (sample.epoch !== before.epoch) return step(newThrottle(sample.nowMs, sample.epoch), sample)
@@ -152,7 +172,7 @@ export function step(before: ThrottleState, sample: ThrottleSample): ThrottleSta
     return bounded({ ...looked, emptyAtMs: nowMs, leftAloneUntilMs: nowMs + pauseMs }, sample, row)
   }
   const judged = lossJudged(looked, sample)
-  const lowered = lower(judged, row, queueMs, nowMs, baseMs)
+  const lowered = lower(judged, row, queueMs, nowMs)
   if (lowered !== undefined) return bounded(lowered, sample, row)
   if (nowMs - judged.raisedAtMs < SECOND_MS) return bounded(judged, sample, row)
   return bounded(raise(judged, row, sample, queueOf(judged.seen, nowMs - SECOND_MS, baseMs)), sample, row)
@@ -161,7 +181,7 @@ export function step(before: ThrottleState, sample: ThrottleSample): ThrottleSta
 function noted(state: ThrottleState, sample: ThrottleSample): ThrottleState {
   const { nowMs, rttsMs, lostProbes, backgroundBytes, foregroundBytes } = sample
   const seen = [
-    ...state.seen.filter((one) => one.atMs > nowMs - FOREGROUND_MS),
+    ...state.seen.filter((one) => one.atMs > nowMs - SEEN_MS),
     { atMs: nowMs, rttsMs, lostProbes, backgroundBytes, foregroundBytes },
   ]
   const foreground = rateOf(seen, nowMs, FOREGROUND_MS, (one) => one.foregroundBytes)
@@ -170,15 +190,20 @@ function noted(state: ThrottleState, sample: ThrottleSample): ThrottleState {
 
 function rateOf(seen: readonly Seen[], nowMs: number, overMs: number, bytesOf: (one: Seen) => number): number {
   let bytes = 0
-  for (const one of seen) if (one.atMs > nowMs - overMs) bytes += bytesOf(one)
-  return (bytes * 1000) / overMs
+  let spanMs = STEP_MS
+  for (const one of seen) {
+    if (one.atMs <= nowMs - overMs) continue
+    bytes += bytesOf(one)
+    spanMs = Math.max(spanMs, nowMs - one.atMs + STEP_MS)
+  }
+  // At the beginning there is less to look at.
+  return (bytes * 1000) / Math.min(spanMs, overMs)
 }
 
-/** The lower median of the probes since then: a process that was busy for a moment is no queue. */
+/** The least since then above the base. undefined: nothing was answered. */
 function queueOf(seen: readonly Seen[], sinceMs: number, baseMs: number): number | undefined {
-  const rtts = seen.filter((one) => one.atMs > sinceMs).flatMap((one) => one.rttsMs)
-  if (rtts.length === 0) return undefined
-  return Math.max(0, rtts.sort((a, b) => a - b)[(rtts.length - 1) >> 1]! - baseMs)
+  const least = Math.min(...seen.filter((one) => one.atMs > sinceMs).flatMap((one) => one.rttsMs))
+  return least === Number.POSITIVE_INFINITY ? undefined : Math.max(0, least - baseMs)
 }
 
 /** What the queue says of the line itself: full, or empty. */
@@ -189,17 +214,21 @@ function lookedAt(
   queueMs: number | undefined,
 ): ThrottleState {
   const full = state.full.filter((one) => nowMs - one.atMs < CAPACITY_MS)
-  const kept =
-    full.length === state.full.length ? state : { ...state, full, creep: full.length === 0 ? 1 : state.creep }
+  const forgotten = full.length === 0 && state.full.length > 0
+  const kept = forgotten ? { ...state, full, fulls: 0, triedS: 0 } : { ...state, full }
   if (queueMs === undefined) return kept
   if (queueMs <= Math.max(2, targetMs / 8)) return { ...kept, emptyAtMs: nowMs }
   if (queueMs <= targetMs / 2) return kept
-  const bytesPerS = rateOf(state.seen, nowMs, SECOND_MS, (one) => one.backgroundBytes + one.foregroundBytes)
+  // Acknowledgements come in bursts.
+  const bytesPerS = rateOf(state.seen, nowMs, SEEN_MS, (one) => one.backgroundBytes + one.foregroundBytes)
+  const fulls = nowMs - state.fullAtMs > FULL_APART_MS ? kept.fulls + 1 : kept.fulls
   const last = kept.full.at(-1)
   const sameMinute = last !== undefined && Math.floor(last.atMs / 60_000) === Math.floor(nowMs / 60_000)
   const rows = sameMinute ? kept.full.slice(0, -1) : kept.full
-  const most = sameMinute ? Math.max(last.bytesPerS, bytesPerS) : bytesPerS
-  return { ...kept, full: [...rows, { atMs: nowMs, bytesPerS: most }], creep: 1 }
+  // What has piled up somewhere comes all at once after a pause, and looks like a wider line.
+  const believed = kept.fulls < FULLS ? bytesPerS : Math.min(bytesPerS, BELIEVED * capacityOf(kept)!)
+  const most = sameMinute ? Math.max(last.bytesPerS, believed) : believed
+  return { ...kept, full: [...rows, { atMs: nowMs, bytesPerS: most }], fulls, fullAtMs: nowMs, triedS: 0 }
 }
 
 /** Enough probes gathered: halves when they were lost far more often than usual, three deviations and a twentieth. */
@@ -228,12 +257,9 @@ function lower(
   { targetMs }: UrgencyRow,
   queueMs: number | undefined,
   nowMs: number,
-  baseMs: number,
 ): ThrottleState | undefined {
   if (state.slowStart && !drowned(state.seen, nowMs)) {
-    // One step's probes: the rate grows so fast that half a second is late.
-    const latestMs = queueOf(state.seen, nowMs - STEP_MS, baseMs)
-    return latestMs !== undefined && latestMs > targetMs / 2 ? leaveSlowStart(state, nowMs) : undefined
+    return queueMs !== undefined && queueMs > targetMs / 2 ? leaveSlowStart(state, nowMs) : undefined
   }
   if (drowned(state.seen, nowMs)) return nowMs - state.halvedAtMs < HALVE_EVERY_MS ? state : halved(state, nowMs)
   if (queueMs === undefined || queueMs <= targetMs) return undefined
@@ -286,17 +312,20 @@ function raise(
   const far = empty && (capacity === undefined || rate < 0.7 * capacity)
   // After a cut: what the line carried a few minutes ago it will carry again.
   const veryFar = empty && capacity !== undefined && rate < 0.25 * capacity
-  const factor = veryFar ? SLOW_START : far ? 1.15 : 1 + (0.05 * (targetMs - queueMs)) / targetMs
+  const seeking = empty && (state.fulls < FULLS || state.triedS > 1.5 * TRY_S)
+  const near = 1 + (0.05 * (targetMs - queueMs)) / targetMs
+  const factor = veryFar ? SLOW_START : far ? 1.15 : seeking ? SEEK : near
   // A small share leaves the queue empty whatever the line carries, and proves nothing.
   const atShare = share >= SHARE_THAT_SHOWS && capacity !== undefined && empty && used > 0.85 * share * capacity
-  return { ...next, loopBytesPerS: rate * factor, creep: atShare ? state.creep * CAPACITY_CREEP : state.creep }
+  return { ...next, loopBytesPerS: rate * factor, triedS: atShare ? state.triedS + 1 : state.triedS }
 }
 
 function bounded(state: ThrottleState, sample: ThrottleSample, row: UrgencyRow): ThrottleState {
   const { nowMs, limitBytesPerS = Number.POSITIVE_INFINITY } = sample
   const capacity = capacityOf(state) ?? Number.POSITIVE_INFINITY
+  const share = state.fulls < FULLS ? Number.POSITIVE_INFINITY : capacity * row.share
   // The loop itself stays near what the line carries: it must not run away while something else holds the rate down.
-  const loop = Math.max(FLOOR_BYTES_PER_S, Math.min(state.loopBytesPerS, capacity * row.share, limitBytesPerS))
+  const loop = Math.max(FLOOR_BYTES_PER_S, Math.min(state.loopBytesPerS, share, limitBytesPerS))
   const beside = nowMs - state.foregroundAtMs < FOREGROUND_MS
   const seenMost = capacity === Number.POSITIVE_INFINITY ? state.loopBytesPerS : capacity
   const most = beside ? row.shareBeside * seenMost : loop

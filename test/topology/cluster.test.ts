@@ -311,6 +311,27 @@ describe('what is declared', () => {
     expect(after.places.get('b')!.site).not.toBe('attic')
   })
 
+  test('a node that is declared to be in a site that was measured is put to those who are there', () => {
+    const [nodes, ms] = small(['a', 'b', 'c', 'd'], four)
+    const before = evaluate(NO_CLUSTERS, nodes, ms).state
+    const site = before.places.get('a')!.site
+    const given = rename(before, 'site', site, 'home')
+    if (!('ok' in given)) throw new Error('refused')
+    for (const [state, name] of [
+      [before, site],
+      [given.ok, 'home'],
+    ] as const) {
+      const pinned = pin(nodes, { d: { site: name } })
+      const first = evaluate(state, pinned, ms).state
+      for (const places of [first.places, repeat(first, 30, pinned, ms).places]) {
+        expect(places.get('a')!.site).toBe(name)
+        expect(places.get('b')!.site).toBe(name)
+        expect(places.get('d')!.site).toBe(name)
+        expect(places.get('d')!.rack).not.toBe(places.get('a')!.rack)
+      }
+    }
+  })
+
   test('a node without probes has the place that was declared for it', () => {
     const { state } = evaluate(NO_CLUSTERS, [{ name: 'x', rounds: 0, pinned: { site: 'attic' } }], () => undefined)
     expect(state.places.get('x')!.site).toBe('attic')

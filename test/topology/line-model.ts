@@ -28,6 +28,8 @@ export interface Traffic {
   readonly urgency?: Urgency
   readonly limit?: (second: number) => number | undefined
   readonly baseMs?: (second: number) => number
+  /** From second to second the machine is busy with something else: answers wait until then. */
+  readonly stalls?: readonly (readonly [number, number])[]
 }
 
 export interface Moment {
@@ -72,8 +74,10 @@ export function run(line: Line, traffic: Traffic, seconds: number): Moment[] {
     const queueMs = queue / bytesPerMs
     // Lost segments are sent again; they are not acknowledged the first time.
     const kept = taken * (1 - (line.lossRate ?? 0))
+    const heard = (atMs: number): number =>
+      (traffic.stalls ?? []).reduce((ms, [from, to]) => (ms > from * 1000 && ms < to * 1000 ? to * 1000 : ms), atMs)
     acks.push({
-      atMs: nowMs + baseMs + queueMs,
+      atMs: heard(nowMs + baseMs + queueMs),
       background: offered.background * kept,
       foreground: offered.foreground * kept,
     })
@@ -84,7 +88,7 @@ export function run(line: Line, traffic: Traffic, seconds: number): Moment[] {
     }
     if (nowMs % PROBE_MS === 0) {
       const lost = random() > taken || random() < (line.lossRate ?? 0)
-      const rttMs = baseMs + queueMs - 0.4 * Math.log(1 - random())
+      const rttMs = heard(nowMs + baseMs + queueMs - 0.4 * Math.log(1 - random())) - nowMs
       probes.push({ atMs: nowMs + (lost ? 2 * rttMs : rttMs), rttMs: lost ? undefined : rttMs })
     }
     if (nowMs % STEP_MS !== 0 || nowMs === 0) continue

@@ -50,6 +50,16 @@ describe('background work that has the line to itself', () => {
     expect(mean(between(moments, 10, 30).map((m) => m.backgroundMbit))).toBeGreaterThan(75)
   })
 
+  test('does not take a machine that was busy for a moment for a full line', () => {
+    for (const at of [1.6, 2.1, 3.3, 4.2]) {
+      const moments = run({ mbit: 100, baseMs: 40, bufferMs: 100 }, { stalls: [[at, at + 0.7]] }, 40)
+      expect(mean(between(moments, 25, 40).map((m) => m.backgroundMbit)), `at ${at} s`).toBeGreaterThan(75)
+    }
+    const often: [number, number][] = Array.from({ length: 20 }, (_, i) => [20 + 5 * i, 20.6 + 5 * i])
+    const moments = run({ mbit: 100, baseMs: 40, bufferMs: 100 }, { stalls: often }, 120)
+    expect(mean(between(moments, 30, 120).map((m) => m.backgroundMbit))).toBeGreaterThan(55)
+  })
+
   test('overshoots at the start for a moment only', () => {
     const moments = run({ mbit: 40, baseMs: 20, bufferMs: 1000 }, {}, 60)
     expect(moments.filter((m) => m.queueMs > 100).length).toBeLessThan(8)
@@ -121,8 +131,9 @@ describe('background work beside others', () => {
   })
 
   test('halves within a second when no probe is answered any more, and again every two', () => {
-    const full = run(LINE, {}, 60).at(-1)!.state
-    let state = full
+    // With nothing gathered for the judgement of loss, which needs twenty probes.
+    const full = { ...run(LINE, {}, 60).at(-1)!.state, lossProbes: 0, lossLost: 0 }
+    let state: ThrottleState = full
     const rates: number[] = []
     for (let i = 1; i <= 12; i++) {
       state = step(state, {
