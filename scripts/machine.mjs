@@ -54,6 +54,7 @@ export const debianPackages = [
     when: 'test',
     why: 'the tests of the mesh, where the kernel has none',
   },
+  { has: 'nft', packages: ['nftables'], when: 'test', why: 'the tests of the mesh make routers with NAT' },
   { has: 'ip', packages: ['iproute2'], when: 'test', why: 'the tests of the mesh make network namespaces' },
   { has: 'setpriv', packages: ['util-linux'], when: 'test', why: 'acting as another user' },
   {

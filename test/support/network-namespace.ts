@@ -28,8 +28,8 @@ export class NetworkNamespace {
     return (await run('ip', ['netns', 'exec', this.name, program, ...words])).stdout
   }
 
-  /** A cable to another one; each end has an address, its bits included. */
-  async connect(other: NetworkNamespace, own: string, others: string): Promise<void> {
+  /** A cable to another one; each end has an address, its bits included. Returns the names of both ends. */
+  async connect(other: NetworkNamespace, own: string, others: string): Promise<[string, string]> {
     const [a, b] = [uniqueName('va'), uniqueName('vb')]
     await run('ip', ['link', 'add', a, 'netns', this.name, 'type', 'veth', 'peer', 'name', b, 'netns', other.name])
     for (const [namespace, link, address] of [
@@ -39,6 +39,7 @@ export class NetworkNamespace {
       await namespace.run('ip', 'address', 'add', address, 'dev', link, ...(address.includes(':') ? ['nodad'] : []))
       await namespace.run('ip', 'link', 'set', 'dev', link, 'up')
     }
+    return [a, b]
   }
 
   /** Everything in it goes with it; processes have to be ended before. */
@@ -47,11 +48,11 @@ export class NetworkNamespace {
   }
 }
 
-/** Why WireGuard cannot be tried here; undefined: it can. Under HOLDFAST_NO_SKIP it has to be. */
-export function noWireGuard(): string | undefined {
+/** Why WireGuard cannot be tried here, with these programs beside it; undefined: it can. Under HOLDFAST_NO_SKIP it has to be. */
+export function noWireGuard(...programs: readonly string[]): string | undefined {
   if (process.env.HOLDFAST_NO_SKIP === '1') return undefined
   if (process.getuid?.() !== 0) return 'needs root for network namespaces'
-  for (const program of ['wg', 'wireguard-go', 'ip'])
+  for (const program of ['wg', 'wireguard-go', 'ip', ...programs])
     try {
       execFileSync('sh', ['-c', `command -v ${program}`], {
         stdio: 'ignore',

@@ -106,9 +106,10 @@ export type PeerEntry = Infer<typeof peerEntry>
 /**
  * How two nodes that cannot simply talk do. `relay`: over `via`, blindly by ports of `slot`, or where no slot is given through
  * its tunnel. `punch`: through the tunnel of `via`, if there is one, while both try to reach each other directly. `direct`:
- * proved by a handshake, with the slot kept in reserve.
+ * proved by a handshake, with the slot kept in reserve. `settle`: still through the tunnel, while both shake hands by the
+ * ports of the slot.
  */
-export const pairPaths = ['relay', 'punch', 'direct'] as const
+export const pairPaths = ['relay', 'punch', 'direct', 'settle'] as const
 export interface Pair {
   /** Of two ids the smaller one is `a`. */
   readonly a: string

@@ -115,6 +115,9 @@ function wayTo(
     case 'punch':
       if (!forwards || candidate === undefined) return straight
       return { kind: 'bare', endpoint: candidate, insist: true, carrier: relay.id }
+    case 'settle':
+      if (!forwards || blind === undefined) return blindly ?? straight
+      return { kind: 'bare', endpoint: blind, insist: true, carrier: relay.id }
   }
 }
 

@@ -2,7 +2,6 @@ import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import type { DevicePeer } from '../../../src/mesh/core/dump.ts'
 import {
-  isProof,
   newPath,
   nextTickMs,
   type PathEvent,
@@ -10,6 +9,8 @@ import {
   type PathState,
   PUNCH_MS,
   pathOf,
+  provedWay,
+  SETTLE_MS,
   SUSPECT_MS,
   stepPath,
 } from '../../../src/mesh/core/path.ts'
@@ -31,6 +32,7 @@ function played(script: readonly (readonly [number, PathEvent])[], rules = usual
 const fail: [number, PathEvent][] = [
   [0, 'tick'],
   [PUNCH_MS, 'tick'],
+  [0, 'settled'],
 ]
 
 describe('the way of a pair', () => {
@@ -54,6 +56,9 @@ describe('the way of a pair', () => {
       expect(stepPath(state, 'tick', now + PUNCH_MS - 1, usual).kind).toBe('punching')
       now += PUNCH_MS
       state = stepPath(state, 'tick', now, usual)
+      expect(pathOf(state)).toBe('settle')
+      expect(stepPath(state, 'tick', now + SETTLE_MS - 1, usual)).toBe(state)
+      state = stepPath(state, i % 2 === 0 ? 'settled' : 'tick', (now += SETTLE_MS), usual)
       expect(state.kind).toBe('relay')
       rests.push((nextTickMs(state) - now) / MINUTE)
       expect(stepPath(state, 'tick', nextTickMs(state) - 1, usual).kind).toBe('relay')
@@ -64,8 +69,8 @@ describe('the way of a pair', () => {
 
   test('tries at once when an end is seen elsewhere, but not more often than every 30 s', () => {
     expect(played([...fail, [MINUTE, 'moved']]).at(-1)).toBe('punching')
-    expect(played([...fail, [1000, 'moved'], [28_999, 'tick']]).slice(2)).toEqual(['relay', 'relay'])
-    expect(played([...fail, [1000, 'moved'], [29_000, 'tick']]).slice(2)).toEqual(['relay', 'punching'])
+    expect(played([...fail, [1000, 'moved'], [28_999, 'tick']]).slice(3)).toEqual(['relay', 'relay'])
+    expect(played([...fail, [1000, 'moved'], [29_000, 'tick']]).slice(3)).toEqual(['relay', 'punching'])
   })
 
   test('a move in the midst of a try gives the new address its own 60 s', () => {
@@ -76,7 +81,7 @@ describe('the way of a pair', () => {
         [59_999, 'tick'],
         [1, 'tick'],
       ]),
-    ).toEqual(['punching', 'punching', 'punching', 'relay'])
+    ).toEqual(['punching', 'punching', 'punching', 'settling'])
   })
 
   test('that fails is suspect for 10 s before the map gives it up', () => {
@@ -90,6 +95,16 @@ describe('the way of a pair', () => {
       'direct',
     ])
     expect(played([...direct, [9, 'lost'], [SUSPECT_MS, 'tick']]).at(-1)).toBe('relay')
+  })
+
+  test('that was proved at the last moment, while the relay is shaken hands with again, is taken', () => {
+    expect(
+      played([
+        [0, 'tick'],
+        [PUNCH_MS, 'tick'],
+        [10, 'proved'],
+      ]),
+    ).toEqual(['punching', 'settling', 'direct'])
   })
 
   test('that breaks again and again is tried ever more seldom; one that held for long is tried soon', () => {
@@ -121,16 +136,21 @@ describe('the way of a pair', () => {
         rules,
       ),
     ).toEqual(['relay', 'relay'])
-    expect(stepPath({ kind: 'punching', sinceMs: 0, failures: 0 }, 'tick', 1, rules).kind).toBe('relay')
+    expect(stepPath({ kind: 'punching', sinceMs: 0, failures: 0 }, 'tick', 1, rules).kind).toBe('settling')
   })
 
   test('is tried once and after a move where trying it interrupts what goes over the relay', () => {
     const rules = { punchable: true, carried: false }
-    expect(played([...fail, [9e9, 'tick'], [0, 'moved']], rules)).toEqual(['punching', 'relay', 'relay', 'punching'])
+    expect(played([...fail.slice(0, 2), [9e9, 'tick'], [0, 'moved']], rules)).toEqual([
+      'punching',
+      'relay',
+      'relay',
+      'punching',
+    ])
   })
 
   test('whatever happens: no more than one try in 30 s, and no packet on a way that was not proved', () => {
-    const event = fc.constantFrom<PathEvent>('tick', 'proved', 'moved', 'lost', 'answered')
+    const event = fc.constantFrom<PathEvent>('tick', 'proved', 'settled', 'moved', 'lost', 'answered')
     fc.assert(
       fc.property(fc.array(fc.tuple(fc.integer({ min: 0, max: 40_000 }), event), { maxLength: 100 }), (script) => {
         let state = newPath(0)
@@ -140,7 +160,7 @@ describe('the way of a pair', () => {
           now += later
           const next = stepPath(state, what, now, usual)
           if (next.kind === 'punching' && state.kind !== 'punching') expect(now - ended).toBeGreaterThanOrEqual(30_000)
-          if (next.kind === 'direct' && state.kind === 'punching') expect(what).toBe('proved')
+          if (next.kind === 'direct' && ['punching', 'settling'].includes(state.kind)) expect(what).toBe('proved')
           if (next.kind === 'direct') expect(state.kind).not.toBe('relay')
           if (next.kind === 'relay' && state.kind !== 'relay') ended = now
           expect(nextTickMs(next)).toBeGreaterThanOrEqual(Math.min(now, nextTickMs(next)))
@@ -151,7 +171,7 @@ describe('the way of a pair', () => {
   })
 })
 
-describe('a proof of a direct way', () => {
+describe('what a bare peer proves', () => {
   const peer = (latestHandshakeS: number, endpoint?: string): DevicePeer => ({
     publicKey: keyOf(1),
     hasPresharedKey: false,
@@ -163,11 +183,12 @@ describe('a proof of a direct way', () => {
     ...(endpoint === undefined ? {} : { endpoint }),
   })
   test.each([
-    ['no handshake', peer(0, '203.0.113.4:1'), false],
-    ['one of before', peer(99, '203.0.113.4:1'), false],
-    ['one since then', peer(100, '203.0.113.4:1'), true],
-    ['one through a port of the relay', peer(100, '198.51.100.1:40015'), false],
-    ['one from another port of the relay', peer(100, '198.51.100.1:51820'), true],
-    ['one from nowhere', peer(100), false],
-  ])('%s', (_, device, expected) => expect(isProof(device, 100, '198.51.100.1')).toBe(expected))
+    ['no handshake', peer(0, '203.0.113.4:1'), undefined],
+    ['one of before', peer(99, '203.0.113.4:1'), undefined],
+    ['one since then', peer(100, '203.0.113.4:1'), 'direct'],
+    ['one through a port of the relay', peer(100, '198.51.100.1:40015'), 'relay'],
+    ['one from another port of the relay', peer(100, '198.51.100.1:51820'), 'direct'],
+    ['one from such a port elsewhere', peer(100, '203.0.113.4:40015'), 'direct'],
+    ['one from nowhere', peer(100), undefined],
+  ])('%s', (_, device, expected) => expect(provedWay(device, 100, new Set(['198.51.100.1']))).toBe(expected))
 })

@@ -124,6 +124,13 @@ describe('a pair that a relay helps', () => {
     expect(of(m, own(3), 1)!.allowedIps).toEqual(['10.77.0.2/32', '10.77.0.5/32'])
   })
 
+  test('before it goes back to the ports of the relay: bare there, until it has shaken hands', () => {
+    const m = map(pair('settle', through))
+    expect(of(m, own(3), 4)).toMatchObject({ allowedIps: [], endpoint: { at: '198.51.100.1:40014', insist: true } })
+    expect(of(m, own(3), 1)!.allowedIps).toEqual(['10.77.0.2/32', '10.77.0.5/32'])
+    expect(of(map(pair('settle', { via: hub.id })), own(3), 4)!.allowedIps).toEqual(['10.77.0.5/32'])
+  })
+
   test('a bare peer that has shaken hands is left where it was found', () => {
     expect(of(map(pair('punch', through)), own(3), 4, shaken([4, 1990]))!.endpoint!.insist).toBe(false)
   })
