@@ -12,12 +12,15 @@ import type { Work, WorkStep } from '../base/worker.ts'
 import type { Clock, Log } from '../base/world.ts'
 import { diff, isEmpty, type WantedDevice } from './core/diff.ts'
 import type { Device } from './core/dump.ts'
-import type { Backend, InterfaceSettings, Route, WireGuard } from './wireguard.ts'
+import type { Route } from './core/routes.ts'
+import type { Backend, InterfaceSettings, WireGuard } from './wireguard.ts'
 
 export interface TunnelWish {
   readonly device: WantedDevice
   readonly settings: InterfaceSettings
   readonly routes: readonly Route[]
+  /** When to look again: sooner than usual while a bare peer or a new key is to prove itself. */
+  readonly restMs?: number
 }
 
 /** What a round found and did. */
@@ -33,6 +36,8 @@ export interface TunnelRound {
 }
 
 const ROUND_MS = 5_000
+/** While something is to be proved: packets for a key that was changed wait no longer than that. */
+export const QUICK_ROUND_MS = 250
 
 export class Tunnel implements Work {
   readonly #wireguard: WireGuard
@@ -80,7 +85,7 @@ export class Tunnel implements Work {
       )
     this.#last = `${device.peers.length} peers, ${changedPeers} changed`
     this.#told({ backend, made, device, changedPeers, lacking })
-    return { restMs: ROUND_MS, resting: 'idle' }
+    return { restMs: wish?.restMs ?? ROUND_MS, resting: 'idle' }
   }
 
   progress(): string {

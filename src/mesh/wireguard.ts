@@ -21,14 +21,7 @@ import type { Clock, Log } from '../base/world.ts'
 import { kernelAnswer, type Obstacles, refusalFor } from './core/bring-up.ts'
 import { commandsOf, type DeviceChange } from './core/diff.ts'
 import { type Device, parseDump } from './core/dump.ts'
-
-export interface Route {
-  /** `10.77.0.5/32` */
-  readonly to: string
-  readonly mtu?: number
-  /** TCP's congestion control on this route: `bbr`. */
-  readonly congestion?: string
-}
+import type { Route } from './core/routes.ts'
 
 export interface InterfaceSettings {
   /** `10.77.0.5/16` */
@@ -214,34 +207,35 @@ export class HostWireGuard implements WireGuard {
 
   setRoutes(routes: readonly Route[]): Promise<string[]> {
     return this.#alone(async () => {
+      const refused = new Set<string>()
       const has = new Map((await this.#routes()).map((route) => [route.to, route]))
       const wanted = new Map(routes.map((route) => [route.to, route]))
-      const refused = new Set<string>()
-      for (const route of wanted.values()) {
-        const congestion = this.#known(route.congestion, refused)
-        const own = has.get(route.to)
-        if (own !== undefined && own.mtu === route.mtu && own.congestion === congestion) continue
-        const words = ['-4', 'route', 'replace', route.to, 'dev', this.name]
-        const mtu = route.mtu === undefined ? [] : ['mtu', String(route.mtu)]
-        if (congestion !== undefined) {
-          const outcome = await this.#run('ip', [...words, ...mtu, 'congctl', congestion])
-          if (outcome.exitCode === 0) continue
-          if (!/[Uu]nknown tcp congestion/.test(outcome.stderr)) throw this.#failure('ip route replace', outcome)
-          this.#unknownControls.add(congestion)
-          this.#known(congestion, refused)
+      for (;;) {
+        const changes: { readonly words: string; readonly congestion?: string | undefined }[] = []
+        for (const { to, mtu, congestion: wish } of wanted.values()) {
+          const unknown = wish !== undefined && this.#unknownControls.has(wish)
+          if (unknown) refused.add(wish)
+          const congestion = unknown ? undefined : wish
+          const own = has.get(to)
+          if (own !== undefined && own.mtu === mtu && own.congestion === congestion) continue
+          const words = [
+            ...(mtu === undefined ? [] : ['mtu', mtu]),
+            ...(congestion === undefined ? [] : ['congctl', congestion]),
+          ]
+          changes.push({ words: ['route', 'replace', to, 'dev', this.name, ...words].join(' '), congestion })
         }
-        await this.#must('ip', [...words, ...mtu])
+        for (const to of has.keys()) if (!wanted.has(to)) changes.push({ words: `route delete ${to} dev ${this.name}` })
+        if (changes.length === 0) return [...refused]
+        const outcome = await this.#run('ip', ['-4', '-batch', '-'], changes.map(({ words }) => `${words}\n`).join(''))
+        if (outcome.exitCode === 0) return [...refused]
+        // It names the line at which it stopped. One control less, so this ends; the lines before it do no harm again.
+        const line = /[Uu]nknown tcp congestion[\s\S]*Command failed -:(\d+)/.exec(outcome.stderr)?.[1]
+        const congestion = changes[Number(line) - 1]?.congestion
+        if (congestion === undefined) throw this.#failure('ip route', outcome)
+        this.#unknownControls.add(congestion)
+        for (const [to, route] of (await this.#routes()).map((route) => [route.to, route] as const)) has.set(to, route)
       }
-      for (const to of has.keys())
-        if (!wanted.has(to)) await this.#must('ip', ['-4', 'route', 'delete', to, 'dev', this.name])
-      return [...refused]
     })
-  }
-
-  #known(congestion: string | undefined, refused: Set<string>): string | undefined {
-    if (congestion === undefined || !this.#unknownControls.has(congestion)) return congestion
-    refused.add(congestion)
-    return undefined
   }
 
   /** undefined: no such interface. One of that name that is no WireGuard is nobody's to take over. */
@@ -347,11 +341,11 @@ export class HostWireGuard implements WireGuard {
     return [...(namespace === undefined ? [] : ['ip', 'netns', 'exec', namespace]), program, ...words]
   }
 
-  async #run(program: string, words: readonly string[]): Promise<Outcome> {
+  async #run(program: string, words: readonly string[], input?: string): Promise<Outcome> {
     const [file, ...rest] = this.#inNamespace(program, words)
     const result = await execa(file!, rest, {
       env: ENVIRONMENT,
-      stdin: 'ignore',
+      ...(input === undefined ? { stdin: 'ignore' } : { input }),
       reject: false,
       timeout: COMMAND_MS,
       killSignal: 'SIGKILL',

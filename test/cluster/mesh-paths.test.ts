@@ -41,7 +41,8 @@ const built = fileURLToPath(new URL('../../dist/', import.meta.url))
 interface Machine {
   readonly number: number
   readonly namespace: NetworkNamespace
-  readonly keys: WireGuardKeys
+  readonly keyFile: string
+  keys: WireGuardKeys
   readonly wireguard: HostWireGuard
   readonly tunnel: Tunnel
 }
@@ -98,9 +99,9 @@ class World {
   }
 
   async #machine(number: number, namespace: NetworkNamespace): Promise<Machine> {
-    const keys = newKeys()
+    const machine = { number, namespace, keys: newKeys() }
     const keyFile = join(this.#directory, `key${number}`)
-    await writeSecret(keyFile, `${keys.privateKey}\n`)
+    await writeSecret(keyFile, `${machine.keys.privateKey}\n`)
     const wireguard = new HostWireGuard(uniqueName('hf'), realClock, silentLog, { keyFile, namespace: namespace.name })
     const id = peer(number).id
     const tunnel = new Tunnel(
@@ -112,7 +113,7 @@ class World {
         const steps = new Map(this.map.peers.map((other) => [other.id, step]))
         return {
           device: {
-            publicKey: keys.publicKey,
+            publicKey: machine.keys.publicKey,
             listenPort: PORT,
             peers: plan(this.map, { id, steps, suspects: new Set() }, device, nowS)!,
           },
@@ -122,7 +123,7 @@ class World {
       },
       () => {},
     )
-    return { number, namespace, keys, wireguard, tunnel }
+    return Object.assign(machine, { keyFile, wireguard, tunnel })
   }
 
   #entry({ number, keys }: Machine): PeerEntry {
@@ -170,6 +171,29 @@ class World {
       ),
     )
     this.publish({ ...this.map, peers })
+  }
+
+  /** The machine changes its key: both are told to all, then it goes over to the new one, then the old one is forgotten. */
+  async changeKey(number: number): Promise<void> {
+    const machine = this.machines[number]!
+    const [before, next] = [machine.keys.publicKey, newKeys()]
+    const withKeys = (keys: string[]): void =>
+      this.publish({
+        ...this.map,
+        peers: this.map.peers.map((entry, n) => (n === number ? { ...entry, keys } : entry)),
+      })
+    withKeys([before, next.publicKey])
+    await this.round()
+    await writeSecret(machine.keyFile, `${next.privateKey}\n`)
+    machine.keys = next
+    await machine.tunnel.step()
+    await this.until('all others have its new key', async () => {
+      await this.round()
+      const carried = await Promise.all([0, 1, 2].filter((n) => n !== number).map((n) => this.peerAt(n, number)))
+      return carried.every((found) => found!.allowedIps.includes(`10.77.0.${number + 1}/32`))
+    })
+    withKeys([next.publicKey])
+    await this.round()
   }
 
   async say(path: Pair['path']): Promise<void> {
@@ -323,5 +347,20 @@ describe.skipIf(reason !== undefined)(`two homes behind NATs${reason === undefin
     expect((await world.peerAt(1, 2))!.endpoint).toMatch(/^198\.51\.100\.1:4000[01]$/)
     expect(sent - answered).toBeLessThan(60)
     expect(sent).toBeGreaterThan(300)
+  })
+
+  test('go on talking while one of them changes its key', async () => {
+    await begin('cone')
+    const { sent, answered } = await world.echoes(async () => {
+      await realClock.sleep(500)
+      await world.changeKey(2)
+      await realClock.sleep(1_500)
+    })
+    process.stderr.write(`a changed key: ${sent - answered} of ${sent} echoes lost\n`)
+    const devices = await Promise.all(world.machines.map(({ wireguard }) => wireguard.dump()))
+    expect(devices.map((device) => device!.peers.length)).toEqual([2, 2, 2])
+    // One handshake, and the time until the others have seen it; what waits that long in a connection is sent again.
+    expect(sent - answered).toBeLessThan(250)
+    expect(answered).toBeGreaterThan(100)
   })
 })

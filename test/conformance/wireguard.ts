@@ -177,6 +177,16 @@ export function wireGuardSuite(make: (keyFile: string) => WireGuard): void {
     }
   })
 
+  test('takes 200 routes', async () => {
+    await wireguard.ensure()
+    await wireguard.configure({ address: '10.77.0.9/16', mtu: 1420 })
+    const many = Array.from({ length: 200 }, (_, n) => ({ to: `10.77.1.${n + 1}/32`, mtu: 1280, congestion: 'reno' }))
+    await wireguard.setRoutes([...many, { to: '10.77.0.0/16', congestion: 'nosuch' }])
+    expect(await wireguard.routes()).toHaveLength(201)
+    await wireguard.setRoutes(many.slice(1))
+    expect(new Set(await wireguard.routes())).toEqual(new Set(many.slice(1)))
+  })
+
   test('answers many who ask at once', async () => {
     await wireguard.ensure()
     const one = (n: number) => wireguard.apply({ privateKey: false, peers: [{ publicKey: keyOf(n), kind: 'set' }] })

@@ -5,7 +5,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import type { WantedDevice } from '../../src/mesh/core/diff.ts'
 import type { Device } from '../../src/mesh/core/dump.ts'
 import { newKeys, writeSecret } from '../../src/mesh/keys.ts'
-import { Tunnel, type TunnelRound, type TunnelWish } from '../../src/mesh/tunnel.ts'
+import { QUICK_ROUND_MS, Tunnel, type TunnelRound, type TunnelWish } from '../../src/mesh/tunnel.ts'
 import { FakeWireGuard } from '../support/fake-wireguard.ts'
 import { ManualClock, silentLog } from '../support/manual-clock.ts'
 import { keyOf } from '../support/mesh-samples.ts'
@@ -69,6 +69,11 @@ describe('a tunnel', () => {
     expect(wireguard.device).toEqual(before)
     expect(wireguard.settings).toEqual(wish!.settings)
     expect(rounds[1]).toMatchObject({ made: true, changedPeers: 1 })
+  })
+
+  test('is looked at sooner when that is wanted', async () => {
+    wish = { ...wish!, restMs: QUICK_ROUND_MS }
+    expect(await tunnel.step()).toEqual({ restMs: 250, resting: 'idle' })
   })
 
   test('that nobody wants anything of yet is made and nothing more', async () => {

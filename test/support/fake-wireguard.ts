@@ -8,8 +8,9 @@ import { commandsOf, type DeviceChange } from '../../src/mesh/core/diff.ts'
 import type { Device, DevicePeer } from '../../src/mesh/core/dump.ts'
 import { isLiteral } from '../../src/mesh/core/endpoint.ts'
 import { isWireGuardKey } from '../../src/mesh/core/peer-map.ts'
+import type { Route } from '../../src/mesh/core/routes.ts'
 import { readKeys } from '../../src/mesh/keys.ts'
-import type { Backend, InterfaceSettings, Route, WireGuard } from '../../src/mesh/wireguard.ts'
+import type { Backend, InterfaceSettings, WireGuard } from '../../src/mesh/wireguard.ts'
 
 /** What `wg set IF WORDS` makes of a device. `publicKey`: of the key file, where the words name one. */
 export function wgSet(device: Device, words: readonly string[], publicKey?: string): Device {
