@@ -104,17 +104,19 @@ function unproved({ mesh }: State, { tokenId, proof, ...proved }: Request<'meshJ
 }
 
 function tokensOf({ mesh }: State): MeshToken[] {
-  return [...mesh.tokens].map(([tokenId, { roles, label, site, uses, expiresSec, rejoin, revoked, spent }]) => ({
-    tokenId,
-    roles,
-    label,
-    site,
-    uses,
-    usesLeft: Math.max(0, uses - spent.length),
-    expiresSec,
-    rejoin,
-    revoked,
-  }))
+  return [...mesh.tokens]
+    .sort(byId)
+    .map(([tokenId, { roles, label, site, uses, expiresSec, rejoin, revoked, spent }]) => ({
+      tokenId,
+      roles,
+      label,
+      site,
+      uses,
+      usesLeft: Math.max(0, uses - spent.length),
+      expiresSec,
+      rejoin,
+      revoked,
+    }))
 }
 
 function registryOf(state: State): Registry | undefined {
@@ -127,8 +129,8 @@ function registryOf(state: State): Registry | undefined {
       .sort(byId)
       .map(([node, { version: _, request: __, ...member }]) => ({ node, ...member })),
     tokens: tokensOf(state),
-    buried: [...mesh.buried].map(([node, { name, ip, removedSec }]) => ({ node, name, ip, removedSec })),
-    denied: [...mesh.denied].map(([serial, { expiresSec }]) => ({ serial, expiresSec })),
+    buried: [...mesh.buried].sort(byId).map(([node, { name, ip, removedSec }]) => ({ node, name, ip, removedSec })),
+    denied: [...mesh.denied].sort(byId).map(([serial, { expiresSec }]) => ({ serial, expiresSec })),
   }
 }
 

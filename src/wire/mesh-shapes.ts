@@ -216,7 +216,7 @@ export type MeshMember = Infer<typeof meshMember>
 
 export const registry = struct({
   mesh: founding,
-  /** In order of their ids. */
+  /** This and the other lists are in order of their ids. */
   members: list(meshMember, MEMBERS_MAX),
   tokens: list(meshToken, TOKENS_MAX),
   /** Addresses that rest, because their nodes were removed within a day. */

@@ -307,15 +307,12 @@ export function meshExpired(work: Work, { limit }: CommandOf<'meshExpired'>): Re
   const { mesh } = work.state
   const { sec } = work.now
   let left = limit
+  // By their ids: what is held is in another order than what was read from the store.
   const over = <T>(rows: ReadonlyMap<string, T>, untilSec: (row: T) => number): [string, T][] => {
-    const found: [string, T][] = []
-    for (const row of rows) {
-      if (left === 0) break
-      if (untilSec(row[1]) > sec) continue
-      found.push(row)
-      left -= 1
-    }
-    return found
+    const due = [...rows].filter(([, row]) => untilSec(row) <= sec).sort(([x], [y]) => (x < y ? -1 : 1))
+    const taken = due.slice(0, left)
+    left -= taken.length
+    return taken
   }
   for (const [node, member] of over(mesh.members, lapsesSec)) forgetMember(work, node, member)
   for (const [id] of over(mesh.tokens, ({ expiresSec }) => expiresSec + TOKEN_KEPT_SEC)) mesh.setToken(id, undefined)

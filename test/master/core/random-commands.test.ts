@@ -18,6 +18,7 @@ import { numAt } from '../../../src/master/core/tables.ts'
 import { LmdbStore } from '../../../src/master/lmdb-store.ts'
 import { MemoryStore } from '../../../src/master/memory-store.ts'
 import type { Finding } from '../../../src/wire/reports.ts'
+import { MeshModel } from './mesh-model.ts'
 import { Bench, chance, create, make, rename, unlink } from './support.ts'
 
 interface Node {
@@ -228,6 +229,7 @@ const NAMES = ['a', 'b', 'c', 'd', 'caf\xe9']
 /** One bench per store gets the same commands; the model says what has to come of them. */
 class Trial {
   readonly model = new Model()
+  readonly mesh = new MeshModel()
   readonly benches: Bench[]
   readonly below: (n: number) => number
   readonly chunks: { chunk: number; length: number }[] = []
@@ -298,7 +300,7 @@ class Trial {
     const name = this.pick(NAMES)
     const parent = this.parent()
     const next = this.bench.next()
-    switch (below(24)) {
+    switch (below(26)) {
       case 0:
         return this.do(make(next, parent, name, 'dir'), model.add(next, parent, name, 'dir'))
       case 1:
@@ -360,6 +362,11 @@ class Trial {
         return this.classify()
       case 21:
         return this.limit()
+      case 22:
+      case 23: {
+        const { command, expected } = this.mesh.step(this.bench.sec + 1, below)
+        return this.asMaster(command, expected)
+      }
       default:
         return this.write()
     }
@@ -850,6 +857,7 @@ class Trial {
     this.clearAll()
     for (const bench of this.benches) {
       const { state } = bench
+      this.mesh.compare(state)
       for (const [n, { node, disk, nodeSet, diskSet, graceMs, untilSec: maintenanceUntilSec }] of this.labels) {
         expect(state.node(n as NodeId)).toMatchObject({ graceMs, maintenanceUntilSec })
         expect(labelsOf(state.node(n as NodeId)!)).toEqual(nodeSet ?? node)
