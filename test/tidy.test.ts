@@ -39,12 +39,18 @@ const cliMaySee: readonly string[] = [
   'src/master/lmdb-store.ts',
   'src/master/reports.ts',
   'src/chunk/core/',
+  // Founding and joining a mesh are done before there is a role that could.
+  'src/mesh/core/',
+  'src/mesh/files.ts',
+  'src/mesh/join-client.ts',
+  'src/mesh/keys.ts',
+  'src/mesh/map-keys.ts',
 ]
 
 /** Packages that only these files know, so that replacing one is a small change. */
 const packageHomes: Readonly<Record<string, readonly string[]>> = {
   '@oclif/core': ['src/cli/'],
-  execa: ['src/mesh/wireguard.ts'],
+  execa: ['src/mesh/wireguard.ts', 'src/cli/commands/mesh.ts'],
   'fuse-native': ['src/fuse/fuse-native-door.ts'],
   lmdb: ['src/master/lmdb-store.ts'],
   msgpackr: ['src/wire/codec.ts', 'src/master/core/records.ts'],

@@ -8,6 +8,7 @@ import type { SessionId } from '../base/ids.ts'
 import type { Log } from '../base/world.ts'
 import { hostClock } from '../host/clock.ts'
 import { netOf } from '../host/world.ts'
+import type { Role } from '../wire/call-row.ts'
 import { connectLink } from '../wire/connect.ts'
 import type { CallOptions, Peer } from '../wire/peer.ts'
 import { type CallName, PROTOCOL_VERSION, type Reply, type Request } from '../wire/protocol.ts'
@@ -62,9 +63,10 @@ export async function connectPeer(
   { host, port }: { readonly host: string; readonly port: number },
   { cluster, ...identity }: Pick<ClusterAddress, 'cluster' | 'identityDir' | 'runDir'>,
   signal?: AbortSignal,
+  role: Role = 'admin',
 ): Promise<Peer> {
   return connectLink(await netOf(identity, quiet), host, port, {
-    hello: { version: PROTOCOL_VERSION, cluster, role: 'admin', name: 'holdfast' },
+    hello: { version: PROTOCOL_VERSION, cluster, role, name: 'holdfast' },
     handlers: {},
     clock: hostClock,
     log: quiet,

@@ -24,6 +24,16 @@ import { DiskAdd, DiskDrain, DiskLabel, DiskList, DiskRemove } from './commands/
 import { FileInfo } from './commands/file.ts'
 import { HealthCommand } from './commands/health.ts'
 import { LocalStart, LocalStatusCommand, LocalStop } from './commands/local.ts'
+import {
+  MeshInit,
+  MeshJoin,
+  MeshLeave,
+  MeshRemove,
+  MeshStatus,
+  TokenCreate,
+  TokenList,
+  TokenRevoke,
+} from './commands/mesh.ts'
 import { Mount, Umount } from './commands/mount.ts'
 import {
   NodeDrain,
@@ -73,6 +83,14 @@ export const COMMANDS: Readonly<Record<string, Command.Class>> = {
   'node:drain': NodeDrain,
   'node:grace': NodeGrace,
   'node:label': NodeLabel,
+  'mesh:init': MeshInit,
+  'mesh:join': MeshJoin,
+  'mesh:leave': MeshLeave,
+  'mesh:remove': MeshRemove,
+  'mesh:status': MeshStatus,
+  'mesh:token:create': TokenCreate,
+  'mesh:token:list': TokenList,
+  'mesh:token:revoke': TokenRevoke,
   'node:list': NodeList,
   'node:maintenance': NodeMaintenance,
   'node:remove': NodeRemove,

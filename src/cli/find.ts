@@ -37,9 +37,11 @@ export interface FindWorld {
   readonly nodeConfigFile: string
   readonly mounts: () => Promise<MountInfo[]>
 }
+/** Of this node: HOLDFAST_CONFIG where it is set, for several nodes on one machine. */
+export const nodeConfigFile = (): string => process.env.HOLDFAST_CONFIG || NODE_CONFIG_FILE
 const here: FindWorld = {
   env: process.env,
-  nodeConfigFile: NODE_CONFIG_FILE,
+  nodeConfigFile: nodeConfigFile(),
   mounts: async () => parseMountInfo(await readFile('/proc/self/mountinfo', 'latin1')),
 }
 
@@ -91,7 +93,7 @@ async function ofNode(file: string): Promise<ClusterAddress | undefined> {
   }
   const found = parseSections(toml, file)
   const { id, identityDir, runDir } = parseClusterSection(toml, file)
-  const client = found.mount ?? found.chunkserver
+  const client = found.mount ?? found.chunkserver ?? (found.mesh?.masterHost ? found.mesh : undefined)
   const host = client?.masterHost ?? found.master?.listenHost ?? '127.0.0.1'
   const port = client?.masterPort ?? found.master?.listenPort ?? MASTER_PORT
   if (typeof host !== 'string' || typeof port !== 'number')
@@ -101,7 +103,7 @@ async function ofNode(file: string): Promise<ClusterAddress | undefined> {
 }
 
 /** With what this node proves who it is, if it does. */
-export async function nodeIdentity(file = NODE_CONFIG_FILE): Promise<Pick<ClusterAddress, 'identityDir' | 'runDir'>> {
+export async function nodeIdentity(file = nodeConfigFile()): Promise<Pick<ClusterAddress, 'identityDir' | 'runDir'>> {
   const { identityDir, runDir } = (await ofNode(file)) ?? NO_IDENTITY
   return { identityDir, runDir }
 }

@@ -40,6 +40,9 @@ export async function runRole(word: string, configFile: string): Promise<void> {
       case 'chunkserver':
         await (await import('../chunk/daemon.ts')).run(config as RoleConfigs['chunkserver'], world, signal)
         break
+      case 'mesh':
+        await (await import('../mesh/daemon.ts')).run(config as RoleConfigs['mesh'], world, signal)
+        break
       case 'mount': {
         const { canMountHere } = await import('./mount-program.ts')
         const mount = config as MountConfig

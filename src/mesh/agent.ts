@@ -17,8 +17,8 @@ import type { MeshPeerReport, MeshReport } from '../wire/reports.ts'
 import type { Device } from './core/dump.ts'
 import { hostOf } from './core/endpoint.ts'
 import { interfaceMtu } from './core/mtu.ts'
-import { isProof } from './core/path.ts'
-import { isHub, type PeerEntry, type PeerMap, pairOf, type SignedMap, trusted } from './core/peer-map.ts'
+import { type PathEvent, provedWay } from './core/path.ts'
+import { isHub, type Pair, type PeerEntry, type PeerMap, pairOf, type SignedMap, trusted } from './core/peer-map.ts'
 import { plan, relayedBy } from './core/plan.ts'
 import type { MeshDir, NodeRecord } from './files.ts'
 import type { Hub } from './hub.ts'
@@ -26,7 +26,7 @@ import { type Newest, readMap } from './map-keys.ts'
 import { PeersView } from './peers-view.ts'
 import type { Probe } from './probe.ts'
 import type { Relay } from './relay.ts'
-import { Tunnel, type TunnelRound, type TunnelWish } from './tunnel.ts'
+import { QUICK_ROUND_MS, Tunnel, type TunnelRound, type TunnelWish } from './tunnel.ts'
 import type { WireGuard } from './wireguard.ts'
 
 /** A map is asked for again after this long without a newer one. */
@@ -73,12 +73,12 @@ export class Agent {
   readonly #view: PeersView
   readonly #tunnel: Tunnel
   readonly #worker: Worker
-  readonly #proved = new Set<string>()
   #hub: Hub | undefined
   #round: TunnelRound | undefined
   #mapFrom = 'its own disk'
   #complaints: string[] = []
-  #punchingSinceS = new Map<string, number>()
+  /** By peer: the way that the map wants now, since when, and whether the hub was told what came of it. */
+  readonly #tried = new Map<string, { path: Pair['path']; sinceS: number; told: boolean }>()
 
   constructor(parts: AgentParts, options: AgentOptions) {
     this.#parts = parts
@@ -272,7 +272,7 @@ export class Agent {
       this.#sayProof = undefined
     }
   }
-  #sayProof: ((other: string, event: 'proved' | 'lost' | 'answered') => void) | undefined
+  #sayProof: ((other: string, event: PathEvent) => void) | undefined
 
   // ---- the tunnel
 
@@ -299,7 +299,13 @@ export class Agent {
       return { to: `${peer.ip}/32`, ...(mtu === undefined ? {} : { mtu }), congestion: CONGESTION }
     })
     const settings = { address: `${own.ip}/16`, mtu: interfaceMtu(linkMtu), probePort }
-    return { device: { publicKey, listenPort: own.port, peers }, settings, routes }
+    const isTrying = map.pairs.some(
+      ({ a, b, path }) => (a === own.node || b === own.node) && (path === 'punch' || path === 'settle'),
+    )
+    return {
+      ...{ device: { publicKey, listenPort: own.port, peers }, settings, routes },
+      ...(isTrying ? { restMs: QUICK_ROUND_MS } : {}),
+    }
   }
 
   #complain(what: string): void {
@@ -325,25 +331,23 @@ export class Agent {
     })
   }
 
+  /** Tells the hub what the device proves of the ways that the map wants tried, and that a way was lost. */
   #lookForProofs(map: PeerMap, device: Device, others: readonly PeerEntry[], nowS: number): void {
     const byId = new Map(others.map((peer) => [peer.id, peer]))
     const suspects = this.#view.suspects()
-    for (const pair of map.pairs) {
-      const { a, b, path, via } = pair
+    for (const { a, b, path, via } of map.pairs) {
       const otherId = a === this.#options.own.node ? b : b === this.#options.own.node ? a : undefined
       const other = otherId === undefined ? undefined : byId.get(otherId)
       if (other === undefined) continue
-      if (path !== 'punch') this.#punchingSinceS.delete(other.id)
-      else if (!this.#punchingSinceS.has(other.id)) this.#punchingSinceS.set(other.id, nowS)
+      const tried = this.#tried.get(other.id)
+      if (tried?.path !== path) this.#tried.set(other.id, { path, sinceS: nowS, told: false })
+      const { sinceS, told } = this.#tried.get(other.id)!
       const seen = device.peers.find(({ publicKey }) => other.keys.includes(publicKey))
-      const relayHost =
-        via === undefined ? undefined : hostOf(byId.get(via)?.statics[0] ?? byId.get(via)?.hubSeen ?? '')
-      const since = this.#punchingSinceS.get(other.id)
-      if (path === 'punch' && seen !== undefined && since !== undefined && isProof(seen, since, relayHost)) {
-        if (!this.#proved.has(other.id)) this.#sayProof?.(other.id, 'proved')
-        this.#proved.add(other.id)
-      } else if (path !== 'direct') this.#proved.delete(other.id)
-      if (path === 'direct' && suspects.has(other.id)) this.#sayProof?.(other.id, 'lost')
+      const way = seen === undefined ? undefined : provedWay(seen, sinceS, hostsOf(byId.get(via ?? '')))
+      const event = eventOf(path, way, suspects.has(other.id))
+      if (event === undefined || told) continue
+      this.#sayProof?.(other.id, event)
+      this.#tried.set(other.id, { path, sinceS, told: true })
     }
   }
 
@@ -424,6 +428,20 @@ export class Agent {
 
 const lacks = (control: string): string =>
   `this kernel has no congestion control ${control}: on its host, modprobe tcp_${control}`
+
+function eventOf(path: Pair['path'], way: 'direct' | 'relay' | undefined, isSuspect: boolean): PathEvent | undefined {
+  if (path === 'punch' && way === 'direct') return 'proved'
+  if (path === 'settle' && way !== undefined) return way === 'direct' ? 'proved' : 'settled'
+  return path === 'direct' && isSuspect ? 'lost' : undefined
+}
+
+/** The addresses at which a node that relays is spoken with. */
+const hostsOf = (relay: PeerEntry | undefined): Set<string> =>
+  new Set(
+    [...(relay?.statics ?? []), ...(relay?.candidates ?? []), relay?.hubSeen ?? '']
+      .map(hostOf)
+      .filter((host) => host !== undefined),
+  )
 
 /** Names the way to a peer, so that a change of it is seen. */
 function wayOf(map: PeerMap, own: string, other: string): string {

@@ -18,10 +18,10 @@ import {
 } from 'node:tls'
 import { FsError } from '../base/fault.ts'
 import { identityFrom } from '../base/identity.ts'
-import { bytesToProve } from '../wire/mesh-proof.ts'
+import type { Clock } from '../base/world.ts'
+import { bytesToProve, EXPORTED_BYTES, EXPORTER_LABEL } from '../wire/mesh-proof.ts'
 import { formatHostPort, type HostPort } from './core/endpoint.ts'
 import {
-  EXPORTER,
   JOIN_PATH,
   JOINED_BYTES_MAX,
   type Joined,
@@ -54,11 +54,12 @@ export async function join(
   token: JoinToken,
   wish: Omit<JoinRequest, 'tokenId' | 'proof'>,
   requestHash: string,
+  clock: Clock,
 ): Promise<Joined> {
   const failures: string[] = []
   for (const hub of token.hubs) {
     try {
-      return await joinAt(hub, token, wish, requestHash)
+      return await joinAt(hub, token, wish, requestHash, clock)
     } catch (error) {
       if (!(error instanceof FsError) || error instanceof JoinRefused) throw error
       failures.push(error.message)
@@ -72,9 +73,10 @@ async function joinAt(
   token: JoinToken,
   wish: Omit<JoinRequest, 'tokenId' | 'proof'>,
   requestHash: string,
+  clock: Clock,
 ): Promise<Joined> {
-  const authority = await pinnedAuthority(hub, token.pin)
-  const socket = await dial(hub, {
+  const authority = await pinnedAuthority(hub, clock, token.pin)
+  const socket = await dial(hub, clock, {
     ca: authority,
     rejectUnauthorized: true,
     // A hub is known by its role, not by the name or address at which it was reached.
@@ -83,7 +85,7 @@ async function joinAt(
       return identity?.roles.includes('master') === true ? undefined : new Error('its certificate is not of a master')
     },
   })
-  const exported = socket.exportKeyingMaterial(EXPORTER.bytes, EXPORTER.label, Buffer.alloc(0))
+  const exported = socket.exportKeyingMaterial(EXPORTED_BYTES, EXPORTER_LABEL, Buffer.alloc(0))
   const proof = createHmac('sha256', Buffer.from(tokenKey(token.secret), 'hex'))
     .update(bytesToProve({ exporter: exported, key: wish.key, request: requestHash, node: wish.node }))
     .digest('hex')
@@ -93,8 +95,8 @@ async function joinAt(
 }
 
 /** The certificate of the authority, PEM, once it is clear that it is the one that the token means. */
-async function pinnedAuthority(hub: HostPort, pin: Uint8Array): Promise<string> {
-  const socket = await dial(hub, { rejectUnauthorized: false })
+async function pinnedAuthority(hub: HostPort, clock: Clock, pin: Uint8Array): Promise<string> {
+  const socket = await dial(hub, clock, { rejectUnauthorized: false })
   try {
     const leaf = socket.getPeerX509Certificate()
     for (const certificate of chainOf(socket.getPeerCertificate(true))) {
@@ -128,15 +130,16 @@ function chainOf(first: DetailedPeerCertificate): X509Certificate[] {
   return chain
 }
 
-function dial(hub: HostPort, options: ConnectionOptions): Promise<TLSSocket> {
+function dial(hub: HostPort, clock: Clock, options: ConnectionOptions): Promise<TLSSocket> {
   const name = formatHostPort(hub)
   return new Promise((resolve, reject) => {
     const socket = connect({ host: hub.host, port: hub.port, minVersion: 'TLSv1.3', ...options })
     const fail = (error: FsError): void => {
+      stop()
       socket.destroy()
       reject(error)
     }
-    socket.setTimeout(HUB_MS, () =>
+    const stop = clock.timer(HUB_MS, () =>
       fail(
         new FsError(
           'ETIMEDOUT',
@@ -145,7 +148,10 @@ function dial(hub: HostPort, options: ConnectionOptions): Promise<TLSSocket> {
       ),
     )
     socket.on('error', (error: NodeJS.ErrnoException) => fail(unreachable(name, hub.port, error)))
-    socket.once('secureConnect', () => resolve(socket))
+    socket.once('secureConnect', () => {
+      stop()
+      resolve(socket)
+    })
   })
 }
 

@@ -14,9 +14,9 @@ import type { TLSSocket } from 'node:tls'
 import { errno } from '../base/errno.ts'
 import { FsError } from '../base/fault.ts'
 import type { Clock, Listener, Log } from '../base/world.ts'
+import { EXPORTED_BYTES, EXPORTER_LABEL } from '../wire/mesh-proof.ts'
 import { joinRefusals } from '../wire/mesh-shapes.ts'
 import {
-  EXPORTER,
   JOIN_BYTES_MAX,
   JOIN_PATH,
   type Joined,
@@ -103,7 +103,7 @@ export async function serveJoins(
     }
     if (!tries.allow(from)) return refuse({ why: 'busy', sentence: 'too many tries from your address: wait a minute' })
     // Before the body is awaited: the session must be the one that the request came in.
-    const exported = (request.socket as TLSSocket).exportKeyingMaterial(EXPORTER.bytes, EXPORTER.label, Buffer.alloc(0))
+    const exported = (request.socket as TLSSocket).exportKeyingMaterial(EXPORTED_BYTES, EXPORTER_LABEL, Buffer.alloc(0))
     const asked = await readRequest(request)
     if (typeof asked === 'string') return refuse({ why: 'bad-request', sentence: asked })
     const admitted = await admit(asked, exported, from)

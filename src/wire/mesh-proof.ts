@@ -7,6 +7,7 @@
 const WORD = 'holdfast-join-v1'
 /** The label under which both ends of the TLS session export their 32 bytes. */
 export const EXPORTER_LABEL = 'EXPORTER-holdfast-join-v1'
+export const EXPORTED_BYTES = 32
 
 export interface Proved {
   readonly exporter: Uint8Array

@@ -8,13 +8,10 @@
  */
 
 import { type Infer, list, oneOf, optional, struct, text, uint } from '../../base/schema.ts'
-import { EXPORTER_LABEL } from '../../wire/mesh-proof.ts'
 import { type JoinRefusal as JoinRefusalOfMaster, joinRefusals } from '../../wire/mesh-shapes.ts'
 import { endpointText, nodeIdText, roleList, signedMap, wireGuardKey } from './peer-map.ts'
 
 export const JOIN_PATH = '/join'
-/** What of a TLS session goes into the proof (wire/mesh-proof.ts). */
-export const EXPORTER = { label: EXPORTER_LABEL, bytes: 32 } as const
 /** A request is some 1 kB; anything larger is none. */
 export const JOIN_BYTES_MAX = 16 * 1024
 /** The answer carries the map. */
