@@ -17,7 +17,7 @@
  * the pages: the store is done for and must be reopened.
  */
 
-import { mkdirSync, statfsSync, statSync } from 'node:fs'
+import { chmodSync, mkdirSync, statfsSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { type Database, open, type RootDatabase } from 'lmdb'
 import type { Errno } from '../base/errno.ts'
@@ -77,6 +77,12 @@ type Tree = Database<Uint8Array, string>
 /** What is to be written: a value, or null for a key that is to go. */
 type Pending = OrderedMap<Uint8Array | null>
 
+/** What is in it lets whoever reads it join the mesh, and names every file there is: it is for its owner only. */
+function ownDirectory(path: string): void {
+  mkdirSync(path, { recursive: true, mode: 0o700 })
+  if ((statSync(path).mode & 0o077) !== 0) chmodSync(path, 0o700)
+}
+
 export class LmdbStore implements StateStore {
   readonly #db: RootDatabase<Uint8Array, string>
   /** By the code of a key's first char; all others are in the root tree. */
@@ -126,7 +132,7 @@ export class LmdbStore implements StateStore {
     }: { readOnly?: boolean; takeOverBytes?: number; mapBytes?: number } = {},
   ): LmdbStore {
     try {
-      if (!readOnly) mkdirSync(path, { recursive: true })
+      if (!readOnly) ownDirectory(path)
       const db = open<Uint8Array, string>({
         path: join(path, DATA),
         ...encodings,
@@ -369,7 +375,7 @@ export class LmdbStore implements StateStore {
     // The one that was under way may have begun before the last transactions.
     if (this.#gathered.size > 0) await this.#takeOverSoon()
     if (this.#refused !== undefined) throw this.#refused
-    mkdirSync(path, { recursive: true })
+    ownDirectory(path)
     await this.#db.backup(join(path, DATA), false)
   }
   async close(): Promise<void> {

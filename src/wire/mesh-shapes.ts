@@ -248,6 +248,7 @@ export type JoinRefusal = keyof typeof joinRefusals
 
 /** From the message of the error that meshJoin ended with; undefined: it was refused for none of these reasons. */
 export function joinRefusalOf(message: string): JoinRefusal | undefined {
-  const words = Object.keys(joinRefusals) as JoinRefusal[]
-  return words.find((word) => message.startsWith(`${word}: `) || message.includes(`: ${word}: `))
+  // Behind the sentence of the errno, if that is there; names and labels that the rest repeats are not asked.
+  const word = /^(?:[^:]*: )?([a-z-]+): /.exec(message)?.[1]
+  return word !== undefined && Object.hasOwn(joinRefusals, word) ? (word as JoinRefusal) : undefined
 }

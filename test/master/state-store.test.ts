@@ -14,6 +14,7 @@ import {
   readdirSync,
   readFileSync,
   rmSync,
+  statSync,
   truncateSync,
   writeFileSync,
 } from 'node:fs'
@@ -68,6 +69,19 @@ describe('the store on disk', () => {
       .filter((name) => name.startsWith('redo-'))
       .sort()
       .map((name) => join(dir, name))
+
+  it('is for its owner only: the keys of tokens for the mesh are in it', async () => {
+    for (const mode of [undefined, 0o755]) {
+      const own = join(path, `of-${mode}`)
+      if (mode !== undefined) mkdirSync(own, { mode })
+      const store = LmdbStore.open(own)
+      await store.backup(join(path, `copy-of-${mode}`))
+      await store.close()
+      expect(['', 'copy-'].map((what) => statSync(join(path, `${what}of-${mode}`)).mode & 0o777)).toEqual([
+        0o700, 0o700,
+      ])
+    }
+  })
 
   it('finds everything again after it was closed, with nothing left in the log', async () => {
     const store = LmdbStore.open(path)
