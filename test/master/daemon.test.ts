@@ -10,7 +10,9 @@ import { run } from '../../src/master/daemon.ts'
 import { printClass, readClass } from '../../src/topology/storage-class.ts'
 import type { Role } from '../../src/wire/call-row.ts'
 import { connectLink } from '../../src/wire/connect.ts'
+import { joinRefusalOf } from '../../src/wire/mesh-shapes.ts'
 import type { Peer } from '../../src/wire/peer.ts'
+import { joining, mesh, meshHash, proved, token } from '../support/mesh.ts'
 
 const dirs: string[] = []
 const stops: (() => Promise<void>)[] = []
@@ -175,5 +177,36 @@ describe('the master as a process', () => {
     await writeFile(join(dir, 'master.pid'), '99999999\n')
     const master = await start(dir)
     expect(master.port).toBeGreaterThan(0)
+  })
+
+  test('keeps the registry of the mesh: a hub joins nodes over the wire, nobody else may, and a restart changes nothing', async () => {
+    const dir = await newDir()
+    const first = await start(dir)
+    const hub = await first.connect(first.cluster, 'admin')
+    await hub.call('meshFound', mesh)
+    const { sec } = hostClock.now()
+    const waiting = hub.call('meshRegistry', { since: 1, waitMs: 60_000 }, { timeoutMs: 70_000 })
+    await hub.call('meshTokenMake', token(1, sec + 3600))
+    expect((await waiting).reply.registry?.tokens).toHaveLength(1)
+    const asked = proved(joining(1, 1), meshHash(1))
+    for (const role of ['mount', 'chunkserver'] as const)
+      await expect((await first.connect(first.cluster, role)).call('meshJoin', asked)).rejects.toMatchObject({
+        code: 'EPERM',
+      })
+    const joined = (await hub.call('meshJoin', asked)).reply
+    expect(joined).toMatchObject({ ip: '10.77.0.1', again: false })
+    const refused = await hub.call('meshJoin', { ...asked, exporter: Buffer.alloc(32) }).catch((error: Error) => error)
+    expect(joinRefusalOf((refused as Error).message)).toBe('wrong-proof')
+    // Who waits does not keep the master from stopping.
+    const last = hub.call('meshRegistry', { since: 3, waitMs: 60_000 }, { timeoutMs: 70_000 })
+    last.catch(() => undefined)
+    await first.stop()
+    await expect(last).rejects.toMatchObject({ code: 'ECONNRESET' })
+
+    const second = await start(dir)
+    const again = await second.connect(first.cluster, 'admin')
+    expect((await again.call('meshJoin', asked)).reply).toEqual({ ...joined, again: true })
+    const { version, registry } = (await again.call('meshRegistry', { since: 0, waitMs: 0 })).reply
+    expect([version, registry?.members.length, registry?.tokens[0]?.usesLeft]).toEqual([3, 1, 0])
   })
 })
