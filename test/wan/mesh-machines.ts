@@ -1,0 +1,141 @@
+/*
+ * Machines of a bed that know nothing yet, and the program on them as a person runs it: each has a directory for what would be
+ * /etc and /var/lib, and its roles are processes in its namespace.
+ */
+
+import type { ChildProcess } from 'node:child_process'
+import { mkdir, mkdtemp, readFile, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { HOLDFAST } from '../support/holdfast-program.ts'
+import type { Bed } from './bed.ts'
+
+export class Machines {
+  readonly bed: Bed
+  readonly #dir: string
+  readonly #running = new Map<string, { child: ChildProcess; gone: Promise<unknown>; said: string[] }>()
+
+  private constructor(bed: Bed, dir: string) {
+    this.bed = bed
+    this.#dir = dir
+  }
+
+  static async on(bed: Bed): Promise<Machines> {
+    return new Machines(bed, await mkdtemp(join(tmpdir(), 'holdfast-mesh-')))
+  }
+
+  dir(node: string): string {
+    return join(this.#dir, node)
+  }
+  config(node: string): string {
+    return join(this.dir(node), 'holdfast.toml')
+  }
+
+  /** What says where this machine keeps its things. */
+  #where(node: string): string[] {
+    return [
+      ...['--config', this.config(node), '--mesh-dir', join(this.dir(node), 'mesh')],
+      ...['--key-file', join(this.dir(node), 'wireguard', 'key'), '--data-dir', join(this.dir(node), 'data')],
+      ...['--interface', this.bed.node(node).wireguardName],
+    ]
+  }
+
+  /** `holdfast WORDS…` there; throws with what it said when it fails. */
+  async holdfast(node: string, words: readonly string[], env: Readonly<Record<string, string>> = {}): Promise<string> {
+    const variables = Object.entries({ HOLDFAST_DIR: '', HOLDFAST_CONFIG: this.config(node), ...env })
+    const args = [...variables.map(([name, value]) => `${name}=${value}`), process.execPath, HOLDFAST, ...words]
+    return (await this.bed.run(node, 'env', args)).stdout
+  }
+
+  async json<T>(node: string, words: readonly string[]): Promise<T> {
+    return JSON.parse(await this.holdfast(node, [...words, '--json'])) as T
+  }
+
+  async init(node: string, ...words: string[]): Promise<void> {
+    await mkdir(this.dir(node), { recursive: true })
+    const { address } = this.bed.node(node)
+    const reached = ['--endpoint', address, '--advertise', `${address}:51820`]
+    await this.holdfast(node, ['mesh', 'init', '--name', node, ...reached, ...this.#where(node), ...words])
+  }
+
+  /** With a token that the hub makes for it. */
+  async join(
+    hub: string,
+    node: string,
+    { role = ['chunkserver'], words = [] }: { role?: string[]; words?: string[] } = {},
+  ) {
+    await mkdir(this.dir(node), { recursive: true })
+    const roles = role.flatMap((one) => ['--role', one])
+    const { token } = await this.json<{ token: string }>(hub, ['mesh', 'token', 'create', ...roles])
+    await this.joinWith(node, token, words)
+  }
+  async joinWith(node: string, token: string, words: string[] = []): Promise<string> {
+    await mkdir(this.dir(node), { recursive: true })
+    return this.holdfast(node, ['mesh', 'join', '--name', node, ...this.#where(node), ...words], {
+      HOLDFAST_TOKEN: token,
+    })
+  }
+
+  /** A role there, started again when it ends, as systemd would. */
+  start(node: string, role: string): void {
+    const name = `${node} ${role}`
+    const said: string[] = []
+    const ended = false
+    const begin = (): void => {
+      const child = this.bed.spawn(node, process.execPath, [HOLDFAST, 'run', role, '--config', this.config(node)])
+      for (const stream of [child.stdout, child.stderr])
+        stream?.on('data', (data: Buffer) => {
+          said.push(data.toString())
+          if (said.length > 400) said.shift()
+        })
+      const gone = new Promise((resolve) => child.once('exit', resolve))
+      this.#running.set(name, { child, gone, said })
+      void gone.then(async () => {
+        await sleep(300)
+        if (this.#running.get(name)?.child === child && !ended) begin()
+      })
+    }
+    begin()
+  }
+
+  async stop(node: string, role: string, signal: NodeJS.Signals = 'SIGTERM'): Promise<void> {
+    const name = `${node} ${role}`
+    const running = this.#running.get(name)
+    if (running === undefined) return
+    this.#running.delete(name)
+    running.child.kill(signal)
+    await running.gone
+  }
+
+  said(node: string, role: string): string {
+    return this.#running.get(`${node} ${role}`)?.said.join('') ?? ''
+  }
+  file(node: string, name: string): Promise<string> {
+    return readFile(join(this.dir(node), name), 'utf8')
+  }
+
+  async close(): Promise<void> {
+    for (const name of [...this.#running.keys()]) {
+      const [node, role] = name.split(' ') as [string, string]
+      await this.stop(node, role)
+    }
+    await rm(this.#dir, { recursive: true, force: true })
+  }
+}
+
+/** Tries until it answers something, for as long as it may take. */
+export async function eventually<T>(what: string, ms: number, attempt: () => Promise<T | undefined>): Promise<T> {
+  const until = performance.now() + ms
+  let last: unknown
+  while (performance.now() < until) {
+    try {
+      const found = await attempt()
+      if (found !== undefined) return found
+    } catch (error) {
+      last = error
+    }
+    await sleep(200)
+  }
+  throw new Error(`${what}: not within ${ms} ms`, { cause: last })
+}
