@@ -20,10 +20,11 @@ import {
   PAIR_BYTES_PER_SECOND,
   type Place,
   RELAY_PORT_FIRST,
+  type RelayedEnd,
   relayPort,
   type Side,
   type SlotState,
-  withAddresses,
+  withEnds,
 } from './core/relay-rules.ts'
 
 export interface RelayReport {
@@ -112,14 +113,14 @@ export class Relay {
         await Promise.all([closed(ports.a), closed(ports.b)])
       }
     for (const { slot, a, b } of wanted.values()) {
-      const addresses = [a.map(canonical), b.map(canonical)] as const
+      const ends = [asSockets(a), asSockets(b)] as const
       const open = this.#open.get(slot)
-      if (open !== undefined) open.state = withAddresses(open.state, ...addresses)
-      else await this.#openSlot(slot, ...addresses)
+      if (open !== undefined) open.state = withEnds(open.state, ...ends)
+      else await this.#openSlot(slot, ...ends)
     }
   }
 
-  async #openSlot(slot: number, a: string[], b: string[]): Promise<void> {
+  async #openSlot(slot: number, a: RelayedEnd, b: RelayedEnd): Promise<void> {
     const bound: Port[] = []
     try {
       for (const side of ['a', 'b'] as const) bound.push(await this.#listen(relayPort(slot, side) + this.#portShift))
@@ -215,6 +216,10 @@ const targetOf = ({ family }: Port, { address }: Place): string =>
 const closed = ({ socket }: Port): Promise<void> => new Promise((resolve) => socket.close(() => resolve()))
 const MAPPED = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i
 const plain = (address: string): string => MAPPED.exec(address)?.[1] ?? address
+const asSockets = ({ addresses, seen }: RelayedEnd): RelayedEnd => ({
+  addresses: addresses.map(canonical),
+  ...(seen === undefined ? {} : { seen: { address: canonical(seen.address), port: seen.port } }),
+})
 /** As sockets write it. */
 function canonical(address: string): string {
   const text = plain(address)

@@ -53,6 +53,10 @@ class World {
   readonly #children: ChildProcess[] = []
   machines: readonly Machine[] = []
   map: PeerMap = mapOf([])
+  /** Homes whose direct way has failed, as their probes would say. */
+  suspects = new Set<string>()
+  /** Between the routers. */
+  #inet!: NetworkNamespace
   changedMs = 0
 
   private constructor(directory: string) {
@@ -66,6 +70,7 @@ class World {
       Array.from({ length: 6 }, () => NetworkNamespace.make()),
     )
     world.#namespaces.push(inet!, hub!, routerA!, routerB!, homeA!, homeB!)
+    world.#inet = inet!
     await inet!.connect(hub!, '198.51.100.254/24', `${HUB}/24`)
     await inet!.run('sysctl', '-qw', 'net.ipv4.ip_forward=1')
     await hub!.run('sysctl', '-qw', 'net.ipv4.ip_forward=1')
@@ -115,7 +120,7 @@ class World {
           device: {
             publicKey: machine.keys.publicKey,
             listenPort: PORT,
-            peers: plan(this.map, { id, steps, suspects: new Set() }, device, nowS)!,
+            peers: plan(this.map, { id, steps, suspects: this.suspects }, device, nowS)!,
           },
           settings: { address: `10.77.0.${number + 1}/16`, mtu: 1420 },
           routes: [],
@@ -264,6 +269,20 @@ class World {
     return JSON.parse(text) as { sent: number; answered: number }
   }
 
+  /** Nothing passes between the homes any more, everything between them and the hub does. */
+  async cut(): Promise<void> {
+    await this.#inet.run(
+      'nft',
+      `table ip cut {
+        chain between {
+          type filter hook forward priority 0;
+          ip saddr 203.0.113.0/24 ip daddr 192.0.2.0/24 drop;
+          ip saddr 192.0.2.0/24 ip daddr 203.0.113.0/24 drop;
+        }
+      }`,
+    )
+  }
+
   async remove(): Promise<void> {
     for (const child of this.#children) if (child.exitCode === null) child.kill('SIGKILL')
     for (const { wireguard } of this.machines) await wireguard.destroy()
@@ -325,6 +344,29 @@ describe.skipIf(reason !== undefined)(`two homes behind NATs${reason === undefin
     // Packets are lost only while one end has changed over and the other has not: a fraction of a second in all.
     expect(sent - answered).toBeLessThan(60)
     expect(sent).toBeGreaterThan(200)
+  })
+
+  test('go on through the relay in the midst of their session when the direct way is cut', async () => {
+    await begin('cone')
+    const { event, bothProved } = hub()
+    await event('tick')
+    await world.until('the direct way is proved', () => bothProved('direct'))
+    await event('proved')
+    const before = (await world.peerAt(1, 2))!.latestHandshakeS
+    const { sent, answered } = await world.echoes(async () => {
+      await world.cut()
+      await realClock.sleep(500)
+      // What three lost probes would say.
+      for (const { id } of world.map.peers.slice(1)) world.suspects.add(id)
+      await world.round()
+      await realClock.sleep(2_000)
+    })
+    const after = (await world.peerAt(1, 2))!
+    expect(after.endpoint).toMatch(/^198\.51\.100\.1:4000[01]$/)
+    expect(after.latestHandshakeS).toBe(before)
+    process.stderr.write(`direct way cut for 0.5 s: ${sent - answered} of ${sent} echoes lost\n`)
+    expect(sent - answered).toBeLessThan(150)
+    expect(answered).toBeGreaterThan(100)
   })
 
   test('that nobody can connect stay on the relay, and trying costs next to nothing', async () => {

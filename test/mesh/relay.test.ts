@@ -10,6 +10,8 @@ const firstPort = 20_000 + (process.pid % 5_000) * 2
 const initiation = (mark: number): Buffer => Buffer.alloc(148, mark).fill(Buffer.from([1, 0, 0, 0]), 0, 4)
 const data = (mark: number, length = 1440): Buffer => Buffer.alloc(length, mark).fill(Buffer.from([4, 0, 0, 0]), 0, 4)
 
+const at = (...addresses: string[]) => ({ addresses })
+
 class Node {
   readonly heard: Buffer[] = []
   readonly #socket: Socket
@@ -75,7 +77,7 @@ describe('the relay on real sockets', () => {
     ['IPv4', '127.0.0.2', '127.0.0.3', '127.0.0.1'],
     ['IPv6', '::1', '::1', '::1'],
   ])('carries packets of a pair by %s, both ways and unchanged', async (_, a, b, host) => {
-    await relay.setSlots([{ slot: 0, a: [a], b: [b] }])
+    await relay.setSlots([{ slot: 0, a: at(a), b: at(b) }])
     const [x, y] = await pair(a, b, host)
     for (let i = 0; i < 20; i++) x.say(data(i))
     y.say(data(99, 32))
@@ -87,7 +89,7 @@ describe('the relay on real sockets', () => {
   })
 
   test('carries between IPv4 and IPv6', async () => {
-    await relay.setSlots([{ slot: 0, a: ['::1'], b: ['127.0.0.3'] }])
+    await relay.setSlots([{ slot: 0, a: at('::1'), b: at('127.0.0.3') }])
     const x = await Node.at('::1', 'a', '::1')
     const y = await Node.at('127.0.0.3', 'b')
     x.say(initiation(1))
@@ -99,7 +101,7 @@ describe('the relay on real sockets', () => {
   })
 
   test('gives strangers nothing and counts them', async () => {
-    await relay.setSlots([{ slot: 0, a: ['127.0.0.2'], b: ['127.0.0.3'] }])
+    await relay.setSlots([{ slot: 0, a: at('127.0.0.2'), b: at('127.0.0.3') }])
     const [x, y] = await pair('127.0.0.2', '127.0.0.3')
     const stranger = await Node.at('127.0.0.9', 'a')
     stranger.say(initiation(66))
@@ -113,7 +115,7 @@ describe('the relay on real sockets', () => {
   })
 
   test('goes on undisturbed when its slots are named again, and closes those that are not', async () => {
-    const slot = { slot: 0, a: ['127.0.0.2'], b: ['127.0.0.3'] }
+    const slot = { slot: 0, a: at('127.0.0.2'), b: at('127.0.0.3') }
     await relay.setSlots([slot])
     const [x, y] = await pair('127.0.0.2', '127.0.0.3')
     await Promise.all([relay.setSlots([slot, { ...slot, slot: 5 }]), relay.setSlots([slot])])
@@ -129,7 +131,7 @@ describe('the relay on real sockets', () => {
   test('a port that somebody else has leaves the others working, and is tried again', async () => {
     const taken = createSocket('udp6').bind(firstPort + 3)
     await once(taken, 'listening')
-    const slots = [0, 1].map((slot) => ({ slot, a: ['127.0.0.2'], b: ['127.0.0.3'] }))
+    const slots = [0, 1].map((slot) => ({ slot, a: at('127.0.0.2'), b: at('127.0.0.3') }))
     await relay.setSlots(slots)
     expect(relay.report().map((report) => report.slot)).toEqual([0])
     taken.close()

@@ -14,9 +14,9 @@
 import { endpointsTo } from './candidates.ts'
 import type { WantedPeer } from './diff.ts'
 import type { Device } from './dump.ts'
-import { formatHostPort, hostOf } from './endpoint.ts'
+import { formatHostPort, hostOf, parseHostPort } from './endpoint.ts'
 import { isHub, type Pair, type PeerEntry, type PeerMap, pairOf, trusted } from './peer-map.ts'
-import { relayPort } from './relay-rules.ts'
+import { type RelayedEnd, relayPort } from './relay-rules.ts'
 
 export interface OwnFacts {
   /** Own id in the map. */
@@ -131,11 +131,11 @@ function blindEndpoint(self: PeerEntry, relay: PeerEntry, pair: Pair): string | 
   return formatHostPort({ host, port: relayPort(pair.slot, self.id === pair.a ? 'a' : 'b') })
 }
 
-/** A pair that this node relays, with the addresses from which its ends may send. */
+/** A pair that this node relays, and what is known of its ends. */
 export interface RelayedPair {
   readonly slot: number
-  readonly a: readonly string[]
-  readonly b: readonly string[]
+  readonly a: RelayedEnd
+  readonly b: RelayedEnd
 }
 
 /** The slots that this node has to keep open. An end may send from where the hub sees it, and from its other public addresses. */
@@ -143,13 +143,18 @@ export function relayedBy(map: PeerMap, id: string, nowS: number): RelayedPair[]
   const byId = new Map(trusted(map, nowS).map((peer) => [peer.id, peer]))
   const self = byId.get(id)
   if (self === undefined || self.relays === 'no') return []
-  const hosts = (peer: PeerEntry): string[] => {
-    const seen = peer.hubSeen === undefined ? [] : [peer.hubSeen]
-    return [...new Set([...seen, ...endpointsTo(self, peer)].map(hostOf).filter((host) => host !== undefined))]
+  const end = (peer: PeerEntry): RelayedEnd => {
+    const known = peer.hubSeen === undefined ? [] : [peer.hubSeen]
+    const addresses = [...known, ...endpointsTo(self, peer)].map(hostOf).filter((host) => host !== undefined)
+    const seen = peer.hubSeen === undefined ? undefined : parseHostPort(peer.hubSeen)
+    return {
+      addresses: [...new Set(addresses)],
+      ...(seen !== undefined && 'ok' in seen ? { seen: { address: seen.ok.host, port: seen.ok.port } } : {}),
+    }
   }
   return map.pairs.flatMap(({ a, b, via, slot }) => {
     const [x, y] = [byId.get(a), byId.get(b)]
     if (via !== id || slot === undefined || x === undefined || y === undefined) return []
-    return [{ slot, a: hosts(x), b: hosts(y) }]
+    return [{ slot, a: end(x), b: end(y) }]
   })
 }

@@ -4,9 +4,13 @@
  *
  *   - a packet has the form of a WireGuard message;
  *   - it comes from an address at which the hub sees that node (any port: a NAT shows every stranger another one);
- *   - from a port that was not heard before only a handshake is taken, and only when the port known so far is silent: it
- *     takes a neighbour behind the same address more than one forged packet to draw somebody's traffic to himself;
+ *   - it comes from the port at which the hub sees the node, or from one that has shaken hands here; a handshake from another port
+ *     is taken only when the one known so far is silent: it takes a neighbour behind the same address more than one forged
+ *     packet to draw somebody's traffic to himself;
  *   - no more than so many bytes a second pass for one pair: a machine at home must not use up a rented one's traffic.
+ *
+ * Most NATs show one port to everybody, so where the hub sees a node the relay finds it too: two nodes whose direct way breaks
+ * go over to the relay in the midst of their session.
  *
  * Each pair has two ports, one for each of its nodes: two nodes behind one address are told apart by the port they send to.
  * Pure: `admit` says what becomes of a packet and what the slot has learned, sockets and clock are the caller's.
@@ -36,9 +40,17 @@ export interface Place {
   readonly address: string
   readonly port: number
 }
+/** What the hub knows of an end. */
+export interface RelayedEnd {
+  /** From which it may send. */
+  readonly addresses: readonly string[]
+  /** Where the hub sees it, port included. */
+  readonly seen?: Place
+}
 interface SideState {
-  /** Addresses at which the hub sees the node now. */
   readonly addresses: ReadonlySet<string>
+  readonly seen?: Place
+  /** Heard here. */
   readonly place?: Place
   readonly heardMs: number
 }
@@ -67,29 +79,41 @@ export interface Admission {
 
 const burstOf = (bytesPerSecond: number): number => Math.max(BURST_BYTES_MIN, bytesPerSecond * BURST_S)
 
+const sideOf = ({ addresses, seen }: RelayedEnd, heardMs: number): SideState => ({
+  addresses: new Set(addresses),
+  ...(seen === undefined ? {} : { seen }),
+  heardMs,
+})
+
 export function newSlot(
-  a: Iterable<string>,
-  b: Iterable<string>,
+  a: RelayedEnd,
+  b: RelayedEnd,
   nowMs: number,
   bytesPerSecond: number = PAIR_BYTES_PER_SECOND,
 ): SlotState {
   const burst = burstOf(bytesPerSecond)
   return {
-    a: { addresses: new Set(a), heardMs: nowMs },
-    b: { addresses: new Set(b), heardMs: nowMs },
+    a: sideOf(a, nowMs),
+    b: sideOf(b, nowMs),
     room: { a: burst, b: burst },
     roomAtMs: nowMs,
   }
 }
 
-/** The slot with the addresses of now. Who is seen elsewhere has to shake hands from there. */
-export function withAddresses(slot: SlotState, a: Iterable<string>, b: Iterable<string>): SlotState {
-  const side = (state: SideState, addresses: ReadonlySet<string>): SideState =>
-    state.place === undefined || addresses.has(state.place.address)
-      ? { ...state, addresses }
-      : { addresses, heardMs: state.heardMs }
-  return { ...slot, a: side(slot.a, new Set(a)), b: side(slot.b, new Set(b)) }
+/** The slot with what the hub knows now. A place that was heard at an address which is no longer the node's is forgotten. */
+export function withEnds(slot: SlotState, a: RelayedEnd, b: RelayedEnd): SlotState {
+  const side = ({ place, heardMs }: SideState, end: RelayedEnd): SideState => ({
+    ...sideOf(end, heardMs),
+    ...(place === undefined || !end.addresses.includes(place.address) ? {} : { place }),
+  })
+  return { ...slot, a: side(slot.a, a), b: side(slot.b, b) }
 }
+
+/** Where a node is: where it was heard lately, else where the hub sees it. */
+const placeOf = ({ place, seen, heardMs }: SideState, nowMs: number): Place | undefined =>
+  place !== undefined && nowMs - heardMs < FORGET_MS ? place : seen
+const isAt = (place: Place | undefined, from: Place): boolean =>
+  place !== undefined && place.address === from.address && place.port === from.port
 
 const HANDSHAKE_INIT = 1
 const HANDSHAKE_RESPONSE = 2
@@ -113,22 +137,20 @@ export function admit(
   if (!isMessage(packet)) return { slot, dropped: 'form' }
   const from = slot[side]
   if (!from.addresses.has(packet.from.address)) return { slot, dropped: 'stranger' }
-  const known = nowMs - from.heardMs < FORGET_MS ? from.place : undefined
-  const same = known !== undefined && known.address === packet.from.address && known.port === packet.from.port
-  if (!same) {
+  if (!isAt(placeOf(from, nowMs), packet.from) && !isAt(from.seen, packet.from)) {
     if (packet.head[0] !== HANDSHAKE_INIT && packet.head[0] !== HANDSHAKE_RESPONSE)
       return { slot, dropped: 'no handshake' }
-    if (known !== undefined && nowMs - from.heardMs < QUIET_MS) return { slot, dropped: 'port in use' }
+    if (from.place !== undefined && nowMs - from.heardMs < QUIET_MS) return { slot, dropped: 'port in use' }
   }
-  const heard: SlotState = { ...slot, [side]: { ...from, place: same ? known : packet.from, heardMs: nowMs } }
-  const target = heard[otherSide(side)]
-  if (target.place === undefined || nowMs - target.heardMs >= FORGET_MS) return { slot: heard, dropped: 'nobody there' }
+  const heard: SlotState = { ...slot, [side]: { ...from, place: packet.from, heardMs: nowMs } }
+  const to = placeOf(heard[otherSide(side)], nowMs)
+  if (to === undefined) return { slot: heard, dropped: 'nobody there' }
   const burst = burstOf(bytesPerSecond)
   const grown = (Math.max(0, nowMs - heard.roomAtMs) / 1000) * bytesPerSecond
   const room = { a: Math.min(burst, heard.room.a + grown), b: Math.min(burst, heard.room.b + grown) }
   const filled: SlotState = { ...heard, room, roomAtMs: nowMs }
   if (room[side] < packet.length) return { slot: filled, dropped: 'rate' }
-  return { slot: { ...filled, room: { ...room, [side]: room[side] - packet.length } }, to: target.place }
+  return { slot: { ...filled, room: { ...room, [side]: room[side] - packet.length } }, to }
 }
 
 /** Round-trip times of a pair to one node that relays; undefined: not measured. */

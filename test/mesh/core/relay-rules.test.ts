@@ -10,11 +10,12 @@ import {
   relayPort,
   type Side,
   type SlotState,
-  withAddresses,
+  withEnds,
 } from '../../../src/mesh/core/relay-rules.ts'
 
 const A = '203.0.113.1'
 const B = '203.0.113.2'
+const at = (...addresses: string[]) => ({ addresses })
 const packet = (address: string, port: number, type = 1, length = [0, 148, 92, 64, 96][type]!): Packet => ({
   from: { address, port },
   length,
@@ -23,7 +24,7 @@ const packet = (address: string, port: number, type = 1, length = [0, 148, 92, 6
 /** Plays packets and says what became of each: the port it went to, or why it did not. */
 function played(
   script: readonly (readonly [number, Side, Packet])[],
-  slot = newSlot([A], [B], 0),
+  slot = newSlot(at(A), at(B), 0),
 ): (number | string)[] {
   let state: SlotState = slot
   return script.map(([at, side, what]) => {
@@ -54,7 +55,7 @@ describe('a blind relay', () => {
           [0, 'a', packet(A, 1)],
           [1, 'b', packet(A, 2)],
         ],
-        newSlot([A], [A], 0),
+        newSlot(at(A), at(A), 0),
       ),
     ).toEqual(['nobody there', 1])
     expect([relayPort(0, 'a'), relayPort(0, 'b'), relayPort(499, 'b')]).toEqual([40_000, 40_001, 40_999])
@@ -102,11 +103,33 @@ describe('a blind relay', () => {
     expect(played(script)).toEqual(['nobody there', 1000, 'no handshake', 'nobody there', 1000])
   })
 
+  test('knows a node where the hub sees it: a session goes on there without a handshake', () => {
+    const seen = newSlot(
+      { ...at(A), seen: { address: A, port: 1000 } },
+      { ...at(B), seen: { address: B, port: 2000 } },
+      0,
+    )
+    expect(
+      played(
+        [
+          [0, 'a', packet(A, 1000, 4)],
+          [1, 'b', packet(B, 2000, 4)],
+          [2, 'a', packet(A, 1001, 4)],
+          [3, 'a', packet(A, 1001)],
+          [6000, 'a', packet(A, 1001)],
+          [6001, 'b', packet(B, 2000, 4)],
+          [6002, 'a', packet(A, 1000, 4)],
+        ],
+        seen,
+      ),
+    ).toEqual([2000, 1000, 'no handshake', 'port in use', 2000, 1001, 2000])
+  })
+
   test('takes new addresses of a node from the hub, and what stays stays', () => {
-    let slot = newSlot([A], [B], 0)
+    let slot = newSlot(at(A), at(B), 0)
     slot = admit(slot, 'a', packet(A, 1000), 0).slot
     slot = admit(slot, 'b', packet(B, 2000), 0).slot
-    const moved = withAddresses(slot, ['198.51.100.9'], [B, '2001:db8::2'])
+    const moved = withEnds(slot, at('198.51.100.9'), at(B, '2001:db8::2'))
     expect(admit(moved, 'a', packet(A, 1000, 4), 1).dropped).toBe('stranger')
     expect(admit(moved, 'b', packet(B, 2000, 4), 1).dropped).toBe('nobody there')
     const there = admit(moved, 'a', packet('198.51.100.9', 5), 2)
@@ -116,7 +139,7 @@ describe('a blind relay', () => {
 
   test('lets no more through than the rate and a burst, in each direction by itself', () => {
     const rate = 1_000_000
-    let slot = newSlot([A], [B], 0, rate)
+    let slot = newSlot(at(A), at(B), 0, rate)
     slot = admit(slot, 'a', packet(A, 1), 0, rate).slot
     slot = admit(slot, 'b', packet(B, 2), 0, rate).slot
     let passed = 0
@@ -146,7 +169,7 @@ describe('a blind relay', () => {
     )
     fc.assert(
       fc.property(fc.array(any, { maxLength: 60 }), (script) => {
-        let slot = newSlot([A], [B], 0)
+        let slot = newSlot(at(A), at(B), 0)
         let now = 0
         const shaken = { a: new Set<string>(), b: new Set<string>() }
         for (const [later, side, [from, port, type, length]] of script) {
@@ -168,15 +191,15 @@ describe('a blind relay', () => {
 })
 
 describe('the choice of a relay', () => {
-  const at = (node: string, toA?: number, toB?: number) => ({ node, toA, toB })
+  const one = (node: string, toA?: number, toB?: number) => ({ node, toA, toB })
   test.each([
-    ['the shortest way', undefined, [at('x', 10, 20), at('y', 5, 5)], 'y'],
-    ['the present one, unless it is a third worse', 'x', [at('x', 20, 20), at('y', 15, 15)], 'x'],
-    ['another one that is a third and 10 ms better', 'x', [at('x', 30, 30), at('y', 15, 15)], 'y'],
-    ['the present one where 10 ms are not at stake', 'x', [at('x', 2, 2), at('y', 1, 1)], 'x'],
-    ['another one when the present one is gone', 'z', [at('x', 9, 9), at('y', 9, 9)], 'x'],
-    ['a measured one', 'x', [at('x'), at('y', 100, 100)], 'y'],
-    ['the present one where nothing was measured', 'y', [at('x'), at('y')], 'y'],
+    ['the shortest way', undefined, [one('x', 10, 20), one('y', 5, 5)], 'y'],
+    ['the present one, unless it is a third worse', 'x', [one('x', 20, 20), one('y', 15, 15)], 'x'],
+    ['another one that is a third and 10 ms better', 'x', [one('x', 30, 30), one('y', 15, 15)], 'y'],
+    ['the present one where 10 ms are not at stake', 'x', [one('x', 2, 2), one('y', 1, 1)], 'x'],
+    ['another one when the present one is gone', 'z', [one('x', 9, 9), one('y', 9, 9)], 'x'],
+    ['a measured one', 'x', [one('x'), one('y', 100, 100)], 'y'],
+    ['the present one where nothing was measured', 'y', [one('x'), one('y')], 'y'],
     ['none of none', 'x', [], undefined],
   ])('is %s', (_, present, choices, expected) => expect(chooseRelay(present, choices)).toBe(expected))
 
