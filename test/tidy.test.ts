@@ -90,6 +90,7 @@ const reachedOtherwise: readonly string[] = [
   'src/mesh/core/peer-state.ts',
   'src/mesh/core/plan.ts',
   'src/mesh/core/routes.ts',
+  'src/mesh/core/seen.ts',
   'src/mesh/core/token.ts',
   'src/mesh/keys.ts',
   'src/mesh/probe.ts',

@@ -16,9 +16,8 @@
  */
 
 import type { DevicePeer } from './dump.ts'
-import { parseHostPort } from './endpoint.ts'
-import type { Pair } from './peer-map.ts'
-import { RELAY_SLOTS } from './peer-map.ts'
+import { hostOf, parseHostPort } from './endpoint.ts'
+import { type Pair, type PeerMap, RELAY_SLOTS } from './peer-map.ts'
 import { RELAY_PORT_FIRST } from './relay-rules.ts'
 
 export type PathState =
@@ -150,18 +149,27 @@ export function nextTickMs(state: PathState): number {
 
 /**
  * Which way a bare peer has proved since it was made bare: directly, or through a port of the relay, by which the other end's
- * packets may still come while it is told to punch.
+ * packets may still come while it is told to punch. `hosts`: relayHosts of the map.
  */
 export function provedWay(
   peer: DevicePeer,
   sinceS: number,
-  relayHosts: ReadonlySet<string>,
+  hosts: ReadonlySet<string>,
 ): 'direct' | 'relay' | undefined {
   if (peer.latestHandshakeS === 0 || peer.latestHandshakeS < sinceS || peer.endpoint === undefined) return undefined
-  const at = parseHostPort(peer.endpoint)
-  if (!('ok' in at)) return undefined
-  const { host, port } = at.ok
-  return relayHosts.has(host) && port >= RELAY_PORT_FIRST && port < RELAY_PORT_FIRST + 2 * RELAY_SLOTS
-    ? 'relay'
-    : 'direct'
+  return isRelayPort(peer.endpoint, hosts) ? 'relay' : 'direct'
+}
+
+/** Whether the endpoint is one of the ports that relays open for pairs, at one of these hosts. */
+export function isRelayPort(endpoint: string, hosts: ReadonlySet<string>): boolean {
+  const at = parseHostPort(endpoint)
+  if (!('ok' in at) || !hosts.has(at.ok.host)) return false
+  return at.ok.port >= RELAY_PORT_FIRST && at.ok.port < RELAY_PORT_FIRST + 2 * RELAY_SLOTS
+}
+
+/** The addresses of all nodes that relay. */
+export function relayHosts(map: PeerMap): Set<string> {
+  const relays = map.peers.filter((peer) => peer.relays !== 'no')
+  const endpoints = relays.flatMap(({ hubSeen, statics, candidates }) => [...statics, ...candidates, hubSeen ?? ''])
+  return new Set(endpoints.map(hostOf).filter((host) => host !== undefined))
 }
