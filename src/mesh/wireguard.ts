@@ -90,7 +90,13 @@ export class HostWireGuard implements WireGuard {
   readonly #options: WireGuardOptions
   /** The last of those who wait for their turn. */
   #turn: Promise<unknown> = Promise.resolve()
-  #process: { readonly pid: number | undefined; readonly kill: () => void; readonly ended: Promise<string> } | undefined
+  #process:
+    | {
+        readonly pid: number | undefined
+        readonly kill: (signal: 'SIGTERM' | 'SIGKILL') => void
+        readonly ended: Promise<string>
+      }
+    | undefined
   #gone: () => void = () => {}
   #probing: { readonly network: string; readonly port: number } | undefined
   /** Congestion controls that this kernel has refused. */
@@ -122,8 +128,15 @@ export class HostWireGuard implements WireGuard {
       const own = this.#process
       this.#process = undefined
       if (own !== undefined) {
-        own.kill()
+        own.kill('SIGTERM')
+        const over = new AbortController()
+        const late = this.#clock.sleep(COMMAND_MS, { signal: over.signal }).then(
+          () => own.kill('SIGKILL'),
+          () => undefined,
+        )
         await own.ended
+        over.abort()
+        await late
       }
       // Gone with its process, or the kernel's, or of a process that was taken over and ends with its interface.
       if ((await this.#kind()) !== undefined) await this.#must('ip', ['link', 'delete', 'dev', this.name])
@@ -170,6 +183,7 @@ export class HostWireGuard implements WireGuard {
   /** A table with the mesh's network in it, named like the port, and the rule that sends echoes there. */
   async #probeWay(network: string, port: number): Promise<string[]> {
     const table = String(port)
+    this.#probing = { network, port }
     const shown = await this.#run('ip', ['-json', '-4', 'route', 'show', 'table', table])
     const rows = shown.exitCode === 0 && shown.stdout.trim() !== '' ? (JSON.parse(shown.stdout) as RouteRow[]) : []
     // The route goes with the interface, so where it is there the rule was made after it.
@@ -179,7 +193,6 @@ export class HostWireGuard implements WireGuard {
     if (/not supported/i.test(rule.stderr)) return ['ip rule']
     if (rule.exitCode !== 0) throw this.#failure('ip rule add', rule)
     await this.#must('ip', ['-4', 'route', 'replace', network, 'dev', this.name, 'table', table])
-    this.#probing = { network, port }
     return []
   }
 
@@ -294,10 +307,10 @@ export class HostWireGuard implements WireGuard {
       child.once('error', (error) => resolve(error.message))
       child.once('exit', (code, signal) => resolve(signal ?? `exit code ${code}`))
     }).then((how) => (over = how))
-    const kill = (): void => {
+    const kill = (signal: 'SIGTERM' | 'SIGKILL'): void => {
       // Whoever waits for its end has to be kept alive by it.
       child.ref()
-      child.kill('SIGTERM')
+      child.kill(signal)
     }
     const own = { pid: child.pid, kill, ended }
     this.#process = own
@@ -305,7 +318,7 @@ export class HostWireGuard implements WireGuard {
     while ((await this.#dump()) === undefined) {
       if (over !== undefined || this.#clock.monotonicMs() > deadline) {
         this.#process = undefined
-        own.kill()
+        own.kill('SIGKILL')
         const why = over === undefined ? `does not answer within ${START_MS / 1000} s` : `ended at once (${over})`
         throw new FsError('EIO', `wireguard-go -f ${this.name} ${why}${await lastLine(logFile)}`)
       }
