@@ -15,11 +15,11 @@ import type { Handlers, Peer } from '../wire/peer.ts'
 import { type CallName, PROTOCOL_VERSION, type Request } from '../wire/protocol.ts'
 import type { MeshPeerReport, MeshReport } from '../wire/reports.ts'
 import type { Device } from './core/dump.ts'
-import { hostOf } from './core/endpoint.ts'
-import { interfaceMtu } from './core/mtu.ts'
-import { type PathEvent, provedWay } from './core/path.ts'
+import { interfaceMtu, MTU_MIN } from './core/mtu.ts'
+import { type PathEvent, provedWay, relayHosts } from './core/path.ts'
 import { isHub, type Pair, type PeerEntry, type PeerMap, pairOf, type SignedMap, trusted } from './core/peer-map.ts'
 import { plan, relayedBy } from './core/plan.ts'
+import { routesFor } from './core/routes.ts'
 import type { MeshDir, NodeRecord } from './files.ts'
 import type { Hub } from './hub.ts'
 import { type Newest, readMap } from './map-keys.ts'
@@ -38,8 +38,6 @@ const AGAIN_MS_MAX = 30_000
 const CONNECT_MS = 5_000
 /** How often a node looks whether it has other addresses than it said. */
 const SAY_EVERY_MS = 15_000
-/** What the operator's log is told of one thing, at most this often. */
-const CONGESTION = 'bbr'
 
 export interface AgentOptions {
   readonly own: NodeRecord
@@ -280,7 +278,9 @@ export class Agent {
     const { newest, clock, log } = this.#parts
     const { own, publicKey, linkMtu, probePort } = this.#options
     const map = newest.map
-    if (map === undefined) return undefined
+    const settings = { address: `${own.ip}/16`, mtu: interfaceMtu(linkMtu), probePort }
+    // A hub whose master has to listen on this address before there can be a map.
+    if (map === undefined) return { device: { publicKey, listenPort: own.port, peers: [] }, settings, routes: [] }
     const nowMs = clock.monotonicMs()
     const facts = { id: own.node, steps: this.#view.steps(nowMs), suspects: this.#view.suspects() }
     const peers = plan(map, facts, device, nowS)
@@ -294,11 +294,8 @@ export class Agent {
       others.map(({ id }) => id),
       nowMs,
     )
-    const routes = others.map((peer) => {
-      const mtu = this.#view.mtuOf(peer.id)
-      return { to: `${peer.ip}/32`, ...(mtu === undefined ? {} : { mtu }), congestion: CONGESTION }
-    })
-    const settings = { address: `${own.ip}/16`, mtu: interfaceMtu(linkMtu), probePort }
+    const mtus = new Map(others.map(({ id }) => [id, this.#view.mtuOf(id) ?? MTU_MIN]))
+    const routes = routesFor(map, own.node, mtus, interfaceMtu(linkMtu))
     const isTrying = map.pairs.some(
       ({ a, b, path }) => (a === own.node || b === own.node) && (path === 'punch' || path === 'settle'),
     )
@@ -335,7 +332,8 @@ export class Agent {
   #lookForProofs(map: PeerMap, device: Device, others: readonly PeerEntry[], nowS: number): void {
     const byId = new Map(others.map((peer) => [peer.id, peer]))
     const suspects = this.#view.suspects()
-    for (const { a, b, path, via } of map.pairs) {
+    const hosts = relayHosts(map)
+    for (const { a, b, path } of map.pairs) {
       const otherId = a === this.#options.own.node ? b : b === this.#options.own.node ? a : undefined
       const other = otherId === undefined ? undefined : byId.get(otherId)
       if (other === undefined) continue
@@ -343,7 +341,7 @@ export class Agent {
       if (tried?.path !== path) this.#tried.set(other.id, { path, sinceS: nowS, told: false })
       const { sinceS, told } = this.#tried.get(other.id)!
       const seen = device.peers.find(({ publicKey }) => other.keys.includes(publicKey))
-      const way = seen === undefined ? undefined : provedWay(seen, sinceS, hostsOf(byId.get(via ?? '')))
+      const way = seen === undefined ? undefined : provedWay(seen, sinceS, hosts)
       const event = eventOf(path, way, suspects.has(other.id))
       if (event === undefined || told) continue
       this.#sayProof?.(other.id, event)
@@ -434,14 +432,6 @@ function eventOf(path: Pair['path'], way: 'direct' | 'relay' | undefined, isSusp
   if (path === 'settle' && way !== undefined) return way === 'direct' ? 'proved' : 'settled'
   return path === 'direct' && isSuspect ? 'lost' : undefined
 }
-
-/** The addresses at which a node that relays is spoken with. */
-const hostsOf = (relay: PeerEntry | undefined): Set<string> =>
-  new Set(
-    [...(relay?.statics ?? []), ...(relay?.candidates ?? []), relay?.hubSeen ?? '']
-      .map(hostOf)
-      .filter((host) => host !== undefined),
-  )
 
 /** Names the way to a peer, so that a change of it is seen. */
 function wayOf(map: PeerMap, own: string, other: string): string {

@@ -20,6 +20,7 @@ import { essence, makeMap, type Seen } from './core/make-map.ts'
 import { Pairs, type RttTo } from './core/pairs.ts'
 import type { PathEvent } from './core/path.ts'
 import { type PeerMap, type SignedMap, textOf } from './core/peer-map.ts'
+import { seenNow } from './core/seen.ts'
 import type { NodeRecord } from './files.ts'
 import { type Newest, signMap } from './map-keys.ts'
 
@@ -28,8 +29,6 @@ const WAIT_MS = 30_000
 const AGAIN_MS = 1_000
 /** A map is made anew in time for whoever hears from hubs only now and then. */
 const REISSUE_S = 24 * 3600
-/** What a hub sees of a peer counts while a session with it lives (REJECT_AFTER_TIME). */
-const SEEN_S = 180
 /** Relayed pairs and reports that come together make one map. */
 const GATHER_MS = 50
 
@@ -108,15 +107,15 @@ export class Hub {
   /** What the device of this node says of its peers, after each round. */
   look(device: Device): void {
     const nowS = this.#parts.clock.now().sec
+    const map = this.#parts.newest.map
+    if (map === undefined) return
     let changed = false
-    for (const member of this.#registry?.members ?? []) {
-      const peer = device.peers.find(({ publicKey }) => member.keys.includes(publicKey))
-      if (peer?.endpoint === undefined || peer.latestHandshakeS === 0 || nowS - peer.latestHandshakeS > SEEN_S) continue
-      const before = this.#seen.get(member.node)
-      this.#seen.set(member.node, { bootId: 0, ...before, endpoint: peer.endpoint, atS: nowS })
-      if (before?.endpoint !== undefined && sameEndpoint(before.endpoint, peer.endpoint)) continue
+    for (const [node, endpoint] of seenNow(map, device, nowS)) {
+      const before = this.#seen.get(node)
+      this.#seen.set(node, { bootId: 0, ...before, endpoint, atS: nowS })
+      if (before?.endpoint !== undefined && sameEndpoint(before.endpoint, endpoint)) continue
       changed = true
-      this.#pairs.moved(member.node, this.#parts.newest.map?.peers ?? [], this.#nowMs())
+      this.#pairs.moved(node, map.peers, this.#nowMs())
     }
     const due = nowS - this.#issuedS > REISSUE_S || this.#pairs.nextMs() <= this.#nowMs()
     if (changed || due) this.#publishSoon()

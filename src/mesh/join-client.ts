@@ -98,11 +98,11 @@ async function joinAt(
 async function pinnedAuthority(hub: HostPort, clock: Clock, pin: Uint8Array): Promise<string> {
   const socket = await dial(hub, clock, { rejectUnauthorized: false })
   try {
-    const leaf = socket.getPeerX509Certificate()
-    for (const certificate of chainOf(socket.getPeerCertificate(true))) {
+    const chain = chainOf(socket.getPeerCertificate(true))
+    for (const certificate of chain) {
       const spki = certificate.publicKey.export({ type: 'spki', format: 'der' })
       if (!createHash('sha256').update(spki).digest().equals(pin)) continue
-      if (leaf === undefined || !leaf.verify(certificate.publicKey)) break
+      if (!chain[0]!.verify(certificate.publicKey)) break
       return certificate.toString()
     }
   } finally {

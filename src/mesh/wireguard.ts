@@ -75,7 +75,7 @@ const START_STEP_MS = 20
 /** An interface of 600 peers dumps some 100 kB. */
 const OUTPUT_BYTES_MAX = 4 * 1024 * 1024
 /** IFNAMSIZ − 1. */
-const NAME = /^[a-z][a-z0-9-]{0,14}$/
+const NAME = /^[a-z][a-z0-9_-]{0,14}$/
 
 interface Outcome {
   readonly exitCode: number
@@ -104,7 +104,7 @@ export class HostWireGuard implements WireGuard {
 
   constructor(name: string, clock: Clock, log: Log, options: WireGuardOptions) {
     if (!NAME.test(name))
-      throw new FsError('EINVAL', `"${name}" is no name of an interface: a to z, 0 to 9, -, at most 15`)
+      throw new FsError('EINVAL', `"${name}" is no name of an interface: a to z, 0 to 9, - and _, at most 15`)
     this.name = name
     this.#clock = clock
     this.#log = log

@@ -8,6 +8,7 @@ import { mkdir, mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import type { MeshReport } from '../../src/wire/reports.ts'
 import { HOLDFAST } from '../support/holdfast-program.ts'
 import type { Bed } from './bed.ts'
 
@@ -50,6 +51,10 @@ export class Machines {
 
   async json<T>(node: string, words: readonly string[]): Promise<T> {
     return JSON.parse(await this.holdfast(node, [...words, '--json'])) as T
+  }
+
+  meshStatus(node: string): Promise<MeshReport> {
+    return this.json(node, ['mesh', 'status', '--mesh-dir', join(this.dir(node), 'mesh')])
   }
 
   async init(node: string, ...words: string[]): Promise<void> {
@@ -109,7 +114,7 @@ export class Machines {
   }
 
   said(node: string, role: string): string {
-    return this.#running.get(`${node} ${role}`)?.said.join('') ?? ''
+    return this.#running.get(`${node} ${role}`)?.said.slice(-6).join('') ?? ''
   }
   file(node: string, name: string): Promise<string> {
     return readFile(join(this.dir(node), name), 'utf8')

@@ -3,7 +3,7 @@
  */
 
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import type { MeshReport, StatusReport } from '../../src/wire/reports.ts'
+import type { StatusReport } from '../../src/wire/reports.ts'
 import { Bed } from './bed.ts'
 import { eventually, Machines } from './mesh-machines.ts'
 import { describeOnBed } from './with-bed.ts'
@@ -34,12 +34,10 @@ describeOnBed('a mesh', () => {
         throw new Error(`${String(error)}\n${machines.said('fra1', 'mesh')}\n${machines.said('fra1', 'master')}`)
       }
     })
-    const report = await machines.json<MeshReport>('fra1', [
-      'mesh',
-      'status',
-      '--mesh-dir',
-      `${machines.dir('fra1')}/mesh`,
-    ])
+    const report = await eventually('the mesh is founded', 10_000, async () => {
+      const told = await machines.meshStatus('fra1')
+      return told.mapVersion > 0 ? told : undefined
+    })
     expect(report).toMatchObject({ name: 'fra1', backend: 'userspace', peers: [] })
   })
 

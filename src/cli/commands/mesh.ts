@@ -307,7 +307,10 @@ export class TokenCreate extends ClusterCommand {
     return this.withMaster(flags, async (admin) => {
       const { registry } = await admin.call('meshRegistry', { since: 0, waitMs: 0 })
       if (registry === undefined)
-        throw new FsError('ENOENT', 'this cluster has no mesh yet: holdfast mesh init founds one')
+        throw new FsError(
+          'ENOENT',
+          'this cluster has no mesh yet: holdfast mesh init founds one, and the agent of that machine (holdfast run mesh) tells the master',
+        )
       const hubs = registry.mesh.hubs.map((hub) => unwrap(parseHostPort(hub)))
       const secret = randomBytes(32)
       const tokenId = randomBytes(8).toString('hex')

@@ -4,31 +4,28 @@
  */
 
 import type { MeshMember, Registry } from '../../wire/mesh-shapes.ts'
-import { hostOf, scopeOf } from './endpoint.ts'
+import { hostOf, sameEndpoint, scopeOf } from './endpoint.ts'
 import type { Nat, Pair, PeerEntry, PeerMap } from './peer-map.ts'
 import { VALID_S } from './peer-map.ts'
+import { natOf } from './seen.ts'
 
 /** What a hub sees of a member on its own device, and was told of by it. */
 export interface Seen {
   readonly endpoint?: string
   readonly atS: number
-  /** Another public node sees it behind another port: its NAT gives every stranger one of his own. */
-  readonly otherPort?: boolean
+  /** Where another public node sees it. */
+  readonly elsewhere?: string
   readonly bootId: number
 }
 
-/** Whether anything translates addresses between the member and the internet. */
-export function natOf(
-  member: Pick<MeshMember, 'candidates' | 'statics' | 'roles'>,
-  seen: Seen | undefined,
-  hubIsPrivate: boolean,
-): Nat {
+/** What stands between the member and the internet. `hubIsPrivate`: all of the mesh may be in one private network. */
+function natOfMember(member: MeshMember, seen: Seen | undefined, hubIsPrivate: boolean): Nat {
+  // Its operator has seen to it that it is reached.
   if (member.roles.includes('master') || member.statics.length > 0) return 'public'
-  if (seen?.endpoint === undefined) return 'unknown'
-  // Seen under an address of its own. In a private network that says something only where all of the mesh is in it.
-  if (member.candidates.includes(seen.endpoint) && (scopeOf(hostOf(seen.endpoint) ?? '') === 'public' || hubIsPrivate))
-    return 'public'
-  return seen.otherPort === true ? 'symmetric' : 'cone'
+  const at = seen?.endpoint
+  // There is no translation in between, and nobody who would be farther away.
+  if (hubIsPrivate && at !== undefined && member.candidates.some((own) => sameEndpoint(own, at))) return 'public'
+  return natOf(member.candidates, at, seen?.elsewhere)
 }
 
 export function makeMap(
@@ -50,7 +47,7 @@ export function makeMap(
       ...{ candidates: member.candidates, statics: member.statics },
       hubSeen: known?.endpoint,
       hubSeenAt: known?.atS ?? 0,
-      nat: natOf(member, known, hubIsPrivate),
+      nat: natOfMember(member, known, hubIsPrivate),
       mtuHint: 0,
       bootId: known?.bootId ?? 0,
     }
