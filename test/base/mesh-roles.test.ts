@@ -16,8 +16,8 @@ describe('roles of nodes', () => {
 
   it('let processes be what the call table knows: a master everything, others what they are for', () => {
     expect([...wireRolesOf(['master'])].sort()).toEqual([...ROLES].sort())
-    expect(wireRolesOf(['gateway', 'client'])).toEqual(['mount'])
-    expect(wireRolesOf(['client', 'chunkserver'])).toEqual(['chunkserver', 'mount'])
+    expect(wireRolesOf(['gateway', 'client'])).toEqual(['mount', 'mesh'])
+    expect(wireRolesOf(['client', 'chunkserver'])).toEqual(['chunkserver', 'mesh', 'mount'])
     expect(wireRolesOf([])).toEqual([])
   })
 })

@@ -343,6 +343,7 @@ export class TokenCreate extends ClusterCommand {
 
 export class TokenList extends ClusterCommand {
   static override summary = 'Every token, without its secret.'
+  static override examples = ['<%= config.bin %> mesh token list']
 
   async run(): Promise<MeshToken[]> {
     const { flags } = await this.parse(TokenList)
@@ -376,6 +377,7 @@ export class TokenList extends ClusterCommand {
 
 export class TokenRevoke extends ClusterCommand {
   static override summary = 'Nobody joins with this token any more. Who has joined stays.'
+  static override examples = ['<%= config.bin %> mesh token revoke 0123456789abcdef']
   static override args = {
     token: Args.string({ required: true, description: 'Id of the token (holdfast mesh token list).' }),
   }
