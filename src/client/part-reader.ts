@@ -304,7 +304,8 @@ class StripeRead {
       if (present.length + running.size < data)
         throw new PartsUnreadable(
           `of chunk ${chunkName(chunk)} only ${present.length} parts could be read and ${data} are needed`,
-          this.#refusals,
+          // Who holds a part that has no place now may only be away, and be back.
+          this.#refusals && parts.every((part) => part.places.length > 0),
           cause,
         )
       const patienceMs = Math.max(...[...running.keys()].map((index) => this.#reader.patienceMs(ec, index)))

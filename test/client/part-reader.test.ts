@@ -278,6 +278,17 @@ describe('a part that fails', () => {
     await reading.serve(striped.nodes[2]!)
     await read
   })
+
+  test('is waited for when the master does not know yet where too many others are, as after its restart', async () => {
+    const { striped } = await started(MiB, 4, 1)
+    reading.told = striped.whole([0, 2])
+    reading.newReader()
+    const read = reading.expectSame(0, MiB, 'told')
+    // Longer than refusals are taken for the last word.
+    await realClock.sleep(1_200)
+    reading.told = striped.whole([])
+    await read
+  })
 })
 
 describe('a part that is slow', () => {
