@@ -34,6 +34,9 @@ describe('a word that is in no list', () => {
     expect(closest('frobnicate', ['start', 'status', 'stop'])).toBe(undefined)
     const { message } = meant(new Errors.CLIError('command disk:lst not found')) as Error
     expect(message).toBe('there is no command disk lst; did you mean disk list?')
+    const said = (id: string): string => (meant(new Errors.CLIError(`command ${id} not found`)) as Error).message
+    expect(said('node:lable:chunkserver-1:H')).toBe('there is no command node lable; did you mean node label?')
+    expect(said('clas:set:hdd:mnt')).toBe('there is no command clas set; did you mean class set?')
     const other = new Errors.CLIError('command frobnicate not found')
     expect(meant(other)).toBe(other)
     const unknown = Object.assign(new Errors.CLIError('Nonexistent flag: --chunkserver\nSee more help with --help'), {
