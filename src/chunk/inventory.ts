@@ -7,6 +7,7 @@
  * damaged is made anew from the files, and then the master gets the full list.
  */
 
+import { FsError } from '../base/fault.ts'
 import type { ChunkId } from '../base/ids.ts'
 import {
   type CopyState,
@@ -33,6 +34,7 @@ export class Inventory {
   #flushedSeq: number
   #confirmed = 0
   #flushing: Promise<void> | undefined
+  #closed = false
 
   private constructor(io: DiskIo, table: InventoryTable, file: DiskFile, bytes: number) {
     this.#io = io
@@ -81,6 +83,7 @@ export class Inventory {
   async flush(): Promise<void> {
     const until = this.table.seq
     while (this.#flushedSeq < until) {
+      if (this.#closed) throw new FsError('ENODEV', 'the disk was let go before its inventory was flushed')
       this.#flushing ??= this.#flushOnce().finally(() => {
         this.#flushing = undefined
       })
@@ -125,7 +128,11 @@ export class Inventory {
     return this.table.since(known)
   }
 
+  /** Not under a flush that is on its way: it would meet a closed file, or another one with its number. */
   async close(): Promise<void> {
+    this.#closed = true
+    // Who waits for it hears what became of it.
+    await this.#flushing?.catch(() => undefined)
     await this.#file.close()
   }
 }
