@@ -30,6 +30,8 @@ export const BURIED_MAX = 2_048
 export const DENIED_MAX = 10_000
 /** Of one node and not expired: it renews every 60 days what lives 90, so a ninth is a loop, and the oldest counts no more. */
 export const CERTIFICATES_MAX = 8
+/** Where places are measured: beyond it nodes would spend themselves on probes. */
+export const MEASURED_MAX = 300
 /** More than any machine needs; each costs whoever tries it five seconds. */
 export const CANDIDATES_MAX = 10
 export const STATICS_MAX = 4
@@ -191,6 +193,55 @@ export const memberReport = struct({
   statics: list(endpoint, STATICS_MAX),
   relays: relaying,
 })
+
+/** Microseconds, and lost packets in a million: whole numbers are half as long, and finer nobody can measure. */
+export const measuredPath = struct({
+  peer: memberId,
+  /** Rounds of probes with an answer. */
+  rounds: uint(),
+  /** See src/topology/rtt-filter.ts. */
+  baseUs: optional(uint()),
+  srttUs: optional(uint()),
+  rttvarUs: optional(uint()),
+  lossPpm: optional(uint(1_000_000)),
+})
+export type MeasuredPath = Infer<typeof measuredPath>
+
+/** What a node has measured of all others, and how long ago it said so. */
+export const measuredRow = struct({ node: memberId, ageMs: uint(), paths: list(measuredPath, MEASURED_MAX) })
+export type MeasuredRow = Infer<typeof measuredRow>
+/** Of one message: 32 × 300 paths are half a megabyte and some ten milliseconds of a master's time. */
+export const ROWS_MAX = 32
+
+/** A rack or site may be called as a person has declared it. */
+const placeName = text(64)
+export const measuredPlace = struct({ node: memberId, site: placeName, rack: placeName })
+export type MeasuredPlace = Infer<typeof measuredPlace>
+
+export const PLACE_LEVELS = ['site', 'rack'] as const
+export const placeLevel = oneOf(...PLACE_LEVELS)
+
+/** What `evaluate` (src/topology/cluster.ts) has to remember for good. */
+export const measuredMap = struct({
+  /** In order of the nodes. */
+  places: list(measuredPlace, MEASURED_MAX),
+  /** `site NAME` and `rack NAME`: names that groups have of themselves. */
+  own: list(text(80), 2 * MEASURED_MAX),
+  /** The highest numbers that names were made of. */
+  lastSite: uint(),
+  lastRack: uint(),
+})
+export type MeasuredMap = Infer<typeof measuredMap>
+
+/** Less than any line has, more than any has. */
+export const LIMIT_US_MAX = 1_000_000
+export const measuring = struct({
+  /** Whether what was measured holds without being asked. */
+  auto: bool,
+  siteUs: uint(LIMIT_US_MAX),
+  rackUs: uint(LIMIT_US_MAX),
+})
+export type Measuring = Infer<typeof measuring>
 
 export const meshMember = struct({
   node: memberId,

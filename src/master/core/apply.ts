@@ -50,6 +50,7 @@ import {
   trashRestore,
   trashRetention,
 } from './lifetime.ts'
+import { measuringSet, memberPlaced, placeRenamed, placesMeasured } from './measured.ts'
 import {
   memberCertified,
   memberConfirmed,
@@ -158,6 +159,10 @@ const handlers: Handlers = {
   memberReported,
   memberRemoved,
   meshExpired,
+  placesMeasured,
+  measuringSet,
+  placeRenamed,
+  memberPlaced,
 }
 
 /** Replies that a session may leave unacknowledged: a link has at most 1 024 requests in flight. */

@@ -12,6 +12,7 @@ import type { CheckPage, Finding } from '../../wire/reports.ts'
 import { chunkVisitors } from './check-chunks.ts'
 import { wrongWithClasses, wrongWithClassRecord } from './check-classes.ts'
 import { inodeVisitors } from './check-inodes.ts'
+import { wrongWithMeasured } from './check-measured.ts'
 import { wrongWithBuried, wrongWithMember, wrongWithMesh, wrongWithToken } from './check-mesh.ts'
 import { Checker, type Totals, type Visitors } from './checker.ts'
 import { lossFindings } from './losses.ts'
@@ -60,6 +61,7 @@ export function check(state: State): Finding[] {
   c.expect((counters.reclassing ?? 0) === totals.reclassing, `counter reclassing: ${totals.reclassing} found`)
   for (const what of wrongWithClasses(state, totals.classed)) c.expect(false, what)
   for (const what of wrongWithMesh(state)) c.expect(false, what)
+  for (const what of wrongWithMeasured(state)) c.expect(false, what)
   totals.usage.compare(state, (holds, what) => c.expect(holds, what))
   totals.quotas.compare(state, (holds, what) => c.expect(holds, what))
   for (const [ino, links] of totals.links) {

@@ -33,9 +33,13 @@ import {
   founding,
   joining,
   keyStep,
+  LIMIT_US_MAX,
+  measuredMap,
   memberCertificate,
   memberId,
   memberReport,
+  meshWord,
+  placeLevel,
   tokenId,
   tokenMaking,
 } from '../../wire/mesh-shapes.ts'
@@ -671,6 +675,31 @@ export const commands = {
     undefined,
     'What is over in the mesh goes: members never heard of, tokens, rests of addresses, expired certificates.',
     struct({ limit: uint(65536) }),
+  ),
+  /** Made from map number `after`. Of nodes that are no members nothing is kept. */
+  placesMeasured: command(
+    210,
+    undefined,
+    'Nodes of the mesh stand where they were measured to be.',
+    struct({ after: uint(), map: measuredMap }),
+  ),
+  measuringSet: command(
+    211,
+    undefined,
+    'Whether places are measured by themselves, and how near a site and a rack are; absent things stay.',
+    struct({ auto: optional(bool), siteUs: optional(uint(LIMIT_US_MAX)), rackUs: optional(uint(LIMIT_US_MAX)) }),
+  ),
+  placeRenamed: command(
+    212,
+    undefined,
+    'A measured site or rack is called otherwise.',
+    struct({ level: placeLevel, from: text(64), to: text(64) }),
+  ),
+  memberPlaced: command(
+    213,
+    undefined,
+    'Where a node of the mesh stands is said by a person; without site or rack: is measured.',
+    struct({ node: memberId, site: optional(meshWord), rack: optional(meshWord) }),
   ),
 } as const
 

@@ -24,6 +24,7 @@ import {
   TOKENS_MAX,
 } from '../../wire/mesh-shapes.ts'
 import type { CommandOf } from './commands.ts'
+import { forgetPlace } from './measured.ts'
 import type { MemberRecord, MeshRecord, TokenRecord } from './mesh-records.ts'
 import { lapsesSec, TOKEN_KEPT_SEC } from './mesh-table.ts'
 import type { State } from './state.ts'
@@ -300,6 +301,7 @@ export function memberRemoved(work: Work, { node }: CommandOf<'memberRemoved'>):
 function forgetMember(work: Work, node: string, { certificates }: MemberRecord): void {
   deny(work, certificates)
   work.state.mesh.setMember(node, undefined)
+  forgetPlace(work, node)
 }
 
 /** At most so many things whose time is over: unconfirmed members, tokens, addresses that rested, denied certificates. */

@@ -26,6 +26,7 @@ import { Held } from './held.ts'
 import { type Imaging, ImagingKv } from './imaging-kv.ts'
 import { JobTable } from './job-table.ts'
 import type { Kv, StateStore } from './kv.ts'
+import { MeasuredTable } from './measured-table.ts'
 import { MeshTable } from './mesh-table.ts'
 import { QuotaTable } from './quota-table.ts'
 import {
@@ -85,6 +86,7 @@ export class State {
   readonly quotas: QuotaTable
   readonly usage: UsageTable
   readonly mesh: MeshTable
+  readonly measured: MeasuredTable
   readonly keeps: ChangelogBounds
   readonly #inodes = new Held<Ino, InodeRecord>(HELD_INODES_MAX)
   readonly #chunks = new Held<ChunkId, ChunkRecord>(HELD_CHUNKS_MAX)
@@ -107,6 +109,7 @@ export class State {
     this.quotas = new QuotaTable(this.kv)
     this.usage = new UsageTable(this.kv)
     this.mesh = new MeshTable(this.kv)
+    this.measured = new MeasuredTable(this.kv)
   }
 
   // ---- write-back
@@ -150,6 +153,7 @@ export class State {
     this.quotas.forget()
     this.usage.forget()
     this.mesh.forget()
+    this.measured.forget()
     this.#nodes.clear()
     this.#counters = undefined
     this.#countersChanged = false

@@ -9,6 +9,7 @@ import type { ChunkId, Ino, SessionId } from '../../../src/base/ids.ts'
 import { decodeChangelog, encodeChangelog } from '../../../src/master/core/command-codec.ts'
 import { type CommandName, commands } from '../../../src/master/core/commands.ts'
 import { nameHash } from '../../../src/master/core/dentries.ts'
+import { measuredRecord } from '../../../src/master/core/measured-table.ts'
 import {
   buriedRecord,
   deniedRecord,
@@ -278,6 +279,29 @@ describe('records of the mesh', () => {
     expect(decodeChangelog(Buffer.from(GOLDEN.memberJoined, 'hex')).command).toEqual(command)
   })
 
+  it('of measured places, and the commands that change them, keep their bytes', () => {
+    const map = {
+      places: [{ node: meshNode(1), site: 's1', rack: 'r2' }],
+      own: ['rack r2', 'site s1'],
+      lastSite: 1,
+      lastRack: 2,
+    }
+    const measured = { version: 1, number: 7, measuring: { auto: true, siteUs: 10_000, rackUs: 2_000 }, map }
+    expect(hex(encodeRecord(measuredRecord, measured))).toBe(GOLDEN.measured)
+    expect(decodeRecord(measuredRecord, Buffer.from(GOLDEN.measured, 'hex'), 'measured')).toEqual(measured)
+    const own = { ...envelope, session: 0 as SessionId, seq: 0, acked: 0 }
+    const written = [
+      { kind: 'placesMeasured' as const, after: 7, map },
+      { kind: 'measuringSet' as const, auto: false, siteUs: undefined, rackUs: 3_000 },
+      { kind: 'placeRenamed' as const, level: 'site' as const, from: 's1', to: 'home' },
+      { kind: 'memberPlaced' as const, node: meshNode(1), site: 'home', rack: undefined },
+    ]
+    for (const [i, command] of written.entries()) {
+      expect(hex(encodeChangelog(own, command, undefined))).toBe(GOLDEN.placed[i])
+      expect(decodeChangelog(Buffer.from(GOLDEN.placed[i]!, 'hex')).command).toEqual(command)
+    }
+  })
+
   it('are in no database of before: its counters say that there is no mesh, its chunkservers are of no node', () => {
     const counters = encodeRecord(
       countersRecord,
@@ -415,6 +439,14 @@ describe('changelog records', () => {
 })
 
 const GOLDEN = {
+  measured:
+    '94010793c3cd2710cd07d0949193d9203030303030303030303030303030303030303030303030303030303030303031a27331a2723292a77261636b207232a7736974652073310102',
+  placed: [
+    '949609ce6553f10001000000ccd29207949193d9203030303030303030303030303030303030303030303030303030303030303031a27331a2723292a77261636b207232a773697465207331010200',
+    '949609ce6553f10001000000ccd393c2c0cd0bb800',
+    '949609ce6553f10001000000ccd49300a27331a4686f6d6500',
+    '949609ce6553f10001000000ccd593d9203030303030303030303030303030303030303030303030303030303030303031a4686f6d65c000',
+  ],
   member:
     'dc001001d94030303030303030303030303030303030303030303030303030303030303030303030303030303030303030303030303030303030303030303030303030303033a47670733191d92c415145424151454241514542415145424151454241514542415145424151454241514542415145424151453da931302e37372e302e310aa3757362c0c0b030303030303030303030303030303032ce6553f100ce6553f1059192a23166ce6b49d20091b13139322e3136382e312e323a35313832309001',
   token:

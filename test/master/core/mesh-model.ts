@@ -28,6 +28,12 @@ interface Member {
   confirmed: boolean
   certificates: { serial: number; until: number }[]
   candidates: string[]
+  site: string | undefined
+}
+interface Place {
+  node: string
+  site: string
+  rack: string
 }
 
 /** What is expected: done, an errno, or why a join is refused. */
@@ -47,6 +53,7 @@ export class MeshModel {
   members: Member[] = []
   buried: { node: number; ip: string; at: number }[] = []
   denied: { serial: number; until: number }[] = []
+  map = { number: 0, places: [] as Place[], own: [] as string[], auto: true, siteUs: 10_000, rackUs: 2_000 }
   #lastToken = 0
   #lastSerial = 0
 
@@ -60,7 +67,18 @@ export class MeshModel {
   #step(now: number, below: (n: number) => number): [Command, Expected] {
     const node = 1 + below(NODES)
     const member = this.members.find((m) => m.node === node)
-    switch (below(12)) {
+    switch (below(15)) {
+      case 12:
+        return this.#place(below)
+      case 13:
+        return this.#rename(below)
+      case 14: {
+        if (below(2) === 0) return this.#measure(below)
+        const site = below(3) === 0 ? undefined : `site${below(2)}`
+        const command: Command = { kind: 'memberPlaced', node: meshNode(node), site, rack: undefined }
+        if (member !== undefined) member.site = site
+        return [command, member === undefined ? 'ENOENT' : undefined]
+      }
       case 0: {
         const other = below(8) === 0
         if (other && this.founded) return [{ kind: 'meshFounded', ...mesh, id: 'f'.repeat(16) }, 'EEXIST']
@@ -104,6 +122,56 @@ export class MeshModel {
       default:
         return this.#join(now, node, below)
     }
+  }
+
+  /** Most of the nodes are somewhere; now and then the map that it was made from is an older one, or it is wrong. */
+  #place(below: (n: number) => number): [Command, Expected] {
+    const nodes = Array.from({ length: NODES }, (_, i) => 1 + i).filter(() => below(4) > 0)
+    const places = nodes.map((n) => ({ node: meshNode(n), site: `s${below(2)}`, rack: `r${below(3)}` }))
+    const own = ['rack r0', 'rack r1', 'rack r9', 'site s1'].filter(() => below(2) > 0)
+    const wrong = below(10)
+    const kept = places.filter(({ node }) => this.members.some((m) => meshNode(m.node) === node))
+    const after = wrong === 0 ? this.map.number + 1 : this.map.number
+    if (wrong === 1) places.reverse()
+    if (wrong === 2 && places.length > 0) places[0]!.site = ''
+    const command: Command = { kind: 'placesMeasured', after, map: { places, own, lastSite: 2, lastRack: 3 } }
+    if (wrong === 0) return [command, 'ESTALE']
+    if (wrong === 1 && kept.length > 1) return [command, 'EINVAL']
+    if (wrong === 2 && places.length > 0) return [command, 'EINVAL']
+    this.#placed(kept, own)
+    return [command, undefined]
+  }
+  #placed(places: Place[], own: readonly string[]): void {
+    const said = (name: string): boolean =>
+      places.some(({ site, rack }) => name === `site ${site}` || name === `rack ${rack}`)
+    this.map.number++
+    this.map.places = places
+    this.map.own = own.filter(said)
+  }
+  #rename(below: (n: number) => number): [Command, Expected] {
+    const level = below(2) === 0 ? 'site' : 'rack'
+    const from = `${level[0]}${below(3)}`
+    const to = below(6) === 0 ? 'no name' : below(3) === 0 ? `${level[0]}${below(3)}` : `name${below(5)}`
+    const command: Command = { kind: 'placeRenamed', level, from, to }
+    const { places, own } = this.map
+    if (places.every((place) => place[level] !== from)) return [command, 'ENOENT']
+    if (to.includes(' ')) return [command, 'EINVAL']
+    if (to !== from && places.some((place) => place[level] === to)) return [command, 'EEXIST']
+    this.#placed(
+      places.map((place) => (place[level] === from ? { ...place, [level]: to } : place)),
+      [...new Set([...own, `${level} ${to}`])],
+    )
+    return [command, undefined]
+  }
+  #measure(below: (n: number) => number): [Command, Expected] {
+    const auto = below(2) === 0 ? undefined : below(2) === 0
+    const siteUs = below(2) === 0 ? undefined : 1_000 * below(20)
+    const rackUs = below(2) === 0 ? undefined : 1_000 * below(5)
+    const wanted = { auto: auto ?? this.map.auto, siteUs: siteUs ?? this.map.siteUs, rackUs: rackUs ?? this.map.rackUs }
+    const command: Command = { kind: 'measuringSet', auto, siteUs, rackUs }
+    if (wanted.rackUs === 0 || wanted.rackUs > wanted.siteUs) return [command, 'EINVAL']
+    Object.assign(this.map, wanted)
+    return [command, undefined]
   }
 
   #someToken(below: (n: number) => number): number {
@@ -163,7 +231,7 @@ export class MeshModel {
     const free = same && known === undefined
     if (!free && t.spent.length >= t.uses) return [command, 'spent-token']
     if (!free) t.spent.push({ ...asked, closed: false })
-    if (known !== undefined) this.#forget(now, known)
+    if (known !== undefined) this.#forget(now, known, true)
     const ip = known?.ip ?? this.#address(now, asked.node)
     this.buried = this.buried.filter((b) => b.node !== asked.node && b.ip !== ip)
     this.members.push({
@@ -176,6 +244,7 @@ export class MeshModel {
       confirmed: known?.confirmed ?? false,
       certificates: [],
       candidates: known?.candidates ?? [],
+      site: known?.site,
     })
     return [command, undefined]
   }
@@ -194,9 +263,11 @@ export class MeshModel {
     while (!free(`${wanted}-${n}`)) n++
     return `${wanted}-${n}`
   }
-  #forget(now: number, member: Member): void {
+  #forget(now: number, member: Member, isBack = false): void {
     this.members = this.members.filter((m) => m !== member)
     this.denied.push(...member.certificates.filter((c) => c.until > now))
+    const stays = this.map.places.filter(({ node }) => node !== meshNode(member.node))
+    if (stays.length < this.map.places.length && !isBack) this.#placed(stays, this.map.own)
   }
 
   #certify(
@@ -297,6 +368,14 @@ export class MeshModel {
         .map((m) => [meshNode(m.node), m.name, m.ip, m.keys.map(meshKey), m.confirmed, m.candidates] as const)
         .sort(byId),
     )
+    expect(rows(members).map(([id, m]) => [id, m.site])).toEqual(
+      this.members.map((m) => [meshNode(m.node), m.site] as const).sort(byId),
+    )
+    const { number, map, measuring } = state.measured.record
+    expect({ number, places: map.places, own: [...map.own].sort(), ...measuring }).toEqual({
+      ...this.map,
+      own: [...this.map.own].sort(),
+    })
     expect(rows(members).map(([id, m]) => [id, m.certificates.map((c) => c.serial)])).toEqual(
       this.members.map((m) => [meshNode(m.node), m.certificates.map((c) => c.serial.toString(16))] as const).sort(byId),
     )

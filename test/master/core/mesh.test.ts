@@ -15,6 +15,7 @@ import {
   type Joining,
   joinRefusalOf,
   MEMBERS_MAX,
+  type MeasuredPlace,
   type TokenMaking,
 } from '../../../src/wire/mesh-shapes.ts'
 import { joining, mesh, meshHash, meshKey, meshNode, meshToken, token } from '../../support/mesh.ts'
@@ -426,6 +427,10 @@ describe('the check', () => {
     b.state.mesh.setMember(meshNode(1), { ...b.of(1)!, ...change })
   const spent = (b: MeshBench, change: Partial<TokenRecord>): void =>
     b.state.mesh.setToken(meshToken(3), { ...b.state.mesh.tokens.get(meshToken(3))!, ...change })
+  const placed = (b: MeshBench, places: MeasuredPlace[], own: string[] = []): void => {
+    const { record } = b.state.measured
+    b.state.measured.set({ ...record, number: 1, map: { ...record.map, places, own } })
+  }
   const first = `node ${meshNode(1)} of the mesh`
   const both = `nodes ${meshNode(1)} and ${meshNode(2)} of the mesh have one`
 
@@ -462,6 +467,34 @@ describe('the check', () => {
       'a rest that is none of the mesh',
       (b) => b.state.mesh.setBuried(meshNode(3), { ...b.state.mesh.buried.get(meshNode(3))!, ip: '10.1.0.1' }),
       `removed node ${meshNode(3)}: 10.1.0.1 is not of 10.77.0.0/16`,
+    ],
+    [
+      'a place of one that is no member',
+      (b) => placed(b, [{ node: meshNode(3), site: 's1', rack: 'r1' }]),
+      `measured place of node ${meshNode(3)}: it is not of the mesh`,
+    ],
+    [
+      'places of one node',
+      (b) =>
+        placed(
+          b,
+          [1, 1].map((n) => ({ node: meshNode(n), site: 's1', rack: 'r1' })),
+        ),
+      `measured place of node ${meshNode(1)}: not in order, or twice`,
+    ],
+    [
+      'a place without a name',
+      (b) => placed(b, [{ node: meshNode(1), site: '', rack: 'r1' }]),
+      `measured place of node ${meshNode(1)}: without a name`,
+    ],
+    ['a name of nothing', (b) => placed(b, [], ['site s9']), 'measured places: nothing is site s9'],
+    [
+      'racks that are larger than sites',
+      (b) => {
+        const { record } = b.state.measured
+        b.state.measured.set({ ...record, measuring: { auto: true, siteUs: 1, rackUs: 2 } })
+      },
+      'measured places: racks of 2 µs in sites of 1 µs',
     ],
     [
       'a version of nothing',
