@@ -85,10 +85,7 @@ const entries = ['src/cli/main.ts', 'src/cli/commands.ts', 'src/cli/generate-doc
  */
 const reachedOtherwise: readonly string[] = [
   'src/master/memory-store.ts',
-  'src/topology/cluster.ts',
-  'src/topology/nearness.ts',
   'src/topology/rate-windows.ts',
-  'src/topology/rtt-filter.ts',
   'src/topology/throttle.ts',
 ]
 

@@ -35,21 +35,21 @@ import {
   TokenRevoke,
 } from './commands/mesh.ts'
 import { Mount, Umount } from './commands/mount.ts'
-import {
-  NodeDrain,
-  NodeGrace,
-  NodeLabel,
-  NodeList,
-  NodeMaintenance,
-  NodeRemove,
-  NodeShow,
-  TopologyReload,
-} from './commands/node.ts'
+import { NodeDrain, NodeGrace, NodeLabel, NodeList, NodeMaintenance, NodeRemove, NodeShow } from './commands/node.ts'
 import { QuotaDelete, QuotaGet, QuotaList, QuotaSet } from './commands/quota.ts'
 import { Run } from './commands/run.ts'
 import { SettingsSet, SettingsShow } from './commands/settings.ts'
 import { Append, SnapshotCancel, SnapshotCreate, SnapshotDelete, SnapshotList } from './commands/snapshot.ts'
 import { Status } from './commands/status.ts'
+import {
+  TopologyApply,
+  TopologyAuto,
+  TopologyDiff,
+  TopologyPin,
+  TopologyReload,
+  TopologyRename,
+  TopologyShow,
+} from './commands/topology.ts'
 import { TrashList, TrashPurge, TrashRestore, TrashRetention } from './commands/trash.ts'
 
 export const COMMANDS: Readonly<Record<string, Command.Class>> = {
@@ -110,7 +110,13 @@ export const COMMANDS: Readonly<Record<string, Command.Class>> = {
   'snapshot:delete': SnapshotDelete,
   'snapshot:list': SnapshotList,
   status: Status,
+  'topology:apply': TopologyApply,
+  'topology:auto': TopologyAuto,
+  'topology:diff': TopologyDiff,
+  'topology:pin': TopologyPin,
   'topology:reload': TopologyReload,
+  'topology:rename': TopologyRename,
+  'topology:show': TopologyShow,
   'trash:list': TrashList,
   'trash:purge': TrashPurge,
   'trash:restore': TrashRestore,

@@ -28,7 +28,7 @@ const RETRY_MS = [50, 100, 200, 500, 1_000]
 /** Of at most 64 copies the turn is below 64, a rank below 1024: each of these outweighs all that come before it. */
 const ELSEWHERE_COST = 64
 const RANK_COST = 128
-const SHUNNED_COST = 1024 * RANK_COST
+const SHUNNED_COST = 4096 * RANK_COST
 /** When every copy has been refused (damaged, gone) this often, waiting longer brings nothing back. */
 const REFUSED_ROUNDS = 4
 /** What one read may take before the next copy is asked; a server that hangs must not hang the reader. */

@@ -42,7 +42,7 @@ const USUAL_SHARE = 1 / 8
 
 const NOTHING = Buffer.alloc(0)
 /** More than every rank. */
-const SHUNNED_COST = 4_096
+const SHUNNED_COST = 16_384
 
 /** Too few parts could be read. `refused`: the servers answered, so waiting alone brings nothing back. */
 export class PartsUnreadable extends FsError {

@@ -114,6 +114,15 @@ const master = {
       means: 'How long a chunk without live bytes stays on the disks, for readers that still know its place.',
     },
   ),
+  topologyEveryMs: durationMs(
+    60_000,
+    { min: 1000, max: 3_600_000 },
+    {
+      means:
+        'How often it is found out which nodes of the mesh share a rack and a site; what is found so five times in a row holds.',
+      danger: 'Much shorter: a line that is full for a while moves its nodes elsewhere, and data follows.',
+    },
+  ),
   settleMs: durationMs(
     20_000,
     { max: 3_600_000 },

@@ -53,6 +53,7 @@ export async function run(config: MasterConfig, world: World, signal: AbortSigna
       repairBytesPerSecond: config.repairBytesPerSecond,
       compactBelowPercent: config.compactBelowPercent,
       diskErrors: { errors: config.diskErrors, periodMs: config.diskErrorsPeriodMs },
+      topologyEveryMs: config.topologyEveryMs,
       topologyFile: () => topologyText(config),
     })
     await master.loadTopology()

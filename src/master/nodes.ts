@@ -7,7 +7,7 @@
 import type { DiskId, NodeId } from '../base/ids.ts'
 import { CHUNK_BYTES_MAX } from '../base/limits.ts'
 import type { Clock, Random } from '../base/world.ts'
-import { type AddressMap, EMPTY_MAP } from '../topology/address-map.ts'
+import { type AddressMap, EMPTY_MAP, type Region } from '../topology/address-map.ts'
 import { SLOTS_MAX } from '../topology/assign.ts'
 import { storableBytes } from '../topology/capacity.ts'
 import { fillSlots } from '../topology/fill.ts'
@@ -67,6 +67,7 @@ export class Nodes {
   readonly #disks = new Map<DiskId, LiveDisk>()
   #addresses: AddressMap = EMPTY_MAP
   #regions: boolean | undefined
+  #members: { readonly version: number; readonly byIp: ReadonlyMap<string, string> } | undefined
   /** Known for as long as the records that they were made of stand: those are never changed in place. */
   readonly #locations = new Map<NodeId, { readonly record: NodeRecord; readonly location: Location }>()
   readonly #labels = new Map<
@@ -320,7 +321,8 @@ export class Nodes {
     if (record === undefined) return NOWHERE
     const known = this.#locations.get(node)
     if (known?.record === record) return known.location
-    const location = locate(record, this.#addresses)
+    const member = this.memberOf(record)
+    const location = locate(record, this.#addresses, member === undefined ? {} : this.measuredAt(member))
     this.#locations.set(node, { record, location })
     return location
   }
@@ -334,9 +336,44 @@ export class Nodes {
     return this.#regions
   }
 
-  /** Where somebody else stands, by what he says of himself and by his address. */
-  locate(declared: DeclaredPlace): Location {
-    return locate(declared, this.#addresses)
+  /** Where somebody else stands, by what he says of himself, by his address, and by what was measured. */
+  locate(declared: DeclaredPlace, measured: Region = {}): Location {
+    return locate(declared, this.#addresses, measured)
+  }
+
+  regionAt(address: string): Region {
+    return this.#addresses.regionOf(address)
+  }
+
+  /** The node of the mesh that a chunkserver runs on: it has proved that, or is reached at its address. */
+  memberOf({ member, host }: NodeRecord): string | undefined {
+    return member ?? this.memberAt(host)
+  }
+  memberAt(ip: string): string | undefined {
+    const version = this.#state.meshVersion()
+    if (this.#members?.version !== version) {
+      const byIp = new Map([...this.#state.mesh.members].map(([node, member]) => [member.ip, node]))
+      this.#members = { version, byIp }
+    }
+    return this.#members.byIp.get(ip)
+  }
+
+  /** Where a node of the mesh stands when neither it nor its address says so: as a person said, or as it was measured. */
+  measuredAt(node: string): Region {
+    const { site, rack } = this.#state.mesh.members.get(node) ?? {}
+    const measured = this.#state.measured.places.get(node)
+    const stays = site === undefined || site === measured?.site
+    return {
+      ...(site === undefined && measured === undefined ? {} : { site: site ?? measured!.site }),
+      ...(rack !== undefined ? { rack } : stays && measured !== undefined ? { rack: measured.rack } : {}),
+    }
+  }
+
+  /** The map of measured places, or what people say of nodes, is another. */
+  placesChanged(): void {
+    this.#locations.clear()
+    this.#regions = undefined
+    this.#onChange()
   }
 
   /** The labels of a disk and its chunkserver together: one set for as long as they stay the same. */
@@ -357,9 +394,7 @@ export class Nodes {
   /** What addresses say of where their owners stand. */
   setAddresses(addresses: AddressMap): void {
     this.#addresses = addresses
-    this.#locations.clear()
-    this.#regions = undefined
-    this.#onChange()
+    this.placesChanged()
   }
 
   #byUuid(node: NodeId): Map<string, LiveDisk> {

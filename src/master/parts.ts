@@ -15,6 +15,7 @@ import type { InodeRecord } from './core/records.ts'
 import type { State } from './core/state.ts'
 import type { Holdings } from './holdings.ts'
 import type { Loop } from './loop.ts'
+import type { MeasuredPlaces } from './measured-places.ts'
 import type { Nodes } from './nodes.ts'
 import type { Orders } from './orders.ts'
 import type { QuotaRoom } from './quota-room.ts'
@@ -27,6 +28,7 @@ export interface Parts {
   readonly holdings: Holdings
   readonly quotaRoom: QuotaRoom
   readonly nodes: Nodes
+  readonly measured: MeasuredPlaces
   readonly clock: Clock
   readonly log: Log
 }

@@ -8,7 +8,7 @@ import { CHUNK_BYTES_MAX } from '../base/limits.ts'
 import { inForce } from '../topology/storage-class.ts'
 import type { Handlers } from '../wire/peer.ts'
 import { wishedCopies, wishOf } from './core/wishes.ts'
-import { attrOf, change, chunksOf, hostOf, NOTHING, type Parts, placesOf } from './parts.ts'
+import { attrOf, change, chunksOf, NOTHING, type Parts, placesOf } from './parts.ts'
 import { quotaSpace } from './quota-room.ts'
 import { ranked } from './read-order.ts'
 
@@ -28,7 +28,7 @@ const LOCATE_EXTENTS = 4096
 const FILES_FREE = 2 ** 40
 
 export function dataHandlers(parts: Parts): Handlers<DataCalls> {
-  const { state, sessions, holdings, nodes, loop } = parts
+  const { state, sessions, holdings, nodes, measured, loop } = parts
   return {
     locate: ({ session, ino, offset, length }) => {
       const asking = sessions.heard(session)
@@ -48,7 +48,7 @@ export function dataHandlers(parts: Parts): Handlers<DataCalls> {
     },
 
     chunkOpen: ({ stamp, count, avoid, classId = 0 }, _bulk, { peer }) => {
-      const near = nodes.locate({ host: hostOf(peer.address), ...sessions.find(stamp.session)?.place })
+      const near = measured.whereIs(peer, sessions.find(stamp.session)?.place)
       const opened = change<'chunkOpen'>(parts, stamp, () => {
         const cls = state.classes.meaning(classId)
         const wanted = inForce(cls, 'create')

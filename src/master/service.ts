@@ -31,6 +31,7 @@ import { Jobs } from './jobs.ts'
 import { Lives } from './life.ts'
 import { cutInSteps } from './long-files.ts'
 import { type Change, Loop, type Soon } from './loop.ts'
+import { MeasuredPlaces } from './measured-places.ts'
 import { MeshWatch } from './mesh-watch.ts'
 import { Nodes } from './nodes.ts'
 import { ORDERS_MAX, Orders, URGENT_ORDERS_MAX } from './orders.ts'
@@ -53,6 +54,7 @@ import { nodeHandlers } from './service-nodes.ts'
 import { loadTopology, placeHandlers, type ReadTopology } from './service-places.ts'
 import { quotaHandlers } from './service-quotas.ts'
 import { restoreSessions, sessionHandlers } from './service-sessions.ts'
+import { topologyHandlers } from './service-topology.ts'
 import { trialHandlers } from './service-trials.ts'
 import { Sessions } from './sessions.ts'
 import { Spare } from './spare.ts'
@@ -73,12 +75,16 @@ export interface MasterOptions {
   readonly compactBelowPercent: number
   /** When a disk has made too many errors to be trusted. */
   readonly diskErrors?: DiskErrorRules
+  /** How often it is found out where nodes of the mesh stand. */
+  readonly topologyEveryMs?: number
   /** The text of the topology file; without one, addresses say nothing. */
   readonly topologyFile?: ReadTopology
 }
 
 /** Orders of what is endangered, per disk, beside all that the configuration allows: two streams fill a disk. */
 const URGENT_PER_DISK = 2
+/** Five of these in a row move somebody. */
+const TOPOLOGY_EVERY_MS = 60_000
 /** As chunkservers do, who take a disk out of use then: one error alone may be a single bad sector. */
 const DISK_ERRORS: DiskErrorRules = { errors: 2, periodMs: 600_000 }
 
@@ -99,6 +105,7 @@ function handlersOf(parts: ReportParts, rest: HandlerParts) {
     ...jobHandlers(parts, rest.onJob),
     ...quotaHandlers(parts),
     ...meshHandlers(parts, rest.mesh),
+    ...topologyHandlers(parts),
     ...nodeHandlers(parts, rest.deletions, rest.damage, rest.spare, rest.errors, rest.options),
   }
 }
@@ -158,7 +165,9 @@ export class Master {
     const loop: Loop = new Loop(store, state, new EmbeddedChangelog(state), clock, log, soon, (changes) =>
       committed(changes),
     )
-    const parts: Parts = { state, loop, sessions, holdings, quotaRoom, nodes, clock, log }
+    const everyMs = options.topologyEveryMs ?? TOPOLOGY_EVERY_MS
+    const measured = new MeasuredPlaces({ state, loop, nodes, sessions, clock, log }, { everyMs })
+    const parts: Parts = { state, loop, sessions, holdings, quotaRoom, nodes, measured, clock, log }
     const orders = new Orders(state, nodes)
     const spare = new Spare(
       state,
@@ -194,6 +203,7 @@ export class Master {
     const draining = worker('drain', drains)
     const working = worker('snapshots', new Jobs(parts))
     const living = worker('storage classes', lives)
+    const measuring = worker('topology', measured)
     const workers = [
       watching,
       repairing,
@@ -209,6 +219,7 @@ export class Master {
       worker('compact', compaction),
       worker('rebalance', rebalance),
       worker('session expiry', new Expiry(parts)),
+      measuring,
     ]
     const wakeAll = (): void => {
       watching.poke()
@@ -251,6 +262,7 @@ export class Master {
         }
       }
       mesh.committed()
+      measured.committed()
       if (look) watching.poke()
       if (lives.waits) living.poke()
       // Before the answers: whoever made names there hears of it before it makes more.

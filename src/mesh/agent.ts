@@ -11,6 +11,7 @@ import { errnoOf, FsError } from '../base/fault.ts'
 import { Worker } from '../base/worker.ts'
 import type { Clock, Listener, Log, Net } from '../base/world.ts'
 import { connectLink, serveLinks } from '../wire/connect.ts'
+import type { MeasuredPath } from '../wire/mesh-shapes.ts'
 import type { Handlers, Peer } from '../wire/peer.ts'
 import { type CallName, PROTOCOL_VERSION, type Request } from '../wire/protocol.ts'
 import type { MeshPeerReport, MeshReport } from '../wire/reports.ts'
@@ -102,6 +103,11 @@ export class Agent {
   /** Of this node to another, ms; a hub chooses relays by it. */
   rttTo(node: string): number | undefined {
     return this.#view.rttOf(node, this.#parts.clock.monotonicMs())
+  }
+
+  /** How far this node is from the others. */
+  measured(): MeasuredPath[] {
+    return this.#view.measured(this.#parts.clock.monotonicMs())
   }
 
   /** One round of the tunnel now: what the map says holds when this resolves. */
@@ -256,6 +262,7 @@ export class Agent {
             log.warn({ error: (error as Error).message }, 'the hub does not take what this node says of itself')
         }
       }
+      if (!peer.closed) await this.#sayMeasured(peer)
       if (!peer.closed) stop = clock.timer(SAY_EVERY_MS, () => void say())
     }
     void say()
@@ -268,6 +275,15 @@ export class Agent {
     return () => {
       stop()
       this.#sayProof = undefined
+    }
+  }
+  async #sayMeasured(peer: Peer): Promise<void> {
+    try {
+      await peer.call('memberMeasured', { paths: this.measured() })
+    } catch (error) {
+      if (errnoOf(error) === undefined) throw error
+      if (!peer.closed)
+        this.#parts.log.warn({ error: (error as Error).message }, 'the hub does not take what this node measures')
     }
   }
   #sayProof: ((other: string, event: PathEvent) => void) | undefined

@@ -21,6 +21,7 @@ import { type Authority, Hub, type Registrar } from './hub.ts'
 import { serveJoins } from './join-server.ts'
 import { readKeys } from './keys.ts'
 import { Newest } from './map-keys.ts'
+import { Matrix, tellMatrix } from './matrix.ts'
 import { Probe } from './probe.ts'
 import { Relay } from './relay.ts'
 import { HostWireGuard } from './wireguard.ts'
@@ -77,13 +78,15 @@ export async function run(config: MeshConfig, world: World, signal: AbortSignal)
   if (own.roles.includes('master')) {
     const authority = await authorityOf(dir)
     const registrar = new MasterLink(own, world, log, signal)
+    const matrix = new Matrix(clock)
     const hub = new Hub({
-      ...{ own, registrar, authority, newest, clock, log, mapSecret: await dir.must('map.key') },
+      ...{ own, registrar, authority, newest, clock, log, mapSecret: await dir.must('map.key'), matrix },
       follow: (map, signed) => agent.follow(map, signed),
       // Only the hub's own measurements: good enough to tell near relays from far ones.
       rtt: (node, via) => (via === own.node ? agent.rttTo(node) : undefined),
     })
     agent.becomeHub(hub)
+    works.push(tellMatrix(matrix, () => agent.measured(), own.node, registrar, clock, log, signal))
     works.push(lead(config, own, dir, hub, registrar, authority, keys.publicKey, world, log, signal))
   }
   const renew = async (): Promise<void> => {

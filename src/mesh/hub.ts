@@ -23,6 +23,7 @@ import { type PeerMap, type SignedMap, textOf } from './core/peer-map.ts'
 import { seenNow } from './core/seen.ts'
 import type { NodeRecord } from './files.ts'
 import { type Newest, signMap } from './map-keys.ts'
+import type { Matrix } from './matrix.ts'
 
 /** The registry is asked for again after this long without a change. */
 const WAIT_MS = 30_000
@@ -51,7 +52,7 @@ export interface SignedCertificate {
   readonly expiresSec: number
 }
 
-type HubCalls = 'memberHere' | 'memberRenew' | 'memberKey' | 'memberLeave' | 'memberProved'
+type HubCalls = 'memberHere' | 'memberRenew' | 'memberKey' | 'memberLeave' | 'memberProved' | 'memberMeasured'
 
 export interface HubParts {
   readonly own: NodeRecord
@@ -63,6 +64,7 @@ export interface HubParts {
   /** Called with each new map: the hub's own interface has what it names when this resolves. */
   readonly follow: (map: PeerMap, signed: SignedMap) => Promise<void>
   readonly rtt: RttTo
+  readonly matrix: Matrix
   readonly clock: Clock
   readonly log: Log
 }
@@ -239,6 +241,10 @@ export class Hub {
         await registrar.call('meshRemove', { node })
         // The answer goes through the tunnel that this takes away.
         clock.timer(GATHER_MS, () => void this.#catchUp().catch(() => undefined))
+        return { reply: {} }
+      },
+      memberMeasured: ({ paths }, _bulk, { peer }) => {
+        this.#parts.matrix.take(this.#memberOf(peer.identity?.node).node, paths)
         return { reply: {} }
       },
       memberProved: async ({ peer: other, event }, _bulk, { peer }) => {

@@ -5,6 +5,7 @@
  */
 
 import { RttFilter } from '../topology/rtt-filter.ts'
+import { MEASURED_MAX, type MeasuredPath } from '../wire/mesh-shapes.ts'
 import { candidateStep } from './core/candidates.ts'
 import type { Device } from './core/dump.ts'
 import { type MtuState, newMtu, nextEcho, onEcho, onNewWay, onTick } from './core/mtu.ts'
@@ -20,6 +21,9 @@ import {
   type PeerWatch,
 } from './core/peer-state.ts'
 import type { ProbePeer, ProbeRound } from './core/probe-packet.ts'
+
+/** After three rounds without an answer what data takes there is not known. */
+const ANSWERED_WITHIN_MS = 30_000
 
 interface Known {
   readonly id: string
@@ -119,6 +123,22 @@ export class PeersView {
     return this.#known.get(id)?.rtt.view(nowMs).baseMs
   }
 
+  /** What is told of all peers, as many as fit. */
+  measured(nowMs: number): MeasuredPath[] {
+    const paths: MeasuredPath[] = []
+    for (const { id, rtt } of this.#known.values()) {
+      const { baseMs, srttMs, rttvarMs, lossRate, rounds, answeredAtMs } = rtt.view(nowMs)
+      if (rounds === 0 || paths.length === MEASURED_MAX) continue
+      const answers = answeredAtMs !== undefined && nowMs - answeredAtMs < ANSWERED_WITHIN_MS
+      paths.push({
+        ...{ peer: id, rounds, baseUs: thousandths(baseMs) },
+        ...{ srttUs: answers ? thousandths(srttMs) : undefined, rttvarUs: answers ? thousandths(rttvarMs) : undefined },
+        lossPpm: lossRate === undefined ? undefined : Math.round(lossRate * 1e6),
+      })
+    }
+    return paths
+  }
+
   sight(id: string, nowMs: number, nowS: number): PeerSight | undefined {
     const known = this.#known.get(id)
     if (known === undefined) return undefined
@@ -131,3 +151,6 @@ export class PeersView {
     }
   }
 }
+
+const thousandths = (ms: number | undefined): number | undefined =>
+  ms === undefined ? undefined : Math.round(ms * 1000)

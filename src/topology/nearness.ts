@@ -4,6 +4,7 @@
  * two copies that are equally near do not take turns with every probe.
  */
 
+import { STEPS } from './read-rank.ts'
 import type { PathView } from './rtt-filter.ts'
 
 /** Another site has to be nearer by a third and by two milliseconds, three times in a row. */
@@ -57,8 +58,10 @@ const UNKNOWN_MS = 10_000
 /** A lost segment costs a timeout, which is what the variation is for (RFC 6298). */
 const LOSSY = 0.02
 
+export type ReadPath = Pick<PathView, 'srttMs' | 'rttvarMs' | 'lossRate'>
+
 /** What a read is likely to wait for on this path, beside the reading itself. */
-export function readCostMs(path: PathView | undefined, queueMs = 0): number {
+export function readCostMs(path: ReadPath | undefined, queueMs = 0): number {
   if (path?.srttMs === undefined) return UNKNOWN_MS + queueMs
   const variation = (path.lossRate ?? 0) > LOSSY ? 4 * (path.rttvarMs ?? 0) : 0
   return path.srttMs + variation + queueMs
@@ -79,8 +82,46 @@ export function readOrder<C>(copies: readonly C[], rankOf: (copy: C) => number, 
   return order.map(({ copy }) => copy)
 }
 
+export interface Copy {
+  /** By place, 0: the same machine. */
+  readonly distance: number
+  readonly costMs: number
+}
+
+/**
+ * By the copies' index: the distance and the step within it that they are read by (read-rank.ts), so that whoever sorts by these reads
+ * in the order above. What is about as quick has the same of both, so that reads are shared out among equals.
+ */
+export function readSteps(copies: readonly Copy[]): { distance: number; step: number }[] {
+  const indices = copies.map((_, index) => index)
+  const order = readOrder(
+    indices,
+    (i) => copies[i]!.distance,
+    (i) => copies[i]!.costMs,
+  )
+  const found: { distance: number; step: number }[] = []
+  const nearest = Math.min(...copies.map((copy) => copy.distance))
+  // The quickest counts as the nearest, wherever it stands, and so does what is as quick.
+  const misled = order.length > 0 && copies[order[0]!]!.distance > nearest
+  let distance = nearest
+  let step = 0
+  let leadMs = copies[order[0]!]?.costMs ?? 0
+  for (const i of order) {
+    const copy = copies[i]!
+    const isSlower = copy.costMs > leadMs * WORSE_SHARE + WORSE_MS
+    const isFarther = copy.distance > distance && (isSlower || !misled)
+    if (isFarther || isSlower) {
+      step = isFarther ? 0 : Math.min(step + 1, STEPS - 1)
+      distance = isFarther ? copy.distance : distance
+      leadMs = copy.costMs
+    }
+    found[i] = { distance, step }
+  }
+  return found
+}
+
 /** When nothing has come of a read by then, the next copy is asked as well. `usualMs`: what 95 of 100 reads of that server take. */
-export function hedgeAfterMs(path: PathView | undefined, usualMs: number | undefined): number {
+export function hedgeAfterMs(path: ReadPath | undefined, usualMs: number | undefined): number {
   return Math.max(3 * (path?.srttMs ?? 0), usualMs ?? HEDGE_UNKNOWN_MS)
 }
 /** Of a server that has not answered enough reads to say what is usual: a disk that seeks and has others waiting. */

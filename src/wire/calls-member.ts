@@ -5,7 +5,16 @@
 
 import { bool, list, nothing, optional, report, struct, text, uint } from '../base/schema.ts'
 import { callsBy } from './call-row.ts'
-import { CANDIDATES_MAX, endpoint, key32, REGISTRY_WAIT_MS_MAX, relaying, STATICS_MAX } from './mesh-shapes.ts'
+import {
+  CANDIDATES_MAX,
+  endpoint,
+  key32,
+  MEASURED_MAX,
+  measuredPath,
+  REGISTRY_WAIT_MS_MAX,
+  relaying,
+  STATICS_MAX,
+} from './mesh-shapes.ts'
 import type { MeshReport } from './reports.ts'
 
 const call = callsBy('mesh')
@@ -63,5 +72,12 @@ export const memberCalls = {
     nothing,
     report<MeshReport>('MeshReport'),
     { by: ['mesh', 'admin'] },
+  ),
+  memberMeasured: call(
+    227,
+    'How far the node that asks has measured the others to be, all of them each time.',
+    struct({ paths: list(measuredPath, MEASURED_MAX) }),
+    nothing,
+    { failures: ['ENOENT'] },
   ),
 } as const

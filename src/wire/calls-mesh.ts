@@ -4,7 +4,7 @@
  * them may be repeated.
  */
 
-import { list, nothing, optional, struct, uint } from '../base/schema.ts'
+import { bool, list, nothing, optional, report, struct, text, uint } from '../base/schema.ts'
 import { callsBy } from './call-row.ts'
 import {
   bytes32,
@@ -12,16 +12,22 @@ import {
   joined,
   joining,
   keyStep,
+  LIMIT_US_MAX,
+  measuredRow,
   memberCertificate,
   memberId,
   memberReport,
   meshToken,
+  meshWord,
+  placeLevel,
   REGISTRY_WAIT_MS_MAX,
+  ROWS_MAX,
   registry,
   TOKENS_MAX,
   tokenId,
   tokenMaking,
 } from './mesh-shapes.ts'
+import type { TopologyReport } from './reports.ts'
 
 const call = callsBy('admin')
 
@@ -89,6 +95,46 @@ export const meshCalls = {
     210,
     'A node is of the mesh no more: its certificates are denied, its address rests for a day.',
     struct({ node: memberId }),
+    nothing,
+    { failures: ['ENOENT'] },
+  ),
+  meshMeasured: call(
+    211,
+    'What nodes have told this hub of how far they are from each other, since it said so last.',
+    struct({ hub: memberId, rows: list(measuredRow, ROWS_MAX) }),
+    nothing,
+  ),
+  topologyShow: call(
+    212,
+    'Where the nodes of the mesh stand and how that is known, what measuring proposes, and, when asked for, every distance.',
+    struct({ matrix: bool }),
+    report<TopologyReport>('TopologyReport'),
+  ),
+  topologySet: call(
+    213,
+    'Whether measured places hold by themselves, and how near a site and a rack are; absent things stay.',
+    struct({ auto: optional(bool), siteUs: optional(uint(LIMIT_US_MAX)), rackUs: optional(uint(LIMIT_US_MAX)) }),
+    nothing,
+    { failures: ['EINVAL'] },
+  ),
+  topologyApply: call(
+    214,
+    'Takes what measuring proposes without waiting for it, if that is still the version that a person has seen.',
+    struct({ version: uint() }),
+    nothing,
+    { failures: ['ENOENT', 'ESTALE', 'EINVAL'] },
+  ),
+  topologyRename: call(
+    215,
+    'Another name for a measured site or rack; it stays with the group that keeps most of its nodes.',
+    struct({ level: placeLevel, from: text(64), to: text(64) }),
+    nothing,
+    { failures: ['ENOENT', 'EEXIST', 'EINVAL', 'EBUSY'] },
+  ),
+  topologyPin: call(
+    216,
+    'Says where a node stands, whatever is measured; without site and rack: measured again.',
+    struct({ node: memberId, site: optional(meshWord), rack: optional(meshWord) }),
     nothing,
     { failures: ['ENOENT'] },
   ),

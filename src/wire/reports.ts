@@ -439,3 +439,50 @@ export interface MeshPeerReport {
   txBytes: number
   advice?: string | undefined
 }
+
+/** How it is known where something stands: it says so itself, by its address, a person has said it of the node, by measuring. */
+export type KnownBy = 'declared' | 'address' | 'node' | 'measured' | ''
+export interface TopologyNode {
+  node: string
+  name: string
+  ip: string
+  roles: string[]
+  /** '' where nothing is known. */
+  site: string
+  rack: string
+  siteBy: KnownBy
+  rackBy: KnownBy
+  /** Rounds of probes with the others; it is not placed before it has had some. */
+  rounds: number
+}
+/** A mount of a node: where it reads and writes first. */
+export interface TopologyMount {
+  session: number
+  mountpoint: string
+  node: string
+  site: string
+  rack: string
+}
+export interface TopologyChange {
+  node: string
+  name: string
+  /** '' when it is new. */
+  site: string
+  rack: string
+  toSite: string
+  toRack: string
+}
+export interface TopologyReport {
+  /** Of the map that holds. */
+  number: number
+  auto: boolean
+  siteMs: number
+  rackMs: number
+  everyMs: number
+  nodes: TopologyNode[]
+  mounts: TopologyMount[]
+  /** What an evaluation would change if nothing were waited for; version 0: there was none yet. */
+  proposal: { version: number; changes: TopologyChange[]; waiting: { change: string; rounds: number }[] }
+  /** Milliseconds there and back, null where not known, in the order of the nodes; empty unless asked for. */
+  matrix: (number | null)[][]
+}

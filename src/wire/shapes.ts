@@ -178,7 +178,7 @@ export const place = struct({
   node,
   host: text(255),
   port: uint(65535),
-  rank: optional(uint(1023)),
+  rank: optional(uint(4095)),
 }) as unknown as Schema<Place>
 
 /** Copies of one part: one as a rule, more while it is moved. */

@@ -42,6 +42,7 @@ async function start(dataDir: string, id = ''): Promise<Running> {
     listenHost: '127.0.0.1',
     listenPort: 0,
     topologyFile: '',
+    topologyEveryMs: 60_000,
     diskErrors: 2,
     diskErrorsPeriodMs: 600_000,
     copies: 2,

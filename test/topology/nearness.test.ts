@@ -6,6 +6,7 @@ import {
   NO_CLIENT_SITE,
   readCostMs,
   readOrder,
+  readSteps,
   SITE_ROUNDS,
   siteOfClient,
 } from '../../src/topology/nearness.ts'
@@ -113,5 +114,49 @@ describe('the order in which copies are read', () => {
     expect(hedgeAfterMs(path(40), 20)).toBe(120)
     expect(hedgeAfterMs(path(1), 20)).toBe(20)
     expect(hedgeAfterMs(undefined, undefined)).toBe(100)
+  })
+})
+
+describe('ranks for readers', () => {
+  const steps = (...copies: [distance: number, costMs: number][]): string[] =>
+    readSteps(copies.map(([distance, costMs]) => ({ distance, costMs }))).map(
+      ({ distance, step }) => `${distance}.${step}`,
+    )
+
+  test('are the distances where nothing was measured, or all is alike', () => {
+    expect(steps([3, 0], [1, 0], [2, 0], [1, 0])).toEqual(['3.0', '1.0', '2.0', '1.0'])
+    expect(steps([1, 5], [1, 6.9])).toEqual(['1.0', '1.0'])
+    expect(steps()).toEqual([])
+  })
+
+  test('tell copies apart that are equally near and clearly not equally quick', () => {
+    expect(steps([3, 100], [3, 20], [3, 22], [1, 0.5])).toEqual(['3.1', '3.0', '3.0', '1.0'])
+    expect(steps([3, 20], [3, 40], [3, 80], [3, 160], [3, 320])).toEqual(['3.0', '3.1', '3.2', '3.3', '3.3'])
+  })
+
+  test('put the quickest first where places mislead, with what is as quick', () => {
+    expect(steps([1, 100], [3, 20], [3, 21], [2, 70])).toEqual(['2.1', '1.0', '1.0', '2.0'])
+  })
+
+  test('sort as the order of reading does, whatever is measured', () => {
+    const seed = Date.now() % 1_000_000
+    let state = seed
+    const below = (n: number): number => {
+      state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0
+      return Math.floor((state / 2 ** 32) * n)
+    }
+    for (let round = 0; round < 2000; round++) {
+      const copies = Array.from({ length: 1 + below(5) }, () => ({ distance: below(4), costMs: below(60) }))
+      const ranks = readSteps(copies).map(({ distance, step }) => distance * 4 + step)
+      const order = readOrder(
+        copies.map((_, i) => i),
+        (i) => copies[i]!.distance,
+        (i) => copies[i]!.costMs,
+      )
+      for (let n = 1; n < order.length; n++)
+        expect(ranks[order[n]!], `seed ${seed}, ${JSON.stringify(copies)}`).toBeGreaterThanOrEqual(
+          ranks[order[n - 1]!]!,
+        )
+    }
   })
 })

@@ -1,4 +1,4 @@
-/* `holdfast node list | show | label | drain | grace | maintenance | remove`, `holdfast topology reload`. */
+/* `holdfast node list | show | label | drain | grace | maintenance | remove`. */
 
 import { Args, Flags } from '@oclif/core'
 import { FsError } from '../../base/fault.ts'
@@ -243,20 +243,6 @@ export class NodeRemove extends ClusterCommand {
       await admin.call('nodeRemove', { stamp: ADMIN_STAMP, node: node as NodeId, force: flags.force })
       this.log(`${name} is forgotten; should it come back, it is a new chunkserver.`)
       return { node, removed: true }
-    })
-  }
-}
-
-export class TopologyReload extends ClusterCommand {
-  static override summary = "Read the master's topology file again: racks and sites by address."
-  static override examples = ['<%= config.bin %> topology reload']
-
-  async run(): Promise<{ rules: number }> {
-    const { flags } = await this.parse(TopologyReload)
-    return this.withMaster(flags, async (admin) => {
-      const { rules } = await admin.call('topologyReload', {})
-      this.log(`${rules} ${rules === 1 ? 'rule' : 'rules'} read; holdfast node list shows what follows from them.`)
-      return { rules }
     })
   }
 }
