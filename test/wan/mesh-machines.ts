@@ -4,7 +4,7 @@
  */
 
 import type { ChildProcess } from 'node:child_process'
-import { mkdir, mkdtemp, readFile, rm } from 'node:fs/promises'
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -115,6 +115,14 @@ export class Machines {
 
   said(node: string, role: string): string {
     return this.#running.get(`${node} ${role}`)?.said.slice(-6).join('') ?? ''
+  }
+  /** Sets keys of a section that is there, or adds the section. */
+  async configure(node: string, section: string, lines: readonly string[]): Promise<void> {
+    const text = await readFile(this.config(node), 'utf8')
+    const header = `[${section}]`
+    const words = [header, ...lines].join('\n')
+    const added = text.includes(header) ? text.replace(header, words) : `${text}\n${words}\n`
+    await writeFile(this.config(node), added)
   }
   file(node: string, name: string): Promise<string> {
     return readFile(join(this.dir(node), name), 'utf8')
