@@ -12,9 +12,12 @@ const BY: Readonly<Record<KnownBy, string>> = {
 }
 
 export function formatTopology({ number, auto, siteMs, rackMs, everyMs, nodes, mounts }: TopologyReport): string {
+  const isMesh = nodes.some(({ node }) => node !== '')
   const lines = [
-    `Map ${number}: nodes of a site are within ${siteMs} ms of each other, of a rack within ${rackMs} ms; ` +
-      `${auto ? `looked at every ${everyMs / 1000} s` : 'changed by hand only (holdfast topology apply)'}.`,
+    !isMesh
+      ? 'There is no mesh: nothing is measured.'
+      : `Map ${number}: nodes of a site are within ${siteMs} ms of each other, of a rack within ${rackMs} ms; ` +
+        `${auto ? `looked at every ${everyMs / 1000} s` : 'changed by hand only (holdfast topology apply)'}.`,
   ]
   for (const [site, inSite] of grouped(nodes, (node) => node.site)) {
     lines.push(site === '' ? 'not placed' : `site ${site}`)
@@ -26,12 +29,13 @@ export function formatTopology({ number, auto, siteMs, rackMs, everyMs, nodes, m
   const names = new Map(nodes.map(({ node, name }) => [node, name]))
   for (const { mountpoint, node, site, rack } of mounts)
     lines.push(
-      `mount ${mountpoint} of ${names.get(node) ?? node}: ${[site || 'nowhere', rack].filter(Boolean).join('|')}`,
+      `mount ${mountpoint}${node === '' ? '' : ` of ${names.get(node) ?? node}`}: ${[site || 'nowhere', rack].filter(Boolean).join('|')}`,
     )
   return lines.join('\n')
 }
 
-function how({ siteBy, rackBy, rounds }: TopologyNode): string {
+function how({ node, siteBy, rackBy, rounds }: TopologyNode): string {
+  if (siteBy === '' && rackBy === '' && node === '') return 'nobody says'
   if (siteBy === '' && rackBy === '') return `${BY['']}, ${rounds} rounds of probes`
   return siteBy === rackBy ? BY[siteBy] : `site: ${BY[siteBy]}, rack: ${BY[rackBy]}`
 }
@@ -43,7 +47,8 @@ function grouped<T>(items: readonly T[], keyOf: (item: T) => string): [string, T
   return [...groups].sort(([x], [y]) => (x === '' ? 1 : y === '' ? -1 : x < y ? -1 : 1))
 }
 
-export function formatMatrix({ nodes, matrix }: TopologyReport): string {
+export function formatMatrix({ nodes: all, matrix }: TopologyReport): string {
+  const nodes = all.filter(({ node }) => node !== '')
   const cell = (ms: number | null | undefined): string =>
     ms === null || ms === undefined ? '?' : ms === 0 ? '-' : ms < 10 ? ms.toFixed(1) : String(Math.round(ms))
   return table(

@@ -24,7 +24,7 @@ import { type ClientSite, readCostMs, siteOfClient } from '../topology/nearness.
 import type { Location } from '../topology/place.ts'
 import { MEASURED_MAX, type MeasuredMap, type MeasuredRow } from '../wire/mesh-shapes.ts'
 import type { Peer } from '../wire/peer.ts'
-import type { KnownBy, TopologyReport } from '../wire/reports.ts'
+import type { KnownBy, TopologyNode, TopologyReport } from '../wire/reports.ts'
 import type { DeclaredPlace } from '../wire/shapes.ts'
 import type { MemberRecord } from './core/mesh-records.ts'
 import type { NodeRecord } from './core/records.ts'
@@ -59,6 +59,8 @@ export class MeasuredPlaces implements Work {
   /** By node: the site of a mount without chunkservers on its machine. */
   #clients = new Map<string, ClientSite>()
   #looks = 0
+  /** A person has said something: it is to be looked at. */
+  onSaid: () => void = () => undefined
   #told: number
 
   constructor(parts: MeasuredParts, { everyMs }: { everyMs: number }) {
@@ -93,8 +95,10 @@ export class MeasuredPlaces implements Work {
     return 0
   }
   progress(): string {
-    const { places } = this.#parts.state.measured.record.map
-    return `${places.length} nodes placed, ${this.#memory.waiting.size} changes waited for`
+    const { state } = this.#parts
+    const placed = `${state.measured.places.size} nodes placed, ${this.#memory.waiting.size} changes waited for`
+    const beyond = state.mesh.members.size - MEASURED_MAX
+    return beyond > 0 ? `${placed}; ${beyond} more than are measured` : placed
   }
 
   async #evaluate(): Promise<void> {
@@ -138,21 +142,29 @@ export class MeasuredPlaces implements Work {
     }
   }
 
-  /** Members that were heard, as many as are measured, with what is declared of them. */
+  /** With what is declared of them. */
   #candidates(): ClusterNode[] {
-    const { mesh } = this.#parts.state
-    return [...mesh.members]
+    return this.#members()
       .filter(([, { confirmedSec }]) => confirmedSec !== undefined)
-      .sort(([x], [y]) => (x < y ? -1 : 1))
-      .slice(0, MEASURED_MAX)
       .map(([name, member]) => {
         const { site, rack } = this.#declared(name, member)
-        return {
-          name,
-          pinned: { site: site.name || undefined, rack: rack.name || undefined },
-          rounds: this.#matrix.rounds(name),
-        }
+        const pinned = { site: site.name || undefined, rack: rack.name || undefined }
+        return { name, pinned, rounds: this.#matrix.rounds(name) }
       })
+  }
+
+  /** As many as are measured, in order of their ids. Who is placed stays; of the others those that were there first. */
+  #members(): [string, MemberRecord][] {
+    const { mesh, measured } = this.#parts.state
+    const { places } = measured
+    const late = ([node, { joinedSec }]: [string, MemberRecord]): number => (places.has(node) ? 0 : joinedSec)
+    const byId = ([x]: [string, MemberRecord], [y]: [string, MemberRecord]): number => (x < y ? -1 : 1)
+    const all = [...mesh.members].sort(byId)
+    if (all.length <= MEASURED_MAX) return all
+    return all
+      .sort((a, b) => late(a) - late(b))
+      .slice(0, MEASURED_MAX)
+      .sort(byId)
   }
 
   /** What is said of a node, the first that says anything: its chunkserver's configuration, its addresses, a person. */
@@ -171,7 +183,7 @@ export class MeasuredPlaces implements Work {
   }
 
   #serverOf(node: string): NodeRecord | undefined {
-    return this.#parts.state.nodes().find(({ record }) => this.#parts.nodes.memberOf(record) === node)?.record
+    return this.#parts.state.nodes().find(({ record }) => this.#parts.nodes.members.of(record) === node)?.record
   }
 
   // ---- mounts
@@ -189,7 +201,7 @@ export class MeasuredPlaces implements Work {
     if (peer === undefined) return undefined
     if (peer.identity !== undefined) return peer.identity.node
     const host = hostOf(peer.address)
-    return isLoopback(host) ? this.#matrix.hub : this.#parts.nodes.memberAt(host)
+    return isLoopback(host) ? this.#matrix.hub : this.#parts.nodes.members.at(host)
   }
 
   /** What a read between two nodes costs; undefined: one of them is not of the mesh. */
@@ -199,7 +211,7 @@ export class MeasuredPlaces implements Work {
   }
 
   #regionOfClient(node: string): Region {
-    const region = this.#parts.nodes.measuredAt(node)
+    const region = this.#parts.nodes.members.regionOf(node)
     const site = this.#clients.get(node)?.site
     return site === undefined || site === region.site ? region : { site }
   }
@@ -209,7 +221,7 @@ export class MeasuredPlaces implements Work {
     const servers = new Map<string, string[]>()
     const withServer = new Set<string>()
     for (const { node, record } of state.nodes()) {
-      const member = nodes.memberOf(record)
+      const member = nodes.members.of(record)
       const { site } = nodes.location(node)
       if (member === undefined) continue
       withServer.add(member)
@@ -229,7 +241,7 @@ export class MeasuredPlaces implements Work {
           site,
           members.map((other) => this.#matrix.distanceMs(node, other, nowMs)).filter((ms) => ms !== undefined),
         )
-      const own = nodes.measuredAt(node).site
+      const own = nodes.members.regionOf(node).site
       const begin: ClientSite = {
         site: own !== undefined && servers.has(own) ? own : undefined,
         ...{ candidate: undefined, rounds: 0 },
@@ -241,8 +253,10 @@ export class MeasuredPlaces implements Work {
 
   // ---- what people ask and say
 
-  get everyMs(): number {
-    return this.#everyMs
+  /** Somebody has said where something is, or how near a site is. */
+  said(): void {
+    this.#looks = 0
+    this.onSaid()
   }
 
   /** Takes the proposal that a person has seen. */
@@ -283,22 +297,25 @@ export class MeasuredPlaces implements Work {
   report(withMatrix: boolean): TopologyReport {
     const { state, sessions } = this.#parts
     const { number, measuring } = state.measured.record
-    const members = [...state.mesh.members].sort(([x], [y]) => (x < y ? -1 : 1)).slice(0, MEASURED_MAX)
+    const members = this.#members()
     const proposal = this.#proposal()
     const nowMs = this.#nowMs()
     const ms = (a: string, b: string): number | null => (a === b ? 0 : (this.#matrix.distanceMs(a, b, nowMs) ?? null))
     return {
       ...{ number, auto: measuring.auto, siteMs: measuring.siteUs / 1000, rackMs: measuring.rackUs / 1000 },
       everyMs: this.#everyMs,
-      nodes: members.map(([node, member]) => ({
-        ...{ node, name: member.name, ip: member.ip, roles: [...member.roles], rounds: this.#matrix.rounds(node) },
-        ...this.#known(node, member),
-      })),
+      nodes: [
+        ...members.map(([node, member]) => ({
+          ...{ node, name: member.name, ip: member.ip, roles: [...member.roles], rounds: this.#matrix.rounds(node) },
+          ...this.#known(node, member),
+        })),
+        ...this.#outside(),
+      ],
       mounts: [...sessions.all()].flatMap(({ peer, place, info }) => {
-        const node = this.nodeOf(peer)
-        if (node === undefined) return []
+        const node = this.nodeOf(peer) ?? ''
         const { site = '', rack = '' } = this.whereIs(peer, place)
-        return [{ session: info.session, mountpoint: info.mountpoint, node, site, rack }]
+        if (peer === undefined || `${node}${site}${rack}` === '') return []
+        return [{ session: info.session, mountpoint: `${info.host}:${info.mountpoint}`, node, site, rack }]
       }),
       proposal: {
         version: proposal?.version ?? 0,
@@ -317,6 +334,21 @@ export class MeasuredPlaces implements Work {
     const [siteName, siteBy] = by(site, measured?.site)
     const [rackName, rackBy] = by(rack, measured?.rack)
     return { site: siteName, siteBy, rack: rackName, rackBy }
+  }
+
+  /** Chunkservers that are no nodes of the mesh: nothing is measured of them. */
+  #outside(): TopologyNode[] {
+    const { state, nodes } = this.#parts
+    return state.nodes().flatMap(({ record }) => {
+      if (nodes.members.of(record) !== undefined) return []
+      const found = nodes.regionAt(record.host)
+      const known = (own: string | undefined, said: string | undefined): [string, KnownBy] =>
+        own ? [own, 'declared'] : said === undefined ? ['', ''] : [said, 'address']
+      const [site, siteBy] = known(record.site, found.site)
+      const [rack, rackBy] = known(record.rack, found.rack)
+      const what = { node: '', name: record.name, ip: record.host, roles: ['chunkserver'], rounds: 0 }
+      return [{ ...what, site, siteBy, rack, rackBy }]
+    })
   }
 
   #changes(map: MeasuredMap): TopologyReport['proposal']['changes'] {

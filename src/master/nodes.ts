@@ -28,6 +28,7 @@ import type { DiskState, Place } from '../wire/shapes.ts'
 import { type DiskRecord, labelsOf, type NodeRecord } from './core/records.ts'
 import type { RepairDisk } from './core/repair.ts'
 import type { State } from './core/state.ts'
+import { MeshMembers } from './mesh-members.ts'
 
 export interface LiveDisk {
   readonly disk: DiskId
@@ -67,9 +68,12 @@ export class Nodes {
   readonly #disks = new Map<DiskId, LiveDisk>()
   #addresses: AddressMap = EMPTY_MAP
   #regions: boolean | undefined
-  #members: { readonly version: number; readonly byIp: ReadonlyMap<string, string> } | undefined
+  /** Those that are nodes of the mesh. */
+  readonly members: MeshMembers
   /** Known for as long as the records that they were made of stand: those are never changed in place. */
   readonly #locations = new Map<NodeId, { readonly record: NodeRecord; readonly location: Location }>()
+  /** The registry of the mesh by which they were made. */
+  #meshVersion = 0
   readonly #labels = new Map<
     DiskId,
     { readonly ofNode: readonly string[]; readonly own: readonly string[]; readonly labels: ReadonlySet<string> }
@@ -80,6 +84,7 @@ export class Nodes {
     this.#clock = clock
     this.#random = random
     this.#onChange = onChange
+    this.members = new MeshMembers(state)
     const nowMs = clock.monotonicMs()
     for (const { node } of state.nodes()) this.#nodes.set(node, { node, peer: undefined, awaySinceMs: nowMs })
     for (const { disk, record } of state.disks()) this.#disks.set(disk, newDisk(disk, record.node, nowMs))
@@ -319,16 +324,27 @@ export class Nodes {
   location(node: NodeId): Location {
     const record = this.#state.node(node)
     if (record === undefined) return NOWHERE
+    this.#followMesh()
     const known = this.#locations.get(node)
     if (known?.record === record) return known.location
-    const member = this.memberOf(record)
-    const location = locate(record, this.#addresses, member === undefined ? {} : this.measuredAt(member))
+    const member = this.members.of(record)
+    const location = locate(record, this.#addresses, member === undefined ? {} : this.members.regionOf(member))
     this.#locations.set(node, { record, location })
     return location
   }
 
+  /** What the registry says of a node may be something else now. */
+  #followMesh(): void {
+    const version = this.#state.meshVersion()
+    if (version === this.#meshVersion) return
+    this.#meshVersion = version
+    this.#locations.clear()
+    this.#regions = undefined
+  }
+
   /** Whether anything is known of racks and sites. */
   get hasRegions(): boolean {
+    this.#followMesh()
     if (this.#regions === undefined) {
       const places = [...this.#nodes.keys()].map((node) => this.location(node))
       this.#regions = places.some(({ rack, site }) => rack !== undefined || site !== undefined)
@@ -343,30 +359,6 @@ export class Nodes {
 
   regionAt(address: string): Region {
     return this.#addresses.regionOf(address)
-  }
-
-  /** The node of the mesh that a chunkserver runs on: it has proved that, or is reached at its address. */
-  memberOf({ member, host }: NodeRecord): string | undefined {
-    return member ?? this.memberAt(host)
-  }
-  memberAt(ip: string): string | undefined {
-    const version = this.#state.meshVersion()
-    if (this.#members?.version !== version) {
-      const byIp = new Map([...this.#state.mesh.members].map(([node, member]) => [member.ip, node]))
-      this.#members = { version, byIp }
-    }
-    return this.#members.byIp.get(ip)
-  }
-
-  /** Where a node of the mesh stands when neither it nor its address says so: as a person said, or as it was measured. */
-  measuredAt(node: string): Region {
-    const { site, rack } = this.#state.mesh.members.get(node) ?? {}
-    const measured = this.#state.measured.places.get(node)
-    const stays = site === undefined || site === measured?.site
-    return {
-      ...(site === undefined && measured === undefined ? {} : { site: site ?? measured!.site }),
-      ...(rack !== undefined ? { rack } : stays && measured !== undefined ? { rack: measured.rack } : {}),
-    }
   }
 
   /** The map of measured places, or what people say of nodes, is another. */

@@ -27,7 +27,7 @@ export function ranked(parts: Needs, asking: Session | undefined, chunks: ChunkP
   const own = measured.whereIs(asking.peer, asking.place)
   const costMs = (place: Place): number | undefined => {
     const record = from === undefined ? undefined : state.node(place.node)
-    return record === undefined ? undefined : measured.readCostMs(from, nodes.memberOf(record))
+    return record === undefined ? undefined : measured.readCostMs(from, nodes.members.of(record))
   }
   const ranksOf = (all: readonly Place[]): number[] => {
     const costs = all.map(costMs)

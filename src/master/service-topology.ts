@@ -28,7 +28,11 @@ export function topologyHandlers({ state, loop, nodes, measured, log }: Parts): 
 
     topologyShow: ({ matrix }) => ({ reply: measured.report(matrix) }),
 
-    topologySet: (wanted) => done({ kind: 'measuringSet', ...wanted }),
+    topologySet: async (wanted) => {
+      await done({ kind: 'measuringSet', ...wanted })
+      measured.said()
+      return NOTHING
+    },
 
     topologyApply: async ({ version }) => {
       await measured.apply(version)
@@ -44,6 +48,7 @@ export function topologyHandlers({ state, loop, nodes, measured, log }: Parts): 
     topologyPin: async ({ node, site, rack }) => {
       await done({ kind: 'memberPlaced', node, site, rack })
       nodes.placesChanged()
+      measured.said()
       log.info({ node, name: state.mesh.members.get(node)?.name, site, rack }, 'said where a node of the mesh stands')
       return NOTHING
     },

@@ -242,6 +242,7 @@ export class Master {
     deletions.onWork = () => deleting.poke()
     damage.onWork = () => mending.poke()
     removal.onWork = () => removing.poke()
+    measured.onSaid = () => measuring.poke()
 
     const committed = (changes: readonly Change[]): void => {
       sessions.push(changes)

@@ -443,6 +443,7 @@ export interface MeshPeerReport {
 /** How it is known where something stands: it says so itself, by its address, a person has said it of the node, by measuring. */
 export type KnownBy = 'declared' | 'address' | 'node' | 'measured' | ''
 export interface TopologyNode {
+  /** '' for a chunkserver that is no node of the mesh. */
   node: string
   name: string
   ip: string
@@ -455,10 +456,12 @@ export interface TopologyNode {
   /** Rounds of probes with the others; it is not placed before it has had some. */
   rounds: number
 }
-/** A mount of a node: where it reads and writes first. */
+/** Where a mount reads and writes first. */
 export interface TopologyMount {
   session: number
+  /** HOST:PATH */
   mountpoint: string
+  /** '' when it is on no node of the mesh. */
   node: string
   site: string
   rack: string
@@ -483,6 +486,6 @@ export interface TopologyReport {
   mounts: TopologyMount[]
   /** What an evaluation would change if nothing were waited for; version 0: there was none yet. */
   proposal: { version: number; changes: TopologyChange[]; waiting: { change: string; rounds: number }[] }
-  /** Milliseconds there and back, null where not known, in the order of the nodes; empty unless asked for. */
+  /** Milliseconds there and back, null where not known, in the order of the nodes of the mesh, which come first; empty unless asked for. */
   matrix: (number | null)[][]
 }

@@ -48,6 +48,20 @@ test('places are a tree of sites, racks and nodes, with how each is known; who h
   ])
 })
 
+test('without a mesh there are chunkservers where they say that they are', () => {
+  const outside = { ...node(1, 'home', 'r1', 'declared', 'address'), node: '' }
+  const unknown = { ...node(2, '', '', '', ''), node: '' }
+  const shown = formatTopology({ ...report, nodes: [outside, unknown], mounts: [] })
+  expect(shown.split('\n')).toEqual([
+    'There is no mesh: nothing is measured.',
+    'site home',
+    '  rack r1',
+    '    node1  10.77.0.1  site: its configuration says so, rack: by its address',
+    'not placed',
+    '    node2  10.77.0.2  nobody says',
+  ])
+})
+
 test('a proposal says what comes, what moves, and with which version it is taken', () => {
   expect(formatProposal(report).split('\n')).toEqual([
     '+ node2  s2|r9',

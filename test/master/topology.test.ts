@@ -4,7 +4,10 @@ import { describe, expect, test } from 'vitest'
 import { FsError } from '../../src/base/fault.ts'
 import type { DiskId } from '../../src/base/ids.ts'
 import { BODY_BYTES_MAX } from '../../src/base/limits.ts'
+import { memberRecord } from '../../src/master/core/mesh-records.ts'
 import { pack } from '../../src/master/core/records.ts'
+import { transact } from '../../src/master/core/state.ts'
+import { parseAddressMap } from '../../src/topology/address-map.ts'
 import { meshCalls } from '../../src/wire/calls-mesh.ts'
 import { MEASURED_MAX, type MeasuredPath, ROWS_MAX } from '../../src/wire/mesh-shapes.ts'
 import type { Reply, Request } from '../../src/wire/protocol.ts'
@@ -130,6 +133,8 @@ class Country {
   }
 }
 
+const at = (site: string, rack: string): DeclaredPlace => ({ machine: undefined, site, rack })
+
 const refusal = async (call: Promise<unknown>): Promise<string> => {
   try {
     await call
@@ -169,6 +174,34 @@ describe('measured places', () => {
     country.master.work()
     await country.pass(10 * MINUTE)
     expect((await country.show()).number).toBe(1)
+  })
+
+  test('of a mesh with more nodes than are measured are those of the first that came, whoever comes later', async () => {
+    const country = await Country.of({})
+    const { state, store } = country.master
+    const record = memberRecord.sample(() => 0)
+    const joined = (n: number): void => {
+      const own = {
+        name: `node${n}`,
+        ip: `10.77.${n >> 8}.${n & 255}`,
+        joinedSec: 1_700_000_000 - n,
+        keys: [],
+        site: '',
+      }
+      state.mesh.setMember(meshNode(n), { ...record, ...own, confirmedSec: 1, certificates: [], candidates: [] })
+    }
+    transact(store, state, () => {
+      for (let n = 1000; n > 1000 - MEASURED_MAX; n--) joined(n)
+    })
+    const shown = async () => (await country.show()).nodes.map(({ node }) => node)
+    const first = await shown()
+    expect(first).toHaveLength(MEASURED_MAX)
+    // With a lesser id, and later.
+    transact(store, state, () => joined(1))
+    expect(await shown()).toEqual(first)
+    transact(store, state, () => {
+      for (const node of [...state.mesh.members.keys()]) state.mesh.setMember(node, undefined)
+    })
   })
 
   test('of a node that moved are others after five evaluations, and not before', async () => {
@@ -242,6 +275,20 @@ describe('what people say', () => {
     expect((await country.known())[2]).toMatch(/^node3: office shelf measured measured$/)
   })
 
+  test('is shown also of chunkservers that are in no mesh, by configuration or address', async () => {
+    const master = running(new TestMaster())
+    const servers = [new TestChunkserver('a', { place: at('home', 'r1') }), new TestChunkserver('b')]
+    for (const server of servers) await server.join(master)
+    const map = parseAddressMap('127.0.0.0/8 here|shelf')
+    if ('errno' in map) throw new Error(map.detail)
+    master.master.nodes.setAddresses(map.ok)
+    const { nodes } = await master.call(admin, 'topologyShow', { matrix: true })
+    expect(nodes.map(({ node, name, site, siteBy, rack }) => [node, name, site, siteBy, rack])).toEqual([
+      ['', 'a', 'home', 'declared', 'r1'],
+      ['', 'b', 'here', 'address', 'shelf'],
+    ])
+  })
+
   test('a name that was given to a measured site stays with it; one that is declared is changed where it is', async () => {
     const country = await Country.of(TWO_SITES, { ...ALL, 1: { site: 'home' } })
     await country.pass(2 * MINUTE)
@@ -291,7 +338,7 @@ describe('a mount of the mesh', () => {
     const mount = await country.mount(5)
     for (let i = 0; i < 10; i++) expect(await country.writes(mount)).toContain(3)
     const { mounts } = await country.show()
-    expect(mounts).toMatchObject([{ mountpoint: '/mnt/5', node: meshNode(5), site: 's2', rack: 'r2' }])
+    expect(mounts).toMatchObject([{ mountpoint: 'mount5:/mnt/5', node: meshNode(5), site: 's2', rack: 'r2' }])
   })
 
   test('by an address of the mesh is known without a certificate', async () => {

@@ -136,7 +136,7 @@ export class TopologyPin extends ClusterCommand {
     const { args, flags } = await this.parse(TopologyPin)
     return this.withMaster(flags, async (admin) => {
       const { nodes } = await shown(admin)
-      const found = nodes.find(({ node, name }) => name === args.node || node === args.node)
+      const found = nodes.find(({ node, name }) => node !== '' && (name === args.node || node === args.node))
       if (found === undefined)
         throw new FsError(
           'ENOENT',
