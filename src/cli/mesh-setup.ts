@@ -23,13 +23,22 @@ import { formatHostPort, type HostPort } from '../mesh/core/endpoint.ts'
 import type { Joined } from '../mesh/core/join.ts'
 import { parseToken } from '../mesh/core/token.ts'
 import { MeshDir, type NodeRecord } from '../mesh/files.ts'
-import { join } from '../mesh/join-client.ts'
+import { JoinRefused, join } from '../mesh/join-client.ts'
 import { newKeys, readKeys, type WireGuardKeys, writeSecret } from '../mesh/keys.ts'
 import { newMapKey, readMap } from '../mesh/map-keys.ts'
 import { choosePrefix, overlapWith } from '../topology/mesh-addresses.ts'
 
 /** A clock that is further off than this is a riddle later: certificates that do not count yet, handshakes that are refused. */
 const CLOCK_OFF_SEC = 60
+
+/** What the command line knows to do about a refusal, beside what the master says. */
+const HELP: Partial<Record<JoinRefused['why'], string>> = {
+  'known-node': '. As a new node: holdfast mesh join --as-new',
+  'other-key': '. With keys of its own: holdfast mesh join --as-new',
+  'spent-token': '. Ask for a new one: holdfast mesh token create, at a hub',
+  'expired-token': '. Ask for a new one: holdfast mesh token create, at a hub',
+  'revoked-token': '. Ask for a new one: holdfast mesh token create, at a hub',
+}
 
 export interface Where {
   /** The node's configuration. */
@@ -105,12 +114,21 @@ export async function foundMesh(
   return { ...(await configure(where.config, sections)), node, name, ip, roles, warnings: [] }
 }
 
-/** Becomes a member with a token; `disks` are lines as in the configuration of a chunkserver. */
+export interface Joining {
+  /** Lines as in the configuration of a chunkserver. */
+  readonly disks: readonly string[]
+  readonly asNew: boolean
+  readonly candidates: readonly string[]
+  /** What the machine reaches now without the mesh (`10.0.0.0/24`). */
+  readonly routes: readonly string[]
+}
+
+/** Becomes a member with a token. */
 export async function joinMesh(
   tokenText: string,
   where: Where,
   place: Place,
-  { disks, asNew, candidates }: { disks: readonly string[]; asNew: boolean; candidates: (prefix: string) => string[] },
+  { disks, asNew, candidates, routes }: Joining,
 ): Promise<SetUp> {
   const token = unwrap(parseToken(tokenText))
   const nowSec = hostClock.now().sec
@@ -131,15 +149,18 @@ export async function joinMesh(
   const wish = {
     ...{ node, name: ownName(place.name), key: keys.publicKey, request, program: 'holdfast' },
     ...{ label: place.label ?? token.label, site: place.site ?? token.site, rack: place.rack },
-    ...{ candidates: candidates(''), statics: [...where.advertise] },
+    ...{ candidates: [...candidates], statics: [...where.advertise] },
   }
-  const joined = await join(token, wish, hashOfRequest(request), hostClock)
+  const joined = await join(token, wish, hashOfRequest(request), hostClock).catch((error: unknown) => {
+    if (!(error instanceof JoinRefused)) throw error
+    throw new FsError('EPERM', `${error.sentence}${HELP[error.why] ?? ''}`, { cause: error })
+  })
   const map = readMap(joined.mapKey, joined.meshId, joined.map)
   if (!map.peers.some(({ id }) => id === node))
     throw new FsError('EPROTO', 'the hub took this node in, but its map does not name it')
+  unwrap(overlapWith(joined.prefix, routes))
   await writeIdentity(dir, joined.authority, joined.certificate, tlsKey)
   await dir.writeMap(joined.map)
-  await dir.writeNode(recordOf(joined, node, where, await machineBinding()))
   const common = { cluster: { id: joined.cluster, identityDir: where.meshDir } }
   const sections = [meshSection(where, joined.masterHost, joined.masterPort, common)]
   if (joined.roles.includes('chunkserver') && disks.length > 0)
@@ -147,14 +168,10 @@ export async function joinMesh(
   const offSec = Math.abs(joined.now - nowSec)
   const warnings =
     offSec > CLOCK_OFF_SEC ? [`the clock of this machine and the hub's differ by ${offSec} s: set it`] : []
-  return {
-    ...(await configure(where.config, sections)),
-    node,
-    name: joined.name,
-    ip: joined.ip,
-    roles: joined.roles,
-    warnings,
-  }
+  const configured = await configure(where.config, sections)
+  // What makes this machine a member is written last: a join that broke off before can be repeated.
+  await dir.writeNode(recordOf(joined, node, where, await machineBinding()))
+  return { ...configured, node, name: joined.name, ip: joined.ip, roles: joined.roles, warnings }
 }
 
 const recordOf = (joined: Joined, node: string, where: Where, machine: string): NodeRecord => ({
@@ -220,7 +237,8 @@ async function configure(
   sections: readonly string[],
 ): Promise<{ config: string; written: boolean; toAdd: string }> {
   const toAdd = sections.map((section) => section.trim()).join('\n\n')
-  if (existsSync(file)) return { config: file, written: false, toAdd }
+  // By this, or by a try that broke off after it.
+  if (existsSync(file)) return { config: file, written: (await readText(file)) === `${toAdd}\n`, toAdd }
   await mkdir(dirname(file), { recursive: true })
   await writeFile(file, `${toAdd}\n`, { mode: 0o644 })
   await chmod(file, 0o644)

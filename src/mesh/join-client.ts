@@ -40,9 +40,11 @@ const HUB_MS = 10_000
 /** A refusal by a hub, as opposed to a hub that could not be asked. */
 export class JoinRefused extends FsError {
   readonly why: JoinRefusal['why']
+  readonly sentence: string
   constructor({ why, sentence }: JoinRefusal) {
     super('EPERM', sentence)
     this.why = why
+    this.sentence = sentence
   }
 }
 

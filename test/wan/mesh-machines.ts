@@ -49,6 +49,23 @@ export class Machines {
     return (await this.bed.run(node, 'env', args)).stdout
   }
 
+  /** How `holdfast WORDS…` fails there. */
+  async failure(
+    node: string,
+    words: readonly string[],
+    env: Readonly<Record<string, string>> = {},
+  ): Promise<{ exit: number; said: string }> {
+    try {
+      const stdout = await this.holdfast(node, words, env)
+      throw new Error(`holdfast ${words.join(' ')} did not fail: ${stdout}`)
+    } catch (error) {
+      const { code } = ((error as Error).cause ?? {}) as { code?: unknown }
+      if (typeof code !== 'number') throw error
+      // The first line is the command, with the token that it was given.
+      return { exit: code, said: (error as Error).message.split('\n').slice(1).join(' ') }
+    }
+  }
+
   async json<T>(node: string, words: readonly string[]): Promise<T> {
     return JSON.parse(await this.holdfast(node, [...words, '--json'])) as T
   }
@@ -77,8 +94,24 @@ export class Machines {
   }
   async joinWith(node: string, token: string, words: string[] = []): Promise<string> {
     await mkdir(this.dir(node), { recursive: true })
-    return this.holdfast(node, ['mesh', 'join', '--name', node, ...this.#where(node), ...words], {
-      HOLDFAST_TOKEN: token,
+    return this.holdfast(node, this.joinWords(node, words), { HOLDFAST_TOKEN: token })
+  }
+  joinWords(node: string, words: readonly string[] = []): string[] {
+    return ['mesh', 'join', '--name', node, ...this.#where(node), ...words]
+  }
+  async token(hub: string, ...words: string[]): Promise<{ token: string; tokenId: string }> {
+    return this.json(hub, ['mesh', 'token', 'create', ...words])
+  }
+
+  /** A hub with its master, once the mesh is founded there. */
+  async found(hub: string, ...words: string[]): Promise<void> {
+    await this.init(hub, ...words)
+    this.start(hub, 'mesh')
+    this.start(hub, 'master')
+    await eventually(`the mesh is founded at ${hub}`, 30_000, async () =>
+      (await this.meshStatus(hub)).mapVersion > 0 ? true : undefined,
+    ).catch((error: unknown) => {
+      throw new Error(`${this.said(hub, 'mesh')}\n${this.said(hub, 'master')}`, { cause: error })
     })
   }
 

@@ -65,12 +65,12 @@ function whereOf(flags: WhereFlags): Where {
   }
 }
 
-/** The networks that this machine reaches now, so that the mesh does not take one of them. */
-async function ownRoutes(): Promise<string[]> {
+/** The networks that this machine reaches now otherwise than by `interface`, so that the mesh does not take one of them. */
+async function ownRoutes(meshInterface: string): Promise<string[]> {
   const { stdout } = await execa('ip', ['-j', '-4', 'route', 'show', 'table', 'all'], { timeout: 5_000 })
-  const routes = JSON.parse(stdout) as { dst?: string }[]
-  return routes.flatMap(({ dst }) =>
-    dst === undefined || dst === 'default' ? [] : [dst.includes('/') ? dst : `${dst}/32`],
+  const routes = JSON.parse(stdout) as { dst?: string; dev?: string }[]
+  return routes.flatMap(({ dst, dev }) =>
+    dst === undefined || dst === 'default' || dev === meshInterface ? [] : [dst.includes('/') ? dst : `${dst}/32`],
   )
 }
 
@@ -109,7 +109,11 @@ export class MeshInit extends BaseCommand {
       (text): HostPort => unwrap(parseHostPort(/:\d+$/.test(text) ? text : `${text}:${JOIN_PORT}`)),
     )
     const place = { name: flags.name, label: undefined, site: flags.site, rack: flags.rack }
-    const done = await foundMesh(whereOf(flags), place, { prefix: flags.prefix, joins, routes: await ownRoutes() })
+    const done = await foundMesh(whereOf(flags), place, {
+      prefix: flags.prefix,
+      joins,
+      routes: await ownRoutes(flags.interface),
+    })
     say((line) => this.log(line), done)
     this.log('Then `holdfast mesh token create` lets other machines in.')
     return done
@@ -146,9 +150,12 @@ export class MeshJoin extends BaseCommand {
     const addresses = Object.entries(networkInterfaces()).flatMap(([name, all]) =>
       (all ?? []).map(({ address }) => ({ name, address })),
     )
-    const candidates = (): string[] =>
-      ownCandidates(addresses, { meshInterface: where.interface, prefix: '255.255.0.0/16', port: where.port })
-    const done = await joinMesh(token, where, place, { disks: flags.disk, asNew: flags['as-new'], candidates })
+    // The network of the mesh is not known yet; nothing of it is on another interface, or the join is refused.
+    const candidates = ownCandidates(addresses, {
+      ...{ meshInterface: where.interface, prefix: '255.255.0.0/16', port: where.port },
+    })
+    const routes = await ownRoutes(where.interface)
+    const done = await joinMesh(token, where, place, { disks: flags.disk, asNew: flags['as-new'], candidates, routes })
     say((line) => this.log(line), done)
     return done
   }
