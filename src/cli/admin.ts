@@ -76,4 +76,4 @@ export async function connectPeer(
 }
 
 /** A link's complaints are also in the error that the call throws. */
-const quiet: Log = { debug() {}, info() {}, warn() {}, error() {}, child: () => quiet }
+export const quiet: Log = { debug() {}, info() {}, warn() {}, error() {}, child: () => quiet }

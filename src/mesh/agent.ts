@@ -8,7 +8,7 @@
  */
 
 import { errnoOf, FsError } from '../base/fault.ts'
-import { Worker } from '../base/worker.ts'
+import { Worker, type WorkStep } from '../base/worker.ts'
 import type { Clock, Listener, Log, Net } from '../base/world.ts'
 import { connectLink, serveLinks } from '../wire/connect.ts'
 import type { MeasuredPath } from '../wire/mesh-shapes.ts'
@@ -23,6 +23,7 @@ import { plan, relayedBy } from './core/plan.ts'
 import { routesFor } from './core/routes.ts'
 import type { MeshDir, NodeRecord } from './files.ts'
 import type { Hub } from './hub.ts'
+import { KeyChange } from './key-change.ts'
 import { type Newest, readMap } from './map-keys.ts'
 import { PeersView } from './peers-view.ts'
 import type { Probe } from './probe.ts'
@@ -32,6 +33,10 @@ import type { WireGuard } from './wireguard.ts'
 
 /** A map is asked for again after this long without a newer one. */
 const WAIT_MS = 30_000
+/** While no hub answers: what another node hears meanwhile is worth that much waiting, and then a hub is tried again. */
+const MEMBER_WAIT_MS = 5_000
+/** The end of an agent takes no longer. */
+const LEFT_REST_MS = 60_000
 /** After a peer could not be asked: the next one, 1 s at first, then ever more slowly. */
 const AGAIN_MS = 1_000
 const AGAIN_MS_MAX = 30_000
@@ -44,6 +49,7 @@ export interface AgentOptions {
   readonly own: NodeRecord
   /** Of the key that WireGuard has. */
   readonly publicKey: string
+  readonly keyFile: string
   /** MTU of the way to the internet. */
   readonly linkMtu: number
   /** Another one after each start. */
@@ -72,6 +78,10 @@ export class Agent {
   readonly #view: PeersView
   readonly #tunnel: Tunnel
   readonly #worker: Worker
+  readonly #keyChange: KeyChange
+  /** Aborted when this machine is of the mesh no more. */
+  readonly #left = new AbortController()
+  #publicKey: string
   #hub: Hub | undefined
   #round: TunnelRound | undefined
   #mapFrom = 'its own disk'
@@ -91,7 +101,24 @@ export class Agent {
       (device, nowS) => this.#wish(device, nowS),
       (round) => this.#seen(round),
     )
-    this.#worker = new Worker('tunnel', this.#tunnel, clock, log)
+    this.#worker = new Worker(
+      'tunnel',
+      { step: () => this.#step(), progress: () => this.#tunnel.progress(), queued: () => 0 },
+      clock,
+      log,
+    )
+    this.#publicKey = options.publicKey
+    this.#keyChange = new KeyChange(
+      {
+        ...{ node: options.own.node, keyFile: options.keyFile, newest: parts.newest, clock, log },
+        tell: (key, moved, signal) => this.#tellKey(key, moved, signal),
+        use: (key) => {
+          this.#publicKey = key
+          return this.applyNow()
+        },
+      },
+      options.publicKey,
+    )
     wireguard.onGone(() => this.#worker.poke())
   }
 
@@ -116,9 +143,24 @@ export class Agent {
     this.#worker.poke()
   }
 
-  /** Until told to stop. The interface stays as it is then: who restarts an agent does not mean to cut anybody off. */
-  async run(signal: AbortSignal): Promise<void> {
+  /** A round of the tunnel, unless who this machine is was deleted: then the interface goes, and the agent ends. */
+  async #step(): Promise<WorkStep> {
+    const { dir, wireguard, log } = this.#parts
+    if (this.#left.signal.aborted) return { restMs: LEFT_REST_MS, resting: 'idle' }
+    if ((await dir.node()) !== undefined) return this.#tunnel.step()
+    log.warn({ dir: dir.dir }, 'this machine has left the mesh; its interface is taken away and the agent ends')
+    await wireguard.destroy()
+    this.#left.abort()
+    return { restMs: LEFT_REST_MS, resting: 'idle' }
+  }
+
+  /**
+   * Until told to stop, or until this machine leaves the mesh. The interface stays as it is in the first case: who restarts an
+   * agent does not mean to cut anybody off.
+   */
+  async run(stopped: AbortSignal): Promise<void> {
     const { dir, log } = this.#parts
+    const signal = AbortSignal.any([stopped, this.#left.signal])
     const kept = await dir.map()
     if (kept !== undefined) this.#take(kept, 'its own disk')
     await this.#tunnel.step()
@@ -126,7 +168,11 @@ export class Agent {
     const listener = await this.#listen(signal)
     await this.#parts.probe.start()
     log.info({ node: this.#options.own.name, ip: this.#options.own.ip }, 'the mesh agent is ready')
-    const works = [worker, ...(this.#hub === undefined ? [this.#follow(signal)] : [this.#hub.run(signal)])]
+    const works = [
+      worker,
+      this.#resumeKey(signal),
+      ...(this.#hub === undefined ? [this.#follow(signal)] : [this.#hub.run(signal)]),
+    ]
     try {
       await Promise.all(works)
     } finally {
@@ -138,14 +184,39 @@ export class Agent {
 
   /** A new certificate from whichever hub answers, PEM. */
   async renew(request: string, signal: AbortSignal): Promise<string> {
-    const hubs = this.#sources().filter(isHub)
     if (this.#hub !== undefined) return (await this.#hub.renew(this.#options.own.node, request)).certificate
+    return this.#atHub(
+      async (hub) => (await hub.call('memberRenew', { request }, { signal })).reply.certificate,
+      signal,
+    )
+  }
+
+  async #tellKey(key: string, moved: boolean, signal: AbortSignal): Promise<void> {
+    if (this.#hub !== undefined) return this.#hub.changeKey(this.#options.own.node, key, moved)
+    await this.#atHub((hub) => hub.call('memberKey', { key, moved }, { signal, timeoutMs: CONNECT_MS }), signal)
+  }
+
+  async #resumeKey(signal: AbortSignal): Promise<void> {
+    try {
+      await this.#keyChange.resume(signal)
+    } catch (error) {
+      if (signal.aborted) return
+      if (errnoOf(error) === undefined) throw error
+      this.#parts.log.warn(
+        { error: (error as Error).message },
+        'the change of the WireGuard key could not be ended yet',
+      )
+    }
+  }
+
+  /** What whichever hub answers says. */
+  async #atHub<T>(ask: (hub: Peer) => Promise<T>, signal: AbortSignal): Promise<T> {
     const failures: string[] = []
-    for (const hub of hubs) {
+    for (const hub of this.#others().filter(isHub)) {
       try {
         const peer = await this.#connect(hub, signal)
         try {
-          return (await peer.call('memberRenew', { request }, { signal })).reply.certificate
+          return await ask(peer)
         } finally {
           peer.close()
         }
@@ -154,7 +225,7 @@ export class Agent {
         failures.push(`${hub.name}: ${error.message}`)
       }
     }
-    throw new FsError('EHOSTUNREACH', `no hub signs now: ${failures.join('; ') || 'none is known'}`)
+    throw new FsError('EHOSTUNREACH', `no hub can be asked now: ${failures.join('; ') || 'none is known'}`)
   }
 
   // ---- the map
@@ -188,7 +259,7 @@ export class Agent {
     const { clock, log, newest } = this.#parts
     let restMs = AGAIN_MS
     for (let turn = 0; !signal.aborted; turn++) {
-      const source = this.#sources()[turn % Math.max(1, this.#sources().length)]
+      const source = this.#source(turn)
       try {
         if (source !== undefined) await this.#hear(source, signal)
         restMs = AGAIN_MS
@@ -206,11 +277,20 @@ export class Agent {
     }
   }
 
-  #sources(): PeerEntry[] {
+  /** A hub every second time: whoever comes back is soon heard, whatever the others are asked meanwhile. */
+  #source(turn: number): PeerEntry | undefined {
+    const others = this.#others()
+    const hubs = others.filter(isHub)
+    const members = others.filter((peer) => !isHub(peer))
+    const [first, second] = turn % 2 === 0 ? [hubs, members] : [members, hubs]
+    const from = first.length > 0 ? first : second
+    return from[Math.floor(turn / 2) % Math.max(1, from.length)]
+  }
+
+  #others(): PeerEntry[] {
     const { newest, clock } = this.#parts
     if (newest.map === undefined) return []
-    const others = trusted(newest.map, clock.now().sec).filter((peer) => peer.id !== this.#options.own.node)
-    return [...others.filter(isHub), ...others.filter((peer) => !isHub(peer)).slice(0, 8)]
+    return trusted(newest.map, clock.now().sec).filter((peer) => peer.id !== this.#options.own.node)
   }
 
   /** As long as the connection lives. */
@@ -223,8 +303,8 @@ export class Agent {
     try {
       while (!peer.closed && !signal.aborted) {
         const since = newest.map?.version ?? 0
-        const asked = { since, waitMs: WAIT_MS }
-        const { reply } = await peer.call('memberMap', asked, { signal, timeoutMs: WAIT_MS + CONNECT_MS })
+        const asked = { since, waitMs: isHub(source) ? WAIT_MS : MEMBER_WAIT_MS }
+        const { reply } = await peer.call('memberMap', asked, { signal, timeoutMs: asked.waitMs + CONNECT_MS })
         if (reply.map !== undefined && this.#take(reply.map, source.name)) await this.#keep(reply.map, newest.map!)
         else if (reply.map === undefined && !isHub(source)) return
       }
@@ -292,7 +372,8 @@ export class Agent {
 
   #wish(device: Device, nowS: number): TunnelWish | undefined {
     const { newest, clock, log } = this.#parts
-    const { own, publicKey, linkMtu, probePort } = this.#options
+    const { own, linkMtu, probePort } = this.#options
+    const publicKey = this.#publicKey
     const map = newest.map
     const settings = { address: `${own.ip}/16`, mtu: interfaceMtu(linkMtu), probePort }
     // A hub whose master has to listen on this address before there can be a map.
@@ -312,9 +393,9 @@ export class Agent {
     )
     const mtus = new Map(others.map(({ id }) => [id, this.#view.mtuOf(id) ?? MTU_MIN]))
     const routes = routesFor(map, own.node, mtus, interfaceMtu(linkMtu))
-    const isTrying = map.pairs.some(
-      ({ a, b, path }) => (a === own.node || b === own.node) && (path === 'punch' || path === 'settle'),
-    )
+    const isTrying =
+      others.some(({ keys }) => keys.length > 1) ||
+      map.pairs.some(({ a, b, path }) => (a === own.node || b === own.node) && (path === 'punch' || path === 'settle'))
     return {
       ...{ device: { publicKey, listenPort: own.port, peers }, settings, routes },
       ...(isTrying ? { restMs: QUICK_ROUND_MS } : {}),
@@ -378,6 +459,11 @@ export class Agent {
     const handlers: Partial<Handlers<CallName>> = {
       memberMap: ({ since, waitMs }, _bulk, context) => this.#answerMap(since, waitMs, context.signal, signal),
       agentStatus: () => ({ reply: this.report() }),
+      agentRotate: async (_request, _bulk, { peer, signal: caller }) => {
+        if (peer.identity?.node !== own.node)
+          throw new FsError('EPERM', 'the key of a node is changed on that node only')
+        return { reply: { key: await this.#keyChange.rotate(AbortSignal.any([signal, caller])) } }
+      },
       ...this.#hub?.handlers(),
     }
     return serveLinks(net, own.ip, own.agentPort, {
@@ -428,7 +514,7 @@ export class Agent {
     const sight = this.#view.sight(peer.id, this.#parts.clock.monotonicMs(), nowS)
     const path =
       pair === undefined || pair.path === 'direct' ? 'direct' : pair.path === 'punch' ? 'punching' : 'relayed'
-    return {
+    return whatIsKnown({
       ...{ node: peer.id, name: peer.name, ip: peer.ip, roles: peer.roles, site: peer.site, rack: peer.rack },
       path: sight === undefined ? 'none' : path,
       via: path === 'direct' ? undefined : map.peers.find(({ id }) => id === pair?.via)?.name,
@@ -436,9 +522,13 @@ export class Agent {
       handshakeAgeS: sight === undefined || sight.handshakeS === 0 ? undefined : nowS - sight.handshakeS,
       ...{ rttMs: sight?.rttMs, loss: sight?.loss, mtu: sight?.mtu ?? 0 },
       ...{ rxBytes: sight?.rxBytes ?? 0, txBytes: sight?.txBytes ?? 0, advice: sight?.advice },
-    }
+    })
   }
 }
+
+/** On the wire what is undefined would become null, which is something else to whoever reads the report. */
+const whatIsKnown = <T extends object>(report: T): T =>
+  Object.fromEntries(Object.entries(report).filter(([, value]) => value !== undefined)) as T
 
 const lacks = (control: string): string =>
   `this kernel has no congestion control ${control}: on its host, modprobe tcp_${control}`

@@ -33,8 +33,11 @@ const LOOK_EVERY_MS = 3_600_000
 /** Ethernet's; what is smaller on the way is found by echoes. */
 const LINK_MTU = 1500
 
-export async function run(config: MeshConfig, world: World, signal: AbortSignal): Promise<void> {
+export async function run(config: MeshConfig, world: World, stopped: AbortSignal): Promise<void> {
   const { clock, net } = world
+  // The agent ends by itself when this machine leaves the mesh, and everything else with it.
+  const over = new AbortController()
+  const signal = AbortSignal.any([stopped, over.signal])
   const log = world.log.child({ component: 'mesh' })
   const dir = new MeshDir(config.dir)
   const own = await dir.node()
@@ -61,7 +64,7 @@ export async function run(config: MeshConfig, world: World, signal: AbortSignal)
   const agent: Agent = new Agent(
     { dir, net, wireguard, probe, relay, newest, clock, log },
     {
-      ...{ own, publicKey: keys.publicKey, linkMtu: LINK_MTU, bootId, probePort: PROBE_PORT },
+      ...{ own, publicKey: keys.publicKey, keyFile: config.keyFile, linkMtu: LINK_MTU, bootId, probePort: PROBE_PORT },
       standing: () => ({
         candidates: ownCandidates(localAddresses(), {
           meshInterface: own.interface,
@@ -96,7 +99,10 @@ export async function run(config: MeshConfig, world: World, signal: AbortSignal)
     await dir.write('node.crt', certificate)
     log.info({ until: endOf(certificate) }, 'the certificate of this node was renewed')
   }
-  works.push(every(LOOK_EVERY_MS, renew, world, log, signal), agent.run(signal))
+  works.push(
+    every(LOOK_EVERY_MS, renew, world, log, signal),
+    agent.run(signal).finally(() => over.abort()),
+  )
   await Promise.all(works)
 }
 

@@ -85,9 +85,15 @@ export class Hub {
     this.#parts = parts
   }
 
-  /** Follows the registry until told to stop. */
+  /**
+   * Follows the registry until told to stop. What the last map says of where members are and how pairs stand holds until it is
+   * seen otherwise: a hub that is started again changes nobody's way.
+   */
   async run(signal: AbortSignal): Promise<void> {
-    const { registrar, clock, log } = this.#parts
+    const { registrar, clock, log, newest } = this.#parts
+    for (const { id, hubSeen, hubSeenAt, bootId } of newest.map?.peers ?? [])
+      this.#seen.set(id, { bootId, atS: hubSeenAt, ...(hubSeen === undefined ? {} : { endpoint: hubSeen }) })
+    this.#pairs.restore(newest.map?.pairs ?? [], this.#nowMs())
     while (!signal.aborted) {
       try {
         const { version, registry } = await registrar.call('meshRegistry', { since: this.#version, waitMs: WAIT_MS })
@@ -231,9 +237,7 @@ export class Hub {
         reply: await this.renew(peer.identity?.node ?? '', request),
       }),
       memberKey: async ({ key, moved }, _bulk, { peer }) => {
-        const { node } = this.#memberOf(peer.identity?.node)
-        await registrar.call('meshKey', { node, key, step: moved ? 'moved' : 'next' })
-        await this.#catchUp()
+        await this.changeKey(this.#memberOf(peer.identity?.node).node, key, moved)
         return { reply: {} }
       },
       memberLeave: async (_request, _bulk, { peer }) => {
@@ -254,6 +258,12 @@ export class Hub {
         return { reply: {} }
       },
     }
+  }
+
+  /** A step of the change of a member's WireGuard key; it is in the map when this resolves. */
+  async changeKey(node: string, key: string, moved: boolean): Promise<void> {
+    await this.#parts.registrar.call('meshKey', { node, key, step: moved ? 'moved' : 'next' })
+    await this.#catchUp()
   }
 
   /** The same identity, another date. */

@@ -80,4 +80,11 @@ export const memberCalls = {
     nothing,
     { failures: ['ENOENT'] },
   ),
+  agentRotate: call(
+    228,
+    'A new WireGuard key for the node of this agent, asked from that node only. Answers when it is used.',
+    nothing,
+    struct({ key: key32 }),
+    { failures: ['EPERM', 'EHOSTUNREACH', 'EAGAIN'] },
+  ),
 } as const

@@ -146,6 +146,13 @@ export class Machines {
     await running.gone
   }
 
+  /** As a power cut does; it is started again at once. */
+  async kill(node: string, role: string): Promise<void> {
+    const running = this.#running.get(`${node} ${role}`)!
+    running.child.kill('SIGKILL')
+    await running.gone
+  }
+
   said(node: string, role: string): string {
     return this.#running.get(`${node} ${role}`)?.said.slice(-6).join('') ?? ''
   }

@@ -1,4 +1,4 @@
-/* `holdfast mesh init | join | status | leave | remove | token create | token list | token revoke`. */
+/* `holdfast mesh init | join | status | leave | remove | rotate-keys | token create | token list | token revoke`. */
 
 import { randomBytes } from 'node:crypto'
 import { rm } from 'node:fs/promises'
@@ -16,9 +16,10 @@ import { type HostPort, parseHostPort } from '../../mesh/core/endpoint.ts'
 import { encodeToken } from '../../mesh/core/token.ts'
 import { MeshDir, type NodeRecord } from '../../mesh/files.ts'
 import { tokenKey } from '../../mesh/keys.ts'
+import { HostWireGuard } from '../../mesh/wireguard.ts'
 import type { MeshToken } from '../../wire/mesh-shapes.ts'
 import type { MeshReport } from '../../wire/reports.ts'
-import { connectPeer } from '../admin.ts'
+import { connectPeer, quiet } from '../admin.ts'
 import { BaseCommand, ClusterCommand } from '../base.ts'
 import { nodeConfigFile } from '../find.ts'
 import { foundMesh, joinMesh, readToken, type SetUp, type Where } from '../mesh-setup.ts'
@@ -40,6 +41,8 @@ const whereFlags = {
     default: [],
   }),
 } as const
+/** A hub that is just coming back is waited for. */
+const ROTATE_MS = 60_000
 const placeFlags = {
   name: Flags.string({ summary: 'What the node is called (default: the name of the machine).' }),
   site: Flags.string({ summary: 'Its site, when it is not to be measured.' }),
@@ -259,11 +262,34 @@ export class MeshLeave extends BaseCommand {
           },
         )
     }
+    // The agent takes the first one's absence for the end, and the interface with it; without an agent it is taken away here.
     for (const file of ['node.json', 'node-id', 'node.key', 'node.crt', 'ca.crt', 'map.json', 'denied'])
       await rm(dir.path(file), { force: true })
-    await rm(flags['key-file'], { force: true })
+    await new HostWireGuard(own.interface, hostClock, quiet, { keyFile: flags['key-file'] }).destroy()
+    for (const file of [flags['key-file'], `${flags['key-file']}.next`]) await rm(file, { force: true })
     this.log(`${own.name} has left the mesh. Stop its roles; ${flags.config ?? nodeConfigFile()} still names them.`)
     return { node: own.node, told }
+  }
+}
+
+export class MeshRotateKeys extends BaseCommand {
+  static override summary = "Changes this node's WireGuard key while the tunnel is used."
+  static override description =
+    'The new key is made here and known to every node before it is used, so connections live on: a handshake later packets flow again.'
+  static override examples = ['<%= config.bin %> mesh rotate-keys']
+  static override flags = { 'mesh-dir': whereFlags['mesh-dir'] }
+
+  async run(): Promise<{ node: string; key: string }> {
+    const { flags } = await this.parse(MeshRotateKeys)
+    const own = await memberHere(flags['mesh-dir'])
+    const peer = await agentOf(own, own.ip, flags['mesh-dir'])
+    try {
+      const { key } = (await peer.call('agentRotate', {}, { timeoutMs: ROTATE_MS })).reply
+      this.log(`${own.name} uses a new WireGuard key: ${key}`)
+      return { node: own.node, key }
+    } finally {
+      peer.close()
+    }
   }
 }
 

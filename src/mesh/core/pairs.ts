@@ -4,7 +4,16 @@
  */
 
 import { isPunchable, needsHelp } from './candidates.ts'
-import { newPath, nextTickMs, type PathEvent, type PathState, pathOf, stepPath } from './path.ts'
+import {
+  directPath,
+  newPath,
+  nextTickMs,
+  type PathEvent,
+  type PathState,
+  pathOf,
+  restedPath,
+  stepPath,
+} from './path.ts'
 import { type Pair, type PeerEntry, pairOf } from './peer-map.ts'
 import { chooseRelay, freeSlot, type RelayChoice } from './relay-rules.ts'
 
@@ -21,6 +30,14 @@ export type RttTo = (node: string, relay: string) => number | undefined
 
 export class Pairs {
   readonly #kept = new Map<string, Kept>()
+
+  /** As the last map has them. A try that was under way begins again. */
+  restore(pairs: readonly Pair[], nowMs: number): void {
+    for (const { a, b, path, via, slot } of pairs) {
+      const state = path === 'relay' ? restedPath(nowMs) : path === 'direct' ? directPath(nowMs) : newPath(nowMs)
+      this.#kept.set(a + b, { a, b, state, via, slot })
+    }
+  }
 
   /** Who is there now. Answers the pairs of the map. */
   update(peers: readonly PeerEntry[], rtt: RttTo, nowMs: number): Pair[] {

@@ -69,6 +69,12 @@ export const newPath = (nowMs: number): PathState => ({
   endedMs: nowMs - MOVED_REST_MS,
 })
 
+/** Of a pair that is on the relay, or on its direct way, by a map that somebody made before. */
+export const restedPath = (nowMs: number): PathState => ({
+  ...{ kind: 'relay', retryAtMs: nowMs + RETRY_MS, failures: 0, endedMs: nowMs },
+})
+export const directPath = (nowMs: number): PathState => ({ kind: 'direct', sinceMs: nowMs, failures: 0 })
+
 export function stepPath(state: PathState, event: PathEvent, nowMs: number, rules: PathRules): PathState {
   switch (state.kind) {
     case 'relay': {
