@@ -21,6 +21,7 @@ import { type PathEvent, provedWay, relayHosts } from './core/path.ts'
 import { isHub, type Pair, type PeerEntry, type PeerMap, pairOf, type SignedMap, trusted } from './core/peer-map.ts'
 import { plan, relayedBy } from './core/plan.ts'
 import { routesFor } from './core/routes.ts'
+import { seenNow } from './core/seen.ts'
 import type { MeshDir, NodeRecord } from './files.ts'
 import type { Hub } from './hub.ts'
 import { KeyChange } from './key-change.ts'
@@ -35,6 +36,8 @@ import type { WireGuard } from './wireguard.ts'
 const WAIT_MS = 30_000
 /** While no hub answers: what another node hears meanwhile is worth that much waiting, and then a hub is tried again. */
 const MEMBER_WAIT_MS = 5_000
+/** Beside the one of the echoes, which has the number of their port. */
+const FORWARD_TABLE = 9466
 /** The end of an agent takes no longer. */
 const LEFT_REST_MS = 60_000
 /** After a peer could not be asked: the next one, 1 s at first, then ever more slowly. */
@@ -55,8 +58,10 @@ export interface AgentOptions {
   /** Another one after each start. */
   readonly bootId: number
   readonly probePort: number
-  /** Where this node may be found now, and whom it relays. */
-  readonly standing: () => Pick<Request<'memberHere'>, 'candidates' | 'statics' | 'relays'>
+  /** Whether it passes packets of others on when it is public. */
+  readonly relays: boolean
+  /** Where this node may be found now. */
+  readonly standing: () => Pick<Request<'memberHere'>, 'candidates' | 'statics'>
   /** When the certificate ends, unix seconds. */
   readonly certificateUntil: () => number
 }
@@ -135,6 +140,22 @@ export class Agent {
   /** How far this node is from the others. */
   measured(): MeasuredPath[] {
     return this.#view.measured(this.#parts.clock.monotonicMs())
+  }
+
+  /** For whom it passes packets on. Blindly always; in its own tunnel where the kernel lets it, so that a try costs nothing. */
+  get relaying(): Request<'memberHere'>['relays'] {
+    if (!this.#options.relays) return 'no'
+    return this.#round === undefined || this.#round.lacking.includes('forwarding') ? 'blind' : 'blind-and-forward'
+  }
+
+  /** Where others are as this node sees it, when it has a public address itself. */
+  #sees(): Request<'memberHere'>['sees'] {
+    const { newest, clock } = this.#parts
+    const map = newest.map
+    const device = this.#round?.device
+    if (map === undefined || device === undefined) return undefined
+    if (map.peers.find(({ id }) => id === this.#options.own.node)?.nat !== 'public') return undefined
+    return [...seenNow(map, device, clock.now().sec)].map(([node, at]) => ({ node, at }))
   }
 
   /** One round of the tunnel now: what the map says holds when this resolves. */
@@ -330,7 +351,7 @@ export class Agent {
     let said = ''
     let stop = (): void => undefined
     const say = async (): Promise<void> => {
-      const standing = this.#options.standing()
+      const standing = { ...this.#options.standing(), relays: this.relaying, sees: this.#sees() }
       const text = JSON.stringify(standing)
       if (text !== said) {
         try {
@@ -372,10 +393,13 @@ export class Agent {
 
   #wish(device: Device, nowS: number): TunnelWish | undefined {
     const { newest, clock, log } = this.#parts
-    const { own, linkMtu, probePort } = this.#options
+    const { own, linkMtu, probePort, relays } = this.#options
     const publicKey = this.#publicKey
     const map = newest.map
-    const settings = { address: `${own.ip}/16`, mtu: interfaceMtu(linkMtu), probePort }
+    const settings = {
+      ...{ address: `${own.ip}/16`, mtu: interfaceMtu(linkMtu), probePort },
+      ...(relays ? { forwardTable: FORWARD_TABLE } : {}),
+    }
     // A hub whose master has to listen on this address before there can be a map.
     if (map === undefined) return { device: { publicKey, listenPort: own.port, peers: [] }, settings, routes: [] }
     const nowMs = clock.monotonicMs()
@@ -530,8 +554,16 @@ export class Agent {
 const whatIsKnown = <T extends object>(report: T): T =>
   Object.fromEntries(Object.entries(report).filter(([, value]) => value !== undefined)) as T
 
-const lacks = (control: string): string =>
-  `this kernel has no congestion control ${control}: on its host, modprobe tcp_${control}`
+function lacks(what: string): string {
+  switch (what) {
+    case 'ip rule':
+      return 'this kernel has no routing rules: how large a packet may be is not measured'
+    case 'forwarding':
+      return 'this machine may not forward packets: while two others try to reach each other directly, nothing passes between them'
+    default:
+      return `this kernel has no congestion control ${what}: on its host, modprobe tcp_${what}`
+  }
+}
 
 function eventOf(path: Pair['path'], way: 'direct' | 'relay' | undefined, isSuspect: boolean): PathEvent | undefined {
   if (path === 'punch' && way === 'direct') return 'proved'

@@ -72,8 +72,8 @@ export async function run(config: MeshConfig, world: World, stopped: AbortSignal
           port: own.port,
         }),
         statics: [...config.advertise],
-        relays: config.relay ? 'blind' : 'no',
       }),
+      relays: config.relay,
       certificateUntil: () => endOf(certificate),
     },
   )
@@ -90,7 +90,8 @@ export async function run(config: MeshConfig, world: World, stopped: AbortSignal
     })
     agent.becomeHub(hub)
     works.push(tellMatrix(matrix, () => agent.measured(), own.node, registrar, clock, log, signal))
-    works.push(lead(config, own, dir, hub, registrar, authority, keys.publicKey, world, log, signal))
+    const relaying = () => agent.relaying
+    works.push(lead(config, own, dir, hub, registrar, authority, keys.publicKey, relaying, world, log, signal))
   }
   const renew = async (): Promise<void> => {
     if (endOf(certificate) - clock.now().sec > RENEW_BEFORE_SEC) return
@@ -115,6 +116,7 @@ async function lead(
   registrar: Registrar,
   authority: Authority,
   publicKey: string,
+  relaying: () => Request<'memberHere'>['relays'],
   { clock }: World,
   log: Log,
   signal: AbortSignal,
@@ -124,7 +126,7 @@ async function lead(
     node: own.node,
     candidates: [],
     statics: [...config.advertise],
-    relays: config.relay ? 'blind' : 'no',
+    relays: relaying(),
   })
   if (config.joinPort === 0) return
   const identity = { chain: `${await dir.must('node.crt')}${authority.certificate}`, key: await dir.must('node.key') }

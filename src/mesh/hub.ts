@@ -120,8 +120,12 @@ export class Hub {
     let changed = false
     for (const [node, endpoint] of seenNow(map, device, nowS)) {
       const before = this.#seen.get(node)
-      this.#seen.set(node, { bootId: 0, ...before, endpoint, atS: nowS })
-      if (before?.endpoint !== undefined && sameEndpoint(before.endpoint, endpoint)) continue
+      if (before?.endpoint !== undefined && sameEndpoint(before.endpoint, endpoint)) {
+        this.#seen.set(node, { ...before, endpoint, atS: nowS })
+        continue
+      }
+      // Where another saw it before says nothing about the new place.
+      this.#seen.set(node, { bootId: before?.bootId ?? 0, endpoint, atS: nowS })
       changed = true
       this.#pairs.moved(node, map.peers, this.#nowMs())
     }
@@ -222,9 +226,14 @@ export class Hub {
   handlers(): Handlers<HubCalls> {
     const { registrar, clock } = this.#parts
     return {
-      memberHere: async ({ candidates, statics, relays, bootId }, _bulk, { peer }) => {
+      memberHere: async ({ candidates, statics, relays, bootId, sees }, _bulk, { peer }) => {
         const member = this.#memberOf(peer.identity?.node)
         this.#seen.set(member.node, { atS: 0, ...this.#seen.get(member.node), bootId })
+        for (const { node, at } of sees ?? []) {
+          const before = this.#seen.get(node)
+          if (before !== undefined && node !== member.node) this.#seen.set(node, { ...before, elsewhere: at })
+        }
+        if (sees !== undefined) this.#publishSoon()
         if (member.confirmedSec === undefined) {
           const last = member.certificates.at(-1)
           if (last !== undefined) await registrar.call('meshConfirm', { node: member.node, ...last })

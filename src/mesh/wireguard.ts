@@ -32,6 +32,11 @@ export interface InterfaceSettings {
    * a large echo into pieces that pass, and every size would seem proved.
    */
   readonly probePort?: number
+  /**
+   * Packets that come by this interface for others of the mesh go out by it again; nothing else that comes by it goes anywhere
+   * but to this machine. The number of a routing table that is ours.
+   */
+  readonly forwardTable?: number
 }
 
 export type Backend = 'kernel' | 'userspace'
@@ -99,6 +104,8 @@ export class HostWireGuard implements WireGuard {
     | undefined
   #gone: () => void = () => {}
   #probing: { readonly network: string; readonly port: number } | undefined
+  /** Said once: a container without the right does not get it while it runs. */
+  #cannotForward = false
   /** Congestion controls that this kernel has refused. */
   readonly #unknownControls = new Set<string>()
 
@@ -167,7 +174,7 @@ export class HostWireGuard implements WireGuard {
     })
   }
 
-  configure({ address, mtu, probePort }: InterfaceSettings): Promise<string[]> {
+  configure({ address, mtu, probePort, forwardTable }: InterfaceSettings): Promise<string[]> {
     return this.#alone(async () => {
       const [link] = await this.#json<LinkAddresses>(['-4', 'address', 'show', 'dev', this.name])
       const has = (link?.addr_info ?? []).map(({ local, prefixlen }) => `${local}/${prefixlen}`)
@@ -176,8 +183,38 @@ export class HostWireGuard implements WireGuard {
         if (other !== address) await this.#must('ip', ['-4', 'address', 'delete', other, 'dev', this.name])
       if (link?.mtu !== mtu) await this.#must('ip', ['link', 'set', 'dev', this.name, 'mtu', String(mtu)])
       if (link?.flags?.includes('UP') !== true) await this.#must('ip', ['link', 'set', 'dev', this.name, 'up'])
-      return probePort === undefined ? [] : this.#probeWay(networkOf(address), probePort)
+      const network = networkOf(address)
+      const lacking = probePort === undefined ? [] : await this.#probeWay(network, probePort)
+      return [...lacking, ...(forwardTable === undefined ? [] : await this.#forward(network, String(forwardTable)))]
     })
+  }
+
+  /**
+   * The kernel forwards by the interface that a packet came in, so the machine as a whole becomes no router. What comes in
+   * here is led by a table that knows the mesh only: members cannot reach this machine's other networks through it.
+   */
+  async #forward(network: string, table: string): Promise<string[]> {
+    const shown = await this.#run('ip', ['-json', '-4', 'route', 'show', 'table', table])
+    const rows = shown.exitCode === 0 && shown.stdout.trim() !== '' ? (JSON.parse(shown.stdout) as RouteRow[]) : []
+    if (rows.some(({ dst, dev }) => dst === network && dev === this.name)) return []
+    if (this.#cannotForward) return ['forwarding']
+    const rule = ['iif', this.name, 'lookup', table]
+    for (let i = 0; i < RULES_MAX; i++)
+      if ((await this.#run('ip', ['-4', 'rule', 'delete', ...rule])).exitCode !== 0) break
+    const conf = `net.ipv4.conf.${this.name}`
+    for (const [program, ...words] of [
+      // First what holds it back, then what lets it go; the route last, because it says that all is done.
+      ['ip', '-4', 'route', 'replace', 'unreachable', 'default', 'table', table],
+      ['ip', '-4', 'rule', 'add', ...rule],
+      ['sysctl', '-q', '-w', `${conf}.send_redirects=0`],
+      ['sysctl', '-q', '-w', `${conf}.forwarding=1`],
+      ['ip', '-4', 'route', 'replace', network, 'dev', this.name, 'table', table],
+    ] as const)
+      if ((await this.#run(program, words)).exitCode !== 0) {
+        this.#cannotForward = true
+        return ['forwarding']
+      }
+    return []
   }
 
   /** A table with the mesh's network in it, named like the port, and the rule that sends echoes there. */

@@ -10,7 +10,9 @@ import {
   endpoint,
   key32,
   MEASURED_MAX,
+  MEMBERS_MAX,
   measuredPath,
+  memberId,
   REGISTRY_WAIT_MS_MAX,
   relaying,
   STATICS_MAX,
@@ -39,6 +41,8 @@ export const memberCalls = {
       statics: list(endpoint, STATICS_MAX),
       relays: relaying,
       bootId: uint(0xffff_ffff),
+      /** Of a node with a public address: where it sees others. Two who see a node at two ports know its NAT. */
+      sees: optional(list(struct({ node: memberId, at: endpoint }), MEMBERS_MAX)),
     }),
     nothing,
     { failures: ['ENOENT', 'EAGAIN'] },

@@ -76,7 +76,8 @@ export class Machines {
 
   async init(node: string, ...words: string[]): Promise<void> {
     await mkdir(this.dir(node), { recursive: true })
-    const { address } = this.bed.node(node)
+    const { address: four, address6 } = this.bed.node(node)
+    const address = four === '' ? `[${address6}]` : four
     const reached = ['--endpoint', address, '--advertise', `${address}:51820`]
     await this.holdfast(node, ['mesh', 'init', '--name', node, ...reached, ...this.#where(node), ...words])
   }

@@ -83,7 +83,8 @@ export class Pairs {
 
   #rules({ a, b, via }: Kept, byId: ReadonlyMap<string, PeerEntry>) {
     const [x, y] = [byId.get(a), byId.get(b)]
-    return { punchable: x !== undefined && y !== undefined && isPunchable(x, y), carried: via !== undefined }
+    const carried = via !== undefined && byId.get(via)?.relays === 'blind-and-forward'
+    return { punchable: x !== undefined && y !== undefined && isPunchable(x, y), carried }
   }
 
   #relay(kept: Kept, relays: readonly PeerEntry[], rtt: RttTo): void {

@@ -6,7 +6,7 @@
 
 import { isSettled } from './diff.ts'
 import type { Device } from './dump.ts'
-import { hostOf, parseHostPort, sameEndpoint, scopeOf } from './endpoint.ts'
+import { familyOf, hostOf, parseHostPort, sameEndpoint, scopeOf } from './endpoint.ts'
 import { isRelayPort, relayHosts } from './path.ts'
 import type { Nat, PeerEntry, PeerMap } from './peer-map.ts'
 
@@ -50,5 +50,7 @@ export function natOf(candidates: readonly string[], hubSeen: string | undefined
   if (otherSeen === undefined) return 'unknown'
   const [x, y] = [parseHostPort(hubSeen), parseHostPort(otherSeen)]
   if (!('ok' in x) || !('ok' in y)) return 'unknown'
+  // Seen by IPv4 here and by IPv6 there: that says nothing about ports.
+  if (familyOf(x.ok.host) !== familyOf(y.ok.host)) return 'unknown'
   return sameEndpoint(hubSeen, otherSeen) ? 'cone' : 'symmetric'
 }

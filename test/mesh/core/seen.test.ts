@@ -65,6 +65,7 @@ describe('the kind of a NAT', () => {
     ['one observer', own, '203.0.113.9:4000', undefined, 'unknown'],
     ['two who see the same', own, '203.0.113.9:4000', '203.0.113.9:4000', 'cone'],
     ['two who see two ports', own, '203.0.113.9:4000', '203.0.113.9:4001', 'symmetric'],
+    ['one sees it by IPv4, one by IPv6', own, '203.0.113.9:4000', '[2001:db8::1]:4000', 'unknown'],
     ['two who see two addresses', own, '203.0.113.9:4000', '203.0.113.10:4000', 'symmetric'],
   ])('%s', (_, candidates, hub, other, expected) => expect(natOf(candidates, hub, other)).toBe(expected))
 })
