@@ -23,6 +23,7 @@ import { Completions } from './commands/completions.ts'
 import { DiskAdd, DiskDrain, DiskLabel, DiskList, DiskRemove } from './commands/disk.ts'
 import { FileInfo } from './commands/file.ts'
 import { HealthCommand } from './commands/health.ts'
+import { LinkLimit, LinkShow } from './commands/link.ts'
 import { LocalStart, LocalStatusCommand, LocalStop } from './commands/local.ts'
 import {
   MeshInit,
@@ -77,6 +78,8 @@ export const COMMANDS: Readonly<Record<string, Command.Class>> = {
   'disk:remove': DiskRemove,
   'file:info': FileInfo,
   health: HealthCommand,
+  'link:limit': LinkLimit,
+  'link:show': LinkShow,
   'local:start': LocalStart,
   'local:status': LocalStatusCommand,
   'local:stop': LocalStop,

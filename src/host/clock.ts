@@ -21,6 +21,13 @@ export const hostClock: Clock = {
   },
 }
 
+/** Minutes since midnight at this second, by the time zone of this machine. */
+export function localMinute(sec: number): number {
+  const time = new Date(sec * 1000)
+  return time.getHours() * 60 + time.getMinutes()
+}
+export const localZone = (): string => Intl.DateTimeFormat().resolvedOptions().timeZone
+
 export const hostRandom: Random = {
   below: (n) => randomInt(n),
   hex: (bytes) => randomBytes(bytes).toString('hex'),

@@ -5,9 +5,10 @@
  */
 
 import type { Clock } from '../base/world.ts'
-import { Lanes, type Load, type Paid } from './core/lanes.ts'
+import { type LaneRates, Lanes, type Load, type Paid } from './core/lanes.ts'
 import { movingRules } from './core/moving.ts'
 import type { State } from './core/state.ts'
+import type { Links } from './links.ts'
 
 /** Reasons named to people at once. */
 const SHOWN_MAX = 3
@@ -15,42 +16,62 @@ const SHOWN_MAX = 3
 export class Bounds {
   readonly #state: State
   readonly #clock: Clock
+  readonly #links: Links
   readonly #lanes = new Lanes()
 
-  constructor(state: State, clock: Clock) {
+  constructor(state: State, clock: Clock, links: Links) {
     this.#state = state
     this.#clock = clock
+    this.#links = links
   }
 
-  /** For one round of planning. */
-  asking(): Asking {
-    return new Asking(this.#lanes, movingRules(this.#state.settings().moving), this.#clock.monotonicMs())
+  /** For one round of planning by one kind of work. */
+  asking(who: string): Asking {
+    const { diskBytesPerSecond, nodeBytesPerSecond } = movingRules(this.#state.settings().moving)
+    const betweenSites = (a: string, b: string): number => this.#links.rate(a, b).bytesPerSecond
+    const rates = { diskBytesPerSecond, nodeBytesPerSecond, betweenSites }
+    this.#links.asks(who)
+    return new Asking(this.#lanes, this.#links, rates, who, this.#clock.monotonicMs())
   }
 
-  /** What was admitted has ended, well or not, or was not begun after all. */
-  ended(paid: Paid): void {
+  /** What was admitted has ended, or was not begun after all. `error`: it has failed. */
+  ended(paid: Paid, error?: unknown): void {
     this.#lanes.ended(paid, this.#clock.monotonicMs())
+    this.#links.ended(paid, error)
+  }
+
+  /** So much more, or less, may go by now that it is worth planning anew. */
+  isOutpaced(paid: Paid): boolean {
+    return this.#links.isOutpaced(paid)
   }
 }
 
 export class Asking {
   readonly #lanes: Lanes
-  readonly #rules: ReturnType<typeof movingRules>
+  readonly #links: Links
+  readonly #rates: LaneRates
+  readonly #who: string
   readonly #nowMs: number
   readonly #waiting = new Map<string, number>()
   /** Until something that waits may go on. */
   leastWaitMs: number = Number.POSITIVE_INFINITY
 
-  constructor(lanes: Lanes, rules: ReturnType<typeof movingRules>, nowMs: number) {
+  constructor(lanes: Lanes, links: Links, rates: LaneRates, who: string, nowMs: number) {
     this.#lanes = lanes
-    this.#rules = rules
+    this.#links = links
+    this.#rates = rates
+    this.#who = who
     this.#nowMs = nowMs
   }
 
   /** undefined: not now. */
   admit(load: Load): Paid | undefined {
-    const answer = this.#lanes.admit(load, this.#rules, this.#nowMs)
-    if ('costs' in answer) return answer
+    const answer = this.#lanes.admit(load, this.#rates, this.#nowMs)
+    if ('costs' in answer) {
+      this.#links.begun(answer)
+      return answer
+    }
+    if (answer.crossing !== undefined) this.#links.waits(this.#who, answer.crossing)
     this.#waiting.set(answer.waitsFor, (this.#waiting.get(answer.waitsFor) ?? 0) + 1)
     this.leastWaitMs = Math.min(this.leastWaitMs, answer.waitMs)
     return undefined

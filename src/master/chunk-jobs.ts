@@ -13,6 +13,7 @@ import type { ChunkId } from '../base/ids.ts'
 import { EC_PARTS_MAX } from '../base/limits.ts'
 import type { Clock, Log } from '../base/world.ts'
 import type { ChunkWatch } from './chunk-watch.ts'
+import type { Paid } from './core/lanes.ts'
 import type { Urgency } from './core/repair.ts'
 import { isUrgent, ORDERS_MAX } from './orders.ts'
 
@@ -27,6 +28,8 @@ interface Job {
   /** undefined: less urgent than all that repair does. */
   readonly urgency: Urgency | undefined
   readonly stop: AbortController
+  /** undefined: it moves nothing that has a bound. */
+  readonly paid: Paid | undefined
 }
 
 interface Rest {
@@ -74,7 +77,7 @@ export class ChunkJobs {
 
   /**
    * Begins a job, unless one runs that it does not overtake; one that answers false or fails lets its chunk rest. `failed` is
-   * what people are told then. The job's own signal ends it. Answers whether it has begun.
+   * what people are told then. The job's own signal ends it. Answers whether it has begun. `paid`: what it has of the bounds.
    */
   begin(
     chunk: ChunkId,
@@ -82,6 +85,7 @@ export class ChunkJobs {
     signal: AbortSignal,
     failed: { says: string; fields?: object },
     job: (signal: AbortSignal) => Promise<boolean>,
+    paid?: Paid,
   ): boolean {
     if (signal.aborted) return false
     const running = this.#running.get(chunk)
@@ -91,8 +95,17 @@ export class ChunkJobs {
       running.stop.abort(new FsError('ECANCELED', 'its chunk is endangered now'))
     }
     this.#resting.delete(chunk)
-    void this.#run(chunk, { urgency, stop: new AbortController() }, signal, failed, job)
+    void this.#run(chunk, { urgency, stop: new AbortController(), paid }, signal, failed, job)
     return true
+  }
+
+  /** Those that have such a pace end, and do not count as failed: their chunks are planned anew at once. */
+  callOff(hasWrong: (paid: Paid) => boolean): void {
+    for (const [chunk, { paid, stop }] of this.#running) {
+      if (paid === undefined || stop.signal.aborted || !hasWrong(paid)) continue
+      this.#log.debug({ chunk }, 'an order is begun anew: what may go between its sites has changed')
+      stop.abort(new FsError('ECANCELED', 'what may go between its sites has changed'))
+    }
   }
 
   async #run(

@@ -267,7 +267,7 @@ export class Compaction implements Work {
     const needed = Math.max(1, ...[...sources.values()].map((source) => Math.min(copies, bears(source))))
     if (disks.length < needed)
       throw new FsError('ENOSPC', `${needed} disks have to take a rewritten chunk, ${disks.length} can`)
-    const asking = this.#bounds.asking()
+    const asking = this.#bounds.asking('compact')
     const load = this.#load(ranges, sources, disks, length)
     const paid = load === undefined ? FREE : asking.admit(load)
     this.#bound = asking.says()
@@ -275,6 +275,7 @@ export class Compaction implements Work {
     const bytesPerSecond = slower(this.#bytesPerSecond, paid)
     const youngest = Math.max(...[...sources.keys()].map((one) => this.#master.state.chunk(one)?.createdSec ?? 0))
     let chunk = 0 as ChunkId
+    let failed: unknown
     await this.#master.loop.command(() => {
       chunk = this.#master.state.nextIds().chunk
       const begun = { chunk, disks, copies, classId: classId === 0 ? undefined : classId, createdSec: youngest }
@@ -305,12 +306,13 @@ export class Compaction implements Work {
         throw new FsError('EIO', `the rewritten chunk has ${reply.length} bytes instead of ${length}`)
       await this.#master.loop.command(() => ({ ok: { kind: 'relocate', chunk, length, moves: [...moves] } }))
     } catch (error) {
+      failed = error
       // What cannot be ended now is ended by the next step that can, or by the next start.
       this.#abandonedEnded = false
       if (!signal.aborted && this.#master.loop.status().refusing === undefined) await this.#endAbandoned()
       throw error
     } finally {
-      this.#bounds.ended(paid)
+      this.#bounds.ended(paid, failed)
     }
     this.#rewritten++
     this.#bytes += length

@@ -13,6 +13,7 @@ import { join } from 'node:path'
 import { FsError } from '../base/fault.ts'
 import type { Random, World } from '../base/world.ts'
 import type { MasterConfig } from '../config/tables.ts'
+import { localMinute, localZone } from '../host/clock.ts'
 import { serveLinks } from '../wire/connect.ts'
 import { PROTOCOL_VERSION } from '../wire/protocol.ts'
 import { found } from './core/found.ts'
@@ -55,6 +56,8 @@ export async function run(config: MasterConfig, world: World, signal: AbortSigna
       diskErrors: { errors: config.diskErrors, periodMs: config.diskErrorsPeriodMs },
       topologyEveryMs: config.topologyEveryMs,
       topologyFile: () => topologyText(config),
+      minuteOfDay: localMinute,
+      zone: localZone(),
     })
     await master.loadTopology()
     const listener = await serveLinks(world.net, config.listenHost, config.listenPort, {

@@ -120,7 +120,7 @@ export class Damage implements Work {
 
   async step(signal: AbortSignal): Promise<WorkStep> {
     const nowMs = this.#master.clock.monotonicMs()
-    const asking = this.#bounds.asking()
+    const asking = this.#bounds.asking('damage')
     let asked = 0
     let soonestMs = nowMs + (this.#waiting.size > 0 ? AGAIN_MS : IDLE_MS)
     for (const urgent of [true, false])
@@ -232,6 +232,7 @@ export class Damage implements Work {
     const sources = this.#master.orders.places(copies)
     // Some blocks are little to move, and may be the ones that the only other copy lost, too; a whole file queues.
     const urgency = paid.urgent || !damaged.whole ? 'endangered' : 'under'
+    let failed: unknown
     try {
       const whole = part && placesOf(this.#master.state, this.#master.nodes, part.whole)
       await this.#master.orders.give(
@@ -248,13 +249,14 @@ export class Damage implements Work {
       this.#watch.mended(chunk, disk)
       this.#master.log.info({ chunk, disk, blocks: blocks.length }, 'damaged copy mended')
     } catch (error) {
+      failed = error
       if (signal.aborted) return
       if (!(error instanceof FsError)) throw error
       this.#master.log.warn({ chunk, disk, error: error.message }, 'a damaged copy could not be mended in place')
       if (isAbsence(error) || error.code === 'EAGAIN' || this.#haveGone(damaged, others)) this.#later(at, damaged)
       else this.#watch.beyondRepair(chunk, disk)
     } finally {
-      this.#bounds.ended(paid)
+      this.#bounds.ended(paid, failed)
       this.#mending.delete(at)
       this.onWork()
     }

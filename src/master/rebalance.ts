@@ -108,7 +108,7 @@ export class Rebalance implements Work {
     const nowMs = this.#master.clock.monotonicMs()
     const open = found.filter(({ from }) => (this.#stuck.get(from.disk) ?? 0) <= nowMs)
     if (open.length === 0) return { restMs: IDLE_MS, resting: 'idle' }
-    const asking = this.#bounds.asking()
+    const asking = this.#bounds.asking('rebalance')
     let looked = 0
     for (const { from, targets } of open) {
       if (looked >= STEP_DISKS || this.#unreported.length >= UNREPORTED_MAX) break
@@ -217,21 +217,26 @@ export class Rebalance implements Work {
     // The one that gives is told of the copy's end later than the one that takes of its beginning.
     this.#unreported.push({ disk: target, bytes: length, move, report: reportOf(target), left: 1 })
     this.#unreported.push({ disk: from, bytes: -length, move, report: reportOf(from), left: 2 })
-    this.#jobs.begin(whole, undefined, signal, failed, async (own) => {
+    const job = async (own: AbortSignal): Promise<boolean> => {
       let done = false
+      let error: unknown
       try {
         await this.#repair.copy({ ...move, paid }, undefined, own)
         this.#moved++
         this.#bytes += length
         done = true
         this.#master.log.debug({ chunk, from, target, bytes: length }, 'copy moved to a disk with more room')
+      } catch (failure) {
+        error = failure
+        throw failure
       } finally {
         this.#running.delete(move)
-        this.#bounds.ended(paid)
+        this.#bounds.ended(paid, error)
         if (!done) this.#unreported = this.#unreported.filter((one) => one.move !== move)
       }
       return true
-    })
+    }
+    this.#jobs.begin(whole, undefined, signal, failed, job, paid)
   }
 }
 

@@ -31,6 +31,8 @@ const BOUND_WAIT_MS = 50
 /** Those told of; more than that says the same. */
 const HOMELESS_MAX = 10_000
 
+const NOT_BEGUN: FsError = new FsError('ECANCELED', 'its chunk is being worked on')
+
 type CopyOrder = Pick<Order & { kind: 'copy' }, 'chunk' | 'length' | 'target' | 'sources' | 'paid'>
 
 export class Repair implements Work {
@@ -89,6 +91,7 @@ export class Repair implements Work {
 
   async step(signal: AbortSignal): Promise<WorkStep> {
     await this.#coding.endLeft()
+    this.#jobs.callOff((paid) => this.#bounds.isOutpaced(paid))
     const room = this.#jobs.room()
     const chunks = this.#watch.next(CONSIDERED, this.#jobs.busy)
     this.#bound = ''
@@ -96,7 +99,7 @@ export class Repair implements Work {
     const disks = this.#master.nodes.map()
     const rules = this.#rules()
     const below = (n: number): number => this.#random.below(n)
-    const asking = this.#bounds.asking()
+    const asking = this.#bounds.asking('repair')
     const admit = (load: Load): Paid | undefined => asking.admit(load)
     const { orders, waiting, nowhere, settled } = plan(chunks, disks, rules, room, below, URGENT_ORDERS_MAX, admit)
     this.#bound = asking.says()
@@ -115,19 +118,21 @@ export class Repair implements Work {
 
   #begin(order: Order, signal: AbortSignal): void {
     const failed = { says: 'repair order failed; trying again later', fields: { order: order.kind } }
-    const begun = this.#jobs.begin(order.whole, order.urgency, signal, failed, async (own) => {
+    const { paid } = order
+    const job = async (own: AbortSignal): Promise<boolean> => {
+      let error: unknown
       try {
         await this.#carryOut(order, own)
+      } catch (failure) {
+        error = failure
+        throw failure
       } finally {
-        this.#ended(order)
+        if (paid !== undefined) this.#bounds.ended(paid, error)
       }
       return true
-    })
-    if (!begun) this.#ended(order)
-  }
-
-  #ended({ paid }: Order): void {
-    if (paid !== undefined) this.#bounds.ended(paid)
+    }
+    const begun = this.#jobs.begin(order.whole, order.urgency, signal, failed, job, paid)
+    if (!begun && paid !== undefined) this.#bounds.ended(paid, NOT_BEGUN)
   }
 
   #carryOut(order: Order, signal: AbortSignal): Promise<void> {

@@ -29,6 +29,7 @@ import { Expiry } from './expiry.ts'
 import { Holdings } from './holdings.ts'
 import { Jobs } from './jobs.ts'
 import { Lives } from './life.ts'
+import { Links, type MinuteOfDay, minuteOfUtc } from './links.ts'
 import { cutInSteps } from './long-files.ts'
 import { type Change, Loop, type Soon } from './loop.ts'
 import { MeasuredPlaces } from './measured-places.ts'
@@ -47,6 +48,7 @@ import { classHandlers } from './service-classes.ts'
 import { dataHandlers } from './service-data.ts'
 import { deletedHandlers } from './service-deleted.ts'
 import { jobHandlers } from './service-jobs.ts'
+import { linkHandlers } from './service-links.ts'
 import { lockHandlers } from './service-locks.ts'
 import { meshHandlers } from './service-mesh.ts'
 import { namespaceHandlers } from './service-namespace.ts'
@@ -79,6 +81,9 @@ export interface MasterOptions {
   readonly topologyEveryMs?: number
   /** The text of the topology file; without one, addresses say nothing. */
   readonly topologyFile?: ReadTopology
+  /** By which people mean hours of the day; without it, UTC. */
+  readonly minuteOfDay?: MinuteOfDay
+  readonly zone?: string
 }
 
 /** Orders of what is endangered, per disk, beside all that the configuration allows: two streams fill a disk. */
@@ -104,6 +109,7 @@ function handlersOf(parts: ReportParts, rest: HandlerParts) {
     ...deletedHandlers(parts),
     ...jobHandlers(parts, rest.onJob),
     ...quotaHandlers(parts),
+    ...linkHandlers(parts, rest.links, rest.options.zone ?? 'UTC'),
     ...meshHandlers(parts, rest.mesh),
     ...topologyHandlers(parts),
     ...nodeHandlers(parts, rest.deletions, rest.damage, rest.spare, rest.errors, rest.options),
@@ -119,6 +125,7 @@ interface HandlerParts {
   readonly spare: Spare
   readonly errors: DiskErrors
   readonly mesh: MeshWatch
+  readonly links: Links
   readonly options: MasterOptions
 }
 
@@ -176,7 +183,8 @@ export class Master {
     )
     const behind: WorkParts = { state, loop, nodes, orders, clock, log }
     const deletions = new Deletions(behind, spare)
-    const bounds = new Bounds(state, clock)
+    const links = new Links(state, clock, options.minuteOfDay ?? minuteOfUtc)
+    const bounds = new Bounds(state, clock, links)
     const pace = { bytesPerSecond: options.repairBytesPerSecond }
     const damage: Damage = new Damage(behind, watch, bounds, pace)
     const compaction = new Compaction(behind, bounds, { belowPercent: options.compactBelowPercent, ...pace })
@@ -298,6 +306,7 @@ export class Master {
       spare,
       errors,
       mesh,
+      links,
       options,
     })
     this.loop = loop

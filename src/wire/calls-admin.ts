@@ -12,6 +12,7 @@ import type {
   FileReport,
   JobReport,
   LabelMoves,
+  LinksReport,
   NodeReport,
   QuotaPage,
   QuotaReport,
@@ -35,6 +36,7 @@ import {
   fileType,
   ino,
   labels,
+  linkWindow,
   moving,
   name,
   node,
@@ -42,6 +44,7 @@ import {
   RETENTION_OF_MAX,
   session,
   settings,
+  siteName,
   stamp,
   TRIED_EXTENTS_MAX,
 } from './shapes.ts'
@@ -432,5 +435,20 @@ export const adminCalls = {
       cookie: optional(uint()),
     }),
     { failures: ['EINVAL', 'ENOENT', 'ENOTDIR', 'ESTALE'] },
+  ),
+
+  // ---- ways between sites
+  linkShow: call(
+    231,
+    'Every pair of sites that is copied between or could be: what goes now, what may, why, and what waits.',
+    nothing,
+    report<LinksReport>('LinksReport'),
+  ),
+  linkLimit: call(
+    232,
+    'What may be copied between two sites in the background, always or at these hours; without a rate, no longer. 0: nothing.',
+    struct({ stamp, a: siteName, b: siteName, bytesPerS: optional(uint()), window: optional(linkWindow) }),
+    nothing,
+    { failures: ['EINVAL', 'ENOENT', 'ENOSPC'] },
   ),
 }

@@ -186,6 +186,39 @@ export interface StatusReport {
   work: WorkReport[]
 }
 
+/** What decides how fast background copies go between two sites. */
+export type LinkLimitedBy = 'limit' | 'hours' | 'setting' | 'nothing'
+
+export interface LinkReport {
+  a: string
+  b: string
+  /** Of background copies: those that ended in the last 30 s, and those under way that have a pace. */
+  bytesPerSecond: number
+  running: number
+  /** Of orders that the limit lets wait, as far as they are planned. */
+  waiting: number
+  waitingBytes: number
+  /** null: as fast as it goes; 0: nothing. */
+  limitBytesPerSecond: number | null
+  limitedBy: LinkLimitedBy
+  /** What the operator said for this pair; null: nothing for always. */
+  alwaysBytesPerSecond: number | null
+  /** Minutes of the day. */
+  windows: { from: number; to: number; bytesPerSecond: number }[]
+  /** The last first; in seconds since 1970. */
+  errors: { atSec: number; what: string }[]
+}
+
+export interface LinksReport {
+  nowSec: number
+  /** Minute of the day by the master's clock, and its time zone. */
+  minute: number
+  zone: string
+  links: LinkReport[]
+  /** Pairs beyond what a report shows. */
+  more: number
+}
+
 export interface CopyReport {
   disk: number
   nodeName: string

@@ -341,6 +341,12 @@ export interface Moving {
   readonly sitesBytesPerSecond?: number | undefined
 }
 
+/** Pairs of sites with limits of their own: those of 45 sites. */
+export const LINKS_MAX = 1024
+export const siteName: Schema<string> = text(64)
+/** Minutes of the day; over midnight when `to` comes before `from`, the whole day when they are the same. */
+export const linkWindow = struct({ from: uint(1439), to: uint(1439) })
+
 export interface Settings {
   readonly copies: number
   readonly graceMs: number

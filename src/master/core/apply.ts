@@ -50,6 +50,7 @@ import {
   trashRestore,
   trashRetention,
 } from './lifetime.ts'
+import { linkLimit } from './links.ts'
 import { measuringSet, memberPlaced, placeRenamed, placesMeasured } from './measured.ts'
 import {
   memberCertified,
@@ -163,6 +164,7 @@ const handlers: Handlers = {
   measuringSet,
   placeRenamed,
   memberPlaced,
+  linkLimit,
 }
 
 /** Replies that a session may leave unacknowledged: a link has at most 1 024 requests in flight. */

@@ -15,6 +15,7 @@ import { inodeVisitors } from './check-inodes.ts'
 import { wrongWithMeasured } from './check-measured.ts'
 import { wrongWithBuried, wrongWithMember, wrongWithMesh, wrongWithToken } from './check-mesh.ts'
 import { Checker, type Totals, type Visitors } from './checker.ts'
+import { wrongWithLinks } from './links.ts'
 import { lossFindings } from './losses.ts'
 import { checkQuota, checkQuotaWalk, QuotaRecount } from './quota-check.ts'
 import { type Counters, type JobRecord, unpack } from './records.ts'
@@ -62,6 +63,7 @@ export function check(state: State): Finding[] {
   for (const what of wrongWithClasses(state, totals.classed)) c.expect(false, what)
   for (const what of wrongWithMesh(state)) c.expect(false, what)
   for (const what of wrongWithMeasured(state)) c.expect(false, what)
+  for (const what of wrongWithLinks(state)) c.expect(false, what)
   totals.usage.compare(state, (holds, what) => c.expect(holds, what))
   totals.quotas.compare(state, (holds, what) => c.expect(holds, what))
   for (const [ino, links] of totals.links) {

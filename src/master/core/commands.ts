@@ -59,6 +59,7 @@ import {
   ino,
   inventoryEntry,
   labels,
+  linkWindow,
   lock,
   mode,
   moving,
@@ -69,6 +70,7 @@ import {
   quotaLimits,
   RETENTION_OF_MAX,
   session,
+  siteName,
   uid,
 } from '../../wire/shapes.ts'
 
@@ -700,6 +702,13 @@ export const commands = {
     undefined,
     'Where a node of the mesh stands is said by a person; without site or rack: is measured.',
     struct({ node: memberId, site: optional(meshWord), rack: optional(meshWord) }),
+  ),
+  // ---- ways between sites
+  linkLimit: command(
+    230,
+    'linkLimit',
+    'What may be copied between two sites, always or at these hours; without a rate, no longer.',
+    struct({ a: siteName, b: siteName, bytesPerS: optional(uint()), window: optional(linkWindow) }),
   ),
 } as const
 

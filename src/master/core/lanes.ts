@@ -11,9 +11,11 @@
 import type { RepairDisk } from './repair.ts'
 
 export interface LaneRates {
+  /** 0: no bound. */
   readonly diskBytesPerSecond: number
   readonly nodeBytesPerSecond: number
-  readonly sitesBytesPerSecond: number
+  /** Infinite: no bound. 0: nothing goes, whatever it is. */
+  readonly betweenSites: (a: string, b: string) => number
 }
 
 export interface Share {
@@ -31,19 +33,43 @@ export interface Load {
   readonly urgent: boolean
 }
 
+/** What an order carries between two sites. */
+export interface Crossing {
+  readonly pair: SitePair
+  readonly bytes: number
+  /** Of the pair, when the order began; infinite: none. */
+  readonly rate: number
+}
+
 /** What an order has paid for. */
 export interface Paid {
   /** 0: as fast as it goes. */
   readonly bytesPerSecond: number
   readonly costs: readonly { readonly lane: string; readonly ms: number }[]
+  readonly crossings: readonly Crossing[]
   readonly urgent: boolean
   readonly atMs: number
   /** How long it takes at its pace. */
   readonly forMs: number
 }
-export const FREE: Paid = { bytesPerSecond: 0, costs: [], urgent: false, atMs: 0, forMs: 0 }
+export const FREE: Paid = { bytesPerSecond: 0, costs: [], crossings: [], urgent: false, atMs: 0, forMs: 0 }
 
-export type Admission = Paid | { readonly waitsFor: string; readonly waitMs: number }
+export type Admission = Paid | Refused
+export interface Refused {
+  readonly waitsFor: string
+  readonly waitMs: number
+  /** When it waits for what may go between two sites. */
+  readonly crossing?: Crossing
+}
+
+/** Two sites in order; '?' is where nobody has said. */
+export interface SitePair {
+  readonly a: string
+  readonly b: string
+}
+export const sitePair = (one: string, other: string): SitePair =>
+  one < other ? { a: one, b: other } : { a: other, b: one }
+export const pairLane = ({ a, b }: SitePair): string => `sites ${a} and ${b}`
 
 interface Lane {
   /** Paid for until then: by what is endangered, and by all. */
@@ -53,6 +79,8 @@ interface Lane {
 
 /** What a pace lets through at once, as time: counted as used by an order that ended at once. */
 const BURST_MS = 250
+/** Where nothing goes, it is asked again after so long. */
+const CLOSED_MS = 1_000
 /** A lane counts as free a little early: whoever asks comes by not more often. */
 const SLACK_MS = 100
 /** Lanes in memory before those that are free are forgotten: more than disks and pairs of sites in use at once. */
@@ -64,16 +92,25 @@ export class Lanes {
   /** Takes all that the load needs, or nothing. */
   admit(load: Load, rates: LaneRates, nowMs: number): Admission {
     const uses = usesOf(load, rates)
+    const crossings = [...uses.values()].flatMap(({ pair, bytes, rate }) =>
+      pair === undefined ? [] : [{ pair, bytes, rate }],
+    )
     let longestMs = 0
-    for (const [name, { bytes, rate }] of uses) {
+    for (const [name, { bytes, rate, pair }] of uses) {
       const lane = this.#lanes.get(name)
-      const untilMs = (load.urgent ? lane?.urgentUntilMs : lane?.untilMs) ?? 0
-      if (untilMs > nowMs + SLACK_MS) return { waitsFor: name, waitMs: untilMs - nowMs }
+      const closed = rate === 0 ? nowMs + CLOSED_MS : 0
+      const paidMs = (load.urgent ? lane?.urgentUntilMs : lane?.untilMs) ?? 0
+      const untilMs = rate === Number.POSITIVE_INFINITY ? 0 : Math.max(closed, paidMs)
+      if (untilMs > nowMs + SLACK_MS) {
+        const crossing = pair === undefined ? {} : { crossing: { pair, bytes, rate } }
+        return { waitsFor: name, waitMs: untilMs - nowMs, ...crossing }
+      }
       longestMs = Math.max(longestMs, (bytes * 1000) / rate)
     }
     if (this.#lanes.size > LANES_MAX)
       for (const [name, lane] of this.#lanes) if (lane.untilMs <= nowMs) this.#lanes.delete(name)
-    const costs = [...uses].map(([lane, { bytes, rate }]) => ({ lane, ms: (bytes * 1000) / rate }))
+    const bounded = [...uses].filter(([, { rate }]) => rate !== Number.POSITIVE_INFINITY)
+    const costs = bounded.map(([lane, { bytes, rate }]) => ({ lane, ms: (bytes * 1000) / rate }))
     for (const { lane: name, ms } of costs) {
       const lane = this.#lanes.get(name) ?? { urgentUntilMs: 0, untilMs: 0 }
       lane.untilMs = Math.max(lane.untilMs, nowMs) + ms
@@ -81,7 +118,7 @@ export class Lanes {
       this.#lanes.set(name, lane)
     }
     const bytesPerSecond = longestMs === 0 ? 0 : Math.max(1, Math.floor((load.pacedBytes * 1000) / longestMs))
-    return { bytesPerSecond, costs, urgent: load.urgent, atMs: nowMs, forMs: longestMs }
+    return { bytesPerSecond, costs, crossings, urgent: load.urgent, atMs: nowMs, forMs: longestMs }
   }
 
   /** The order has ended: in the time that it took it cannot have moved more than its pace let through. */
@@ -97,8 +134,14 @@ export class Lanes {
   }
 }
 
-function usesOf(load: Load, rates: LaneRates): Map<string, { bytes: number; rate: number }> {
-  const uses = new Map<string, { bytes: number; rate: number }>()
+interface Use {
+  readonly bytes: number
+  readonly rate: number
+  readonly pair?: SitePair
+}
+
+function usesOf(load: Load, rates: LaneRates): Map<string, Use> {
+  const uses = new Map<string, Use>()
   const use = (name: string, bytes: number, rate: number): void => {
     if (rate > 0 && bytes > 0) uses.set(name, { bytes: (uses.get(name)?.bytes ?? 0) + bytes, rate })
   }
@@ -106,8 +149,11 @@ function usesOf(load: Load, rates: LaneRates): Map<string, { bytes: number; rate
   for (const { disk: d, bytes } of [...load.reads, ...load.writes]) {
     use(`disk ${d.disk}`, bytes, rates.diskBytesPerSecond)
     use(`chunkserver ${d.node}`, bytes, rates.nodeBytesPerSecond)
-    const sites = [siteOf(d), siteOf(load.via)].sort()
-    if (sites[0] !== sites[1]) use(`sites ${sites[0]} and ${sites[1]}`, bytes, rates.sitesBytesPerSecond)
+    const pair = sitePair(siteOf(d), siteOf(load.via))
+    if (pair.a === pair.b || bytes === 0) continue
+    const name = pairLane(pair)
+    const rate = uses.get(name)?.rate ?? rates.betweenSites(pair.a, pair.b)
+    uses.set(name, { bytes: (uses.get(name)?.bytes ?? 0) + bytes, rate, pair })
   }
   return uses
 }

@@ -357,7 +357,7 @@ class Planner {
     const { reads, writes } = load
     for (const { disk } of reads) this.#reads.set(disk.disk, (this.#reads.get(disk.disk) ?? 0) + 1)
     for (const { disk } of writes) this.#choices.taken(disk)
-    return paid.costs.length === 0 ? order : { ...order, paid }
+    return paid.costs.length + paid.crossings.length === 0 ? order : { ...order, paid }
   }
 }
 

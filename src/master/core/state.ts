@@ -26,6 +26,7 @@ import { Held } from './held.ts'
 import { type Imaging, ImagingKv } from './imaging-kv.ts'
 import { JobTable } from './job-table.ts'
 import type { Kv, StateStore } from './kv.ts'
+import { LinkTable } from './links.ts'
 import { MeasuredTable } from './measured-table.ts'
 import { MeshTable } from './mesh-table.ts'
 import { QuotaTable } from './quota-table.ts'
@@ -87,6 +88,7 @@ export class State {
   readonly usage: UsageTable
   readonly mesh: MeshTable
   readonly measured: MeasuredTable
+  readonly links: LinkTable
   readonly keeps: ChangelogBounds
   readonly #inodes = new Held<Ino, InodeRecord>(HELD_INODES_MAX)
   readonly #chunks = new Held<ChunkId, ChunkRecord>(HELD_CHUNKS_MAX)
@@ -110,6 +112,7 @@ export class State {
     this.usage = new UsageTable(this.kv)
     this.mesh = new MeshTable(this.kv)
     this.measured = new MeasuredTable(this.kv)
+    this.links = new LinkTable(this.kv)
   }
 
   // ---- write-back
@@ -154,6 +157,7 @@ export class State {
     this.usage.forget()
     this.mesh.forget()
     this.measured.forget()
+    this.links.forget()
     this.#nodes.clear()
     this.#counters = undefined
     this.#countersChanged = false

@@ -21,7 +21,7 @@ export const tables = {
     prefix: 'm',
     key: 'word',
     value: 'by word',
-    says: 'Settings, counters, salt, patterns of storage classes, the mesh, measured places: one record each.',
+    says: 'Settings, counters, salt, patterns of storage classes, the mesh, measured places, limits between sites: one record each.',
   },
   inode: { prefix: 'i', key: 'ino', value: 'inode', says: 'Every inode, named or not.' },
   dentry: {

@@ -9,6 +9,7 @@ import type { ChunkId, Ino, SessionId } from '../../../src/base/ids.ts'
 import { decodeChangelog, encodeChangelog } from '../../../src/master/core/command-codec.ts'
 import { type CommandName, commands } from '../../../src/master/core/commands.ts'
 import { nameHash } from '../../../src/master/core/dentries.ts'
+import { linksRecord } from '../../../src/master/core/links.ts'
 import { measuredRecord } from '../../../src/master/core/measured-table.ts'
 import {
   buriedRecord,
@@ -314,6 +315,22 @@ describe('records of the mesh', () => {
   })
 })
 
+describe('records of ways between sites', () => {
+  it('keep their bytes', () => {
+    const night = { from: 1380, to: 480, bytesPerS: 5_000_000 }
+    const links = [
+      { a: 'cabin', b: 'home', bytesPerS: undefined, windows: [night] },
+      { a: 'home', b: 'vps', bytesPerS: 0, windows: [] },
+    ]
+    expect(hex(encodeRecord(linksRecord, links))).toBe(GOLDEN.links)
+    expect(decodeRecord(linksRecord, Buffer.from(GOLDEN.links, 'hex'), 'links')).toEqual(links)
+    const own = { ...envelope, session: 0 as SessionId, seq: 0, acked: 0 }
+    const command = { kind: 'linkLimit' as const, a: 'home', b: 'cabin', bytesPerS: 7, window: { from: 0, to: 60 } }
+    expect(hex(encodeChangelog(own, command, undefined))).toBe(GOLDEN.linkLimit)
+    expect(decodeChangelog(Buffer.from(GOLDEN.linkLimit, 'hex')).command).toEqual(command)
+  })
+})
+
 describe('records of jobs', () => {
   const job = {
     version: 1,
@@ -447,6 +464,8 @@ const GOLDEN = {
     '949609ce6553f10001000000ccd49300a27331a4686f6d6500',
     '949609ce6553f10001000000ccd593d9203030303030303030303030303030303030303030303030303030303030303031a4686f6d65c000',
   ],
+  links: '9294a5636162696ea4686f6d65c09193cd0564cd01e0ce004c4b4094a4686f6d65a37670730090',
+  linkLimit: '949609ce6553f10001000000cce694a4686f6d65a5636162696e0792003c00',
   member:
     'dc001001d94030303030303030303030303030303030303030303030303030303030303030303030303030303030303030303030303030303030303030303030303030303033a47670733191d92c415145424151454241514542415145424151454241514542415145424151454241514542415145424151453da931302e37372e302e310aa3757362c0c0b030303030303030303030303030303032ce6553f100ce6553f1059192a23166ce6b49d20091b13139322e3136382e312e323a35313832309001',
   token:

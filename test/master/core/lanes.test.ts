@@ -13,7 +13,8 @@ const copy = (from: RepairDisk, to: RepairDisk, bytes: number, urgent = false): 
   ...{ reads: evenly([from], bytes), writes: evenly([to], bytes), via: to, pacedBytes: bytes, urgent },
 })
 const rates = (disk: number, node: number, sites: number) => ({
-  ...{ diskBytesPerSecond: disk, nodeBytesPerSecond: node, sitesBytesPerSecond: sites },
+  ...{ diskBytesPerSecond: disk, nodeBytesPerSecond: node },
+  betweenSites: () => (sites === 0 ? Number.POSITIVE_INFINITY : sites),
 })
 
 test('without a bound everything goes at once, as fast as it goes', () => {
@@ -30,6 +31,7 @@ test('the slowest of what it uses gives the pace, and names what the next one wa
   expect(lanes.admit(others, rates(5 * MiB, 4 * MiB, 2 * MiB), 1_000)).toEqual({
     waitsFor: 'sites A and B',
     waitMs: 4_000,
+    crossing: { pair: { a: 'A', b: 'B' }, bytes: MiB, rate: 2 * MiB },
   })
   const within = copy(disk(1, 1, 'A'), disk(5, 5, 'A'), MiB)
   expect(lanes.admit(within, rates(5 * MiB, 4 * MiB, 2 * MiB), 1_000)).toEqual({ waitsFor: 'disk 1', waitMs: 1_000 })
@@ -78,6 +80,18 @@ test('what is collected at several places and written to several crosses between
   expect(lanes.admit(load, rates(0, 0, MiB), 0)).toMatchObject({ bytesPerSecond: 2 * MiB })
   expect(lanes.admit(load, rates(0, 0, MiB), 1_000)).toMatchObject({ waitsFor: 'sites A and B', waitMs: 3_000 })
   expect(lanes.admit(load, rates(MiB, 0, 0), 1_000)).toMatchObject({ bytesPerSecond: Math.floor((8 * MiB) / 5) })
+})
+
+test('between two sites where nothing goes nothing is admitted, urgent or not, and all else is', () => {
+  const lanes = new Lanes()
+  const shut = { ...rates(0, 0, 0), betweenSites: (a: string, b: string) => (a === 'A' && b === 'B' ? 0 : MiB) }
+  for (const urgent of [true, false])
+    expect(lanes.admit(copy(disk(1, 1, 'B'), disk(2, 2, 'A'), 5, urgent), shut, 0)).toMatchObject({
+      waitsFor: 'sites A and B',
+      crossing: { pair: { a: 'A', b: 'B' }, bytes: 5, rate: 0 },
+    })
+  expect(lanes.admit(copy(disk(1, 1, 'C'), disk(2, 2, 'A'), MiB), shut, 0)).toMatchObject({ bytesPerSecond: MiB })
+  expect(lanes.admit(copy(disk(1, 1, 'A'), disk(2, 2, 'A'), MiB), shut, 0)).toMatchObject({ bytesPerSecond: 0 })
 })
 
 test('whatever is asked for: over any time a lane lets through its rate, and one order more of either kind', () => {

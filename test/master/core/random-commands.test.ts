@@ -51,6 +51,8 @@ class Model {
   /** Storage classes, and what gives them by name: best first. */
   readonly classes = new Set<number>()
   patterns: { number: number; glob: string; classId: number }[] = []
+  /** Limits of pairs of sites by "a b", those of hours by "a b from-to". */
+  readonly links = new Map<string, number>()
   parentOf(dir: Node): Node | undefined {
     for (const node of this.nodes.values())
       if (node.type === 'dir') for (const child of node.children.values()) if (child === dir) return node
@@ -300,7 +302,7 @@ class Trial {
     const name = this.pick(NAMES)
     const parent = this.parent()
     const next = this.bench.next()
-    switch (below(26)) {
+    switch (below(27)) {
       case 0:
         return this.do(make(next, parent, name, 'dir'), model.add(next, parent, name, 'dir'))
       case 1:
@@ -367,9 +369,28 @@ class Trial {
         const { command, expected } = this.mesh.step(this.bench.sec + 1, below)
         return this.asMaster(command, expected)
       }
+      case 24:
+        return this.limitLink()
       default:
         return this.write()
     }
+  }
+
+  /** Few sites and hours, so that they meet. */
+  limitLink(): void {
+    const { links } = this.model
+    const [a, b] = [this.pick(['A', 'B', 'C', '']), this.pick(['A', 'B', 'C'])]
+    const window = this.below(2) === 0 ? undefined : { from: this.below(3) * 60, to: this.below(3) * 60 }
+    const bytesPerS = this.below(3) === 0 ? undefined : this.below(5)
+    const pair = [a, b].sort().join(' ')
+    const at = window === undefined ? pair : `${pair} ${window.from}-${window.to}`
+    const gone = window === undefined ? [...links.keys()].filter((name) => name.startsWith(pair)) : [at]
+    const known = gone.some((name) => links.has(name))
+    const expected = a === '' || a === b ? 'EINVAL' : bytesPerS === undefined && !known ? 'ENOENT' : undefined
+    this.asMaster({ kind: 'linkLimit', a, b, bytesPerS, window }, expected)
+    if (expected !== undefined) return
+    if (bytesPerS === undefined) for (const name of gone) links.delete(name)
+    else links.set(at, bytesPerS)
   }
 
   /** Classes and patterns come and go, and things are given other classes. */
@@ -858,6 +879,13 @@ class Trial {
     for (const bench of this.benches) {
       const { state } = bench
       this.mesh.compare(state)
+      const limits = state.links
+        .all()
+        .flatMap(({ a, b, bytesPerS, windows }) => [
+          ...(bytesPerS === undefined ? [] : [[`${a} ${b}`, bytesPerS] as const]),
+          ...windows.map(({ from, to, bytesPerS: rate }) => [`${a} ${b} ${from}-${to}`, rate] as const),
+        ])
+      expect(new Map(limits)).toEqual(this.model.links)
       for (const [n, { node, disk, nodeSet, diskSet, graceMs, untilSec: maintenanceUntilSec }] of this.labels) {
         expect(state.node(n as NodeId)).toMatchObject({ graceMs, maintenanceUntilSec })
         expect(labelsOf(state.node(n as NodeId)!)).toEqual(nodeSet ?? node)
