@@ -52,12 +52,12 @@ export class Copier {
     signal?: AbortSignal,
     urgent = false,
   ): Promise<number> {
-    const { queue, store, clock } = this.#parts
+    const { queue, store, paces } = this.#parts
     const work = async (): Promise<number> => {
       const disk = store.get(diskId)
       const held = await disk.chunks.verify(chunk, false)
       if (held.state === 'sealed' && held.length === length) return 0
-      return this.#copy(disk, chunk, length, sources, new Pace(clock, bytesPerSecond), signal)
+      return paces.during(chunk, bytesPerSecond, (pace) => this.#copy(disk, chunk, length, sources, pace, signal))
     }
     return queue.run(`copy ${diskId} ${chunk}`, work, urgent, signal)
   }

@@ -10,6 +10,7 @@ import { Copier } from './copier.ts'
 import { Encoder } from './encoder.ts'
 import type { OrderParts } from './order-parts.ts'
 import { OrderQueue } from './order-queue.ts'
+import { Paces } from './pace.ts'
 import type { Peers } from './peers.ts'
 import { Rebuilder } from './rebuilder.ts'
 
@@ -17,11 +18,12 @@ export interface DataOrders {
   readonly copier: Copier
   readonly encoder: Encoder
   readonly rebuilder: Rebuilder
+  readonly paces: Paces
 }
 
 export function dataOrders(store: ChunkStore, peers: Peers, clock: Clock, log: Log): DataOrders {
   const source = new BlockSource(store, peers, log)
   const target = new BlockTarget(store, peers)
-  const parts: OrderParts = { store, source, target, queue: new OrderQueue(), clock }
-  return { copier: new Copier(parts), encoder: new Encoder(parts), rebuilder: new Rebuilder(parts) }
+  const parts: OrderParts = { store, source, target, queue: new OrderQueue(), clock, paces: new Paces(clock) }
+  return { copier: new Copier(parts), encoder: new Encoder(parts), rebuilder: new Rebuilder(parts), paces: parts.paces }
 }

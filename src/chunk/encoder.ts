@@ -15,7 +15,7 @@ import { partLengths } from '../topology/stripe.ts'
 import type { ChunkPlaces, Place } from '../wire/shapes.ts'
 import { blockCount, blockOf } from './core/chunk-format.ts'
 import type { OrderParts } from './order-parts.ts'
-import { Pace } from './pace.ts'
+import type { Pace } from './pace.ts'
 import { pipelined } from './pipeline.ts'
 import { rowsAtOnce } from './rebuilder.ts'
 import { assertCode } from './stripe-source.ts'
@@ -52,7 +52,7 @@ export class Encoder {
     bytesPerSecond: number,
     signal?: AbortSignal,
   ): Promise<number[]> {
-    const { queue, clock } = this.#parts
+    const { queue, paces } = this.#parts
     const key = `encode ${source.chunk} ${targets.map(({ chunk }) => chunk).join()}`
     const work = async (): Promise<number[]> => {
       assertCode(data, parity, targets.length)
@@ -60,7 +60,9 @@ export class Encoder {
       const lengths = partLengths(source.length, data, parity)
       const writers = targets.map((part, index) => ({ ...part, index, length: lengths[index]!, held: 0 }))
       await each(writers, (writer) => this.#look(writer, signal))
-      await this.#encode(source, data, parity, writers, new Pace(clock, bytesPerSecond), signal)
+      await paces.during(source.chunk, bytesPerSecond, (pace) =>
+        this.#encode(source, data, parity, writers, pace, signal),
+      )
       await each(writers, (writer) => this.#finish(writer, signal))
       return lengths
     }

@@ -7,6 +7,7 @@ import type { BlockSource } from './block-source.ts'
 import type { BlockTarget } from './block-target.ts'
 import type { ChunkStore } from './chunk-store.ts'
 import type { OrderQueue } from './order-queue.ts'
+import type { Paces } from './pace.ts'
 
 export interface OrderParts {
   readonly store: ChunkStore
@@ -14,4 +15,5 @@ export interface OrderParts {
   readonly target: BlockTarget
   readonly queue: OrderQueue
   readonly clock: Clock
+  readonly paces: Paces
 }

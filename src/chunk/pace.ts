@@ -1,18 +1,25 @@
 /*
  * A token bucket for bytes per second. `take` waits until its bytes may go; what is unused is kept for a moment only, so a
- * pause is not followed by a flood.
+ * pause is not followed by a flood. A changed rate holds for those that wait already, too.
+ *
+ * Paces has those of the orders under way, so that an order can be told another one.
  */
 
+import type { ChunkId } from '../base/ids.ts'
 import type { Clock } from '../base/world.ts'
 
 /** What may go at once after a pause, as time at the rate: enough to keep a window of requests busy. */
 const BURST_MS = 250
+/** Whoever waits looks so often whether the rate is another one by now. */
+const LOOK_MS = 1_000
 
 export class Pace {
   readonly #clock: Clock
   #bytesPerSecond: number
-  /** The bucket is empty until then. */
-  #freeAt = 0
+  /** Bytes that were asked for, and how many of them may have gone by `#atMs`; ahead of them by a burst at most. */
+  #asked = 0
+  #passed = 0
+  #atMs = Number.NEGATIVE_INFINITY
 
   /** 0: no limit. */
   constructor(clock: Clock, bytesPerSecond: number) {
@@ -21,16 +28,38 @@ export class Pace {
   }
 
   set bytesPerSecond(value: number) {
+    this.#advance()
     this.#bytesPerSecond = value
   }
 
   async take(bytes: number, signal?: AbortSignal): Promise<void> {
     signal?.throwIfAborted()
     if (this.#bytesPerSecond <= 0) return
-    const now = this.#clock.monotonicMs()
-    this.#freeAt = Math.max(this.#freeAt, now - BURST_MS) + (bytes * 1000) / this.#bytesPerSecond
-    const waitMs = this.#freeAt - now
-    if (waitMs <= 0) return
+    this.#advance()
+    this.#asked += bytes
+    const end = this.#asked
+    for (let waitMs = this.#waitMs(end); waitMs > 0; waitMs = this.#waitMs(end)) await this.#sleep(waitMs, signal)
+  }
+
+  #waitMs(end: number): number {
+    if (this.#bytesPerSecond <= 0) return 0
+    this.#advance()
+    // Less than a byte is a matter of rounding.
+    if (end - this.#passed < 1) return 0
+    return Math.min(LOOK_MS, ((end - this.#passed) * 1000) / this.#bytesPerSecond)
+  }
+
+  #advance(): void {
+    const nowMs = this.#clock.monotonicMs()
+    if (this.#bytesPerSecond > 0) {
+      const burst = (this.#bytesPerSecond * BURST_MS) / 1000
+      const more = ((nowMs - this.#atMs) * this.#bytesPerSecond) / 1000
+      this.#passed = Math.min(this.#asked + burst, this.#passed + more)
+    } else this.#passed = this.#asked
+    this.#atMs = nowMs
+  }
+
+  async #sleep(waitMs: number, signal: AbortSignal | undefined): Promise<void> {
     try {
       await this.#clock.sleep(waitMs, signal === undefined ? {} : { signal })
     } catch (error) {
@@ -38,5 +67,35 @@ export class Pace {
       signal?.throwIfAborted()
       throw error
     }
+  }
+}
+
+/** Bounded by the queue of the orders. */
+export class Paces {
+  readonly #clock: Clock
+  readonly #byChunk = new Map<ChunkId, Set<Pace>>()
+
+  constructor(clock: Clock) {
+    this.#clock = clock
+  }
+
+  /** `chunk`: what the order is about. */
+  async during<T>(chunk: ChunkId, bytesPerSecond: number, work: (pace: Pace) => Promise<T>): Promise<T> {
+    const pace = new Pace(this.#clock, bytesPerSecond)
+    const paces = this.#byChunk.get(chunk) ?? new Set()
+    this.#byChunk.set(chunk, paces.add(pace))
+    try {
+      return await work(pace)
+    } finally {
+      paces.delete(pace)
+      if (paces.size === 0) this.#byChunk.delete(chunk)
+    }
+  }
+
+  /** Answers false when no order about the chunk is under way. */
+  set(chunk: ChunkId, bytesPerSecond: number): boolean {
+    const paces = this.#byChunk.get(chunk)
+    for (const pace of paces ?? []) pace.bytesPerSecond = bytesPerSecond
+    return paces !== undefined
   }
 }

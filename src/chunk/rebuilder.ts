@@ -13,7 +13,7 @@ import type { ChunkFile } from './chunk-file.ts'
 import { blockCount, blockOf } from './core/chunk-format.ts'
 import type { Disk } from './disk.ts'
 import type { OrderParts } from './order-parts.ts'
-import { Pace } from './pace.ts'
+import type { Pace } from './pace.ts'
 import { pipelined } from './pipeline.ts'
 import { StripeSource } from './stripe-source.ts'
 
@@ -54,8 +54,8 @@ export class Rebuilder {
           'EINVAL',
           `chunk ${chunkName(chunk)} of ${length} bytes is not part ${lost.index} of chunk ${chunkName(lost.whole.chunk)}`,
         )
-      const { source, clock } = this.#parts
-      return rebuildPart(disk, chunk, lost, source, new Pace(clock, bytesPerSecond), signal)
+      const { source, paces } = this.#parts
+      return paces.during(chunk, bytesPerSecond, (pace) => rebuildPart(disk, chunk, lost, source, pace, signal))
     }
     return this.#unlessHeld(diskId, chunk, length, work, urgent, signal)
   }
@@ -72,11 +72,12 @@ export class Rebuilder {
     const work = (disk: Disk): Promise<number> => {
       if (whole.chunk !== chunk)
         throw new FsError('EINVAL', `chunk ${chunkName(chunk)} is not ${chunkName(whole.chunk)}`)
-      const { source, clock } = this.#parts
+      const { source, paces } = this.#parts
       const parts = new StripeSource(source, whole)
       const wanted = Array.from({ length: parts.data }, (_, index) => index)
-      const fill = filling(parts, wanted, length, new Pace(clock, bytesPerSecond), signal)
-      return disk.copies.complete(chunk, length, fill, true)
+      return paces.during(chunk, bytesPerSecond, (pace) =>
+        disk.copies.complete(chunk, length, filling(parts, wanted, length, pace, signal), true),
+      )
     }
     return this.#unlessHeld(diskId, chunk, length, work, false, signal)
   }

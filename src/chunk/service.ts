@@ -25,6 +25,7 @@ type OrderCalls =
   | 'orderEncode'
   | 'orderRebuild'
   | 'orderJoin'
+  | 'orderPace'
 
 export interface DiskAdmin {
   /** Takes a directory into use and answers its uuid. */
@@ -74,7 +75,7 @@ const bulkReply = (data: Buffer): { reply: Record<string, never>; bulk: Buffer[]
 const lengthReply = (length: number): { reply: { length: number } } => ({ reply: { length } })
 
 export function orderHandlers(store: ChunkStore, orders: DataOrders, admin: DiskAdmin): Handlers<OrderCalls> {
-  const { copier, encoder, rebuilder } = orders
+  const { copier, encoder, rebuilder, paces } = orders
   return {
     orderCopy: async ({ disk, chunk, length, sources, bytesPerSecond, urgent }, _bulk, context) => ({
       reply: { bytes: await copier.copy(disk, chunk, length, sources, bytesPerSecond, ofOrder(context), urgent) },
@@ -117,6 +118,7 @@ export function orderHandlers(store: ChunkStore, orders: DataOrders, admin: Disk
     orderJoin: async ({ disk, chunk, whole, bytesPerSecond }, _bulk, context) => ({
       reply: { bytes: await rebuilder.join(disk, chunk, whole, bytesPerSecond, ofOrder(context)) },
     }),
+    orderPace: ({ chunk, bytesPerSecond }) => ({ reply: { found: paces.set(chunk, bytesPerSecond) } }),
     orderDiskAdd: async ({ spec }) => ({ reply: { uuid: await admin.addDisk(spec) } }),
     orderDiskRemove: async ({ disk }) => {
       await admin.removeDisk(disk)

@@ -53,6 +53,7 @@ import {
   TopologyShow,
 } from './commands/topology.ts'
 import { TrashList, TrashPurge, TrashRestore, TrashRetention } from './commands/trash.ts'
+import { Wait } from './commands/wait.ts'
 
 export const COMMANDS: Readonly<Record<string, Command.Class>> = {
   append: Append,
@@ -127,4 +128,5 @@ export const COMMANDS: Readonly<Record<string, Command.Class>> = {
   'trash:restore': TrashRestore,
   'trash:retention': TrashRetention,
   umount: Umount,
+  wait: Wait,
 }

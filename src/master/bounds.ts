@@ -5,7 +5,7 @@
  */
 
 import type { Clock } from '../base/world.ts'
-import { type LaneRates, Lanes, type Load, type Paid } from './core/lanes.ts'
+import { type LaneRates, Lanes, type Load, type Paid, repaced } from './core/lanes.ts'
 import { movingRules } from './core/moving.ts'
 import type { State } from './core/state.ts'
 import type { Links } from './links.ts'
@@ -18,6 +18,8 @@ export class Bounds {
   readonly #clock: Clock
   readonly #links: Links
   readonly #lanes = new Lanes()
+  /** Orders under way whose pace was changed, as they are now. */
+  readonly #paced = new Map<Paid, Paid>()
 
   constructor(state: State, clock: Clock, links: Links) {
     this.#state = state
@@ -36,13 +38,32 @@ export class Bounds {
 
   /** What was admitted has ended, or was not begun after all. `error`: it has failed. */
   ended(paid: Paid, error?: unknown): void {
-    this.#lanes.ended(paid, this.#clock.monotonicMs())
-    this.#links.ended(paid, error)
+    const last = this.#paced.get(paid) ?? paid
+    this.#paced.delete(paid)
+    this.#lanes.ended(last, this.#clock.monotonicMs())
+    this.#links.ended(last, error)
   }
 
-  /** So much more, or less, may go by now that it is worth planning anew. */
-  isOutpaced(paid: Paid): boolean {
-    return this.#links.isOutpaced(paid)
+  /** What becomes of an order under way: nothing, another pace, or its end because nothing may go any more. */
+  newPace(paid: Paid): 'as it is' | 'changed' | 'stop' {
+    const last = this.#paced.get(paid) ?? paid
+    if (!this.#links.isOutpaced(last)) return 'as it is'
+    return this.#links.isClosed(last) ? 'stop' : 'changed'
+  }
+
+  /** What it may have now. */
+  repaced(paid: Paid): Paid {
+    const betweenSites = (a: string, b: string): number => this.#links.rate(a, b).bytesPerSecond
+    const last = this.#paced.get(paid) ?? paid
+    return repaced(last, { betweenSites }, this.#links.running, this.#clock.monotonicMs())
+  }
+  /** It has been told. */
+  paced(paid: Paid, after: Paid): void {
+    const before = this.#paced.get(paid) ?? paid
+    // It has ended meanwhile.
+    if (!this.#links.paced(before, after)) return
+    this.#lanes.paced(before, after)
+    this.#paced.set(paid, after)
   }
 }
 

@@ -12,6 +12,7 @@ import { FsError } from '../base/fault.ts'
 import type { ChunkId } from '../base/ids.ts'
 import { EC_PARTS_MAX } from '../base/limits.ts'
 import type { Clock, Log } from '../base/world.ts'
+import type { Bounds } from './bounds.ts'
 import type { ChunkWatch } from './chunk-watch.ts'
 import type { Paid } from './core/lanes.ts'
 import type { Urgency } from './core/repair.ts'
@@ -29,7 +30,15 @@ interface Job {
   readonly urgency: Urgency | undefined
   readonly stop: AbortController
   /** undefined: it moves nothing that has a bound. */
-  readonly paid: Paid | undefined
+  readonly paced: Paced | undefined
+  /** Its chunkserver is being told another pace. */
+  telling: boolean
+}
+
+export interface Paced {
+  readonly paid: Paid
+  /** Tells its chunkserver the pace that it may have now. Does not throw: what could not be told is tried again. */
+  readonly tell: (signal: AbortSignal) => Promise<void>
 }
 
 interface Rest {
@@ -77,7 +86,7 @@ export class ChunkJobs {
 
   /**
    * Begins a job, unless one runs that it does not overtake; one that answers false or fails lets its chunk rest. `failed` is
-   * what people are told then. The job's own signal ends it. Answers whether it has begun. `paid`: what it has of the bounds.
+   * what people are told then. The job's own signal ends it. Answers whether it has begun. `paced`: what it has of the bounds.
    */
   begin(
     chunk: ChunkId,
@@ -85,7 +94,7 @@ export class ChunkJobs {
     signal: AbortSignal,
     failed: { says: string; fields?: object },
     job: (signal: AbortSignal) => Promise<boolean>,
-    paid?: Paid,
+    paced?: Paced,
   ): boolean {
     if (signal.aborted) return false
     const running = this.#running.get(chunk)
@@ -95,16 +104,25 @@ export class ChunkJobs {
       running.stop.abort(new FsError('ECANCELED', 'its chunk is endangered now'))
     }
     this.#resting.delete(chunk)
-    void this.#run(chunk, { urgency, stop: new AbortController(), paid }, signal, failed, job)
+    void this.#run(chunk, { urgency, stop: new AbortController(), paced, telling: false }, signal, failed, job)
     return true
   }
 
-  /** Those that have such a pace end, and do not count as failed: their chunks are planned anew at once. */
-  callOff(hasWrong: (paid: Paid) => boolean): void {
-    for (const [chunk, { paid, stop }] of this.#running) {
-      if (paid === undefined || stop.signal.aborted || !hasWrong(paid)) continue
-      this.#log.debug({ chunk }, 'an order is begun anew: what may go between its sites has changed')
-      stop.abort(new FsError('ECANCELED', 'what may go between its sites has changed'))
+  /** Paces of what is under way, where something else may go by now. */
+  pace(bounds: Bounds, log: Log): void {
+    for (const [chunk, job] of this.#running) {
+      const { paced, stop } = job
+      if (paced === undefined || job.telling || stop.signal.aborted) continue
+      const change = bounds.newPace(paced.paid)
+      if (change === 'stop') {
+        log.debug({ chunk }, 'an order is called off: nothing may go between its sites now')
+        stop.abort(new FsError('ECANCELED', 'nothing may go between its sites now'))
+      } else if (change === 'changed') {
+        job.telling = true
+        void paced.tell(stop.signal).finally(() => {
+          job.telling = false
+        })
+      }
     }
   }
 

@@ -11,9 +11,12 @@ import { FsError } from '../base/fault.ts'
 import type { ChunkId, DiskId } from '../base/ids.ts'
 import type { Work, WorkStep } from '../base/worker.ts'
 import type { Clock } from '../base/world.ts'
+import { Behind } from './behind.ts'
+import { owedOf } from './core/behind.ts'
 import type { ChunkIndex } from './core/chunk-index.ts'
 import { chunkClass } from './core/chunks.ts'
 import type { ClassTable } from './core/class-table.ts'
+import { DEFAULT_CLASS } from './core/class-table.ts'
 import type { ChunkRecord } from './core/records.ts'
 import {
   type Copies,
@@ -64,6 +67,8 @@ export interface WatchedState {
 }
 
 export class ChunkWatch implements Work {
+  /** What is not yet where its class wants it. */
+  readonly behind: Behind
   readonly #state: WatchedState
   readonly #nodes: Pick<Nodes, 'map'>
   readonly #clock: Clock
@@ -87,6 +92,7 @@ export class ChunkWatch implements Work {
     this.#nodes = nodes
     this.#clock = clock
     this.#rules = rules
+    this.behind = new Behind(clock)
   }
 
   /** A command has changed these. */
@@ -101,7 +107,8 @@ export class ChunkWatch implements Work {
    * told once.
    */
   takeMissed(): boolean {
-    const room = this.#fresh.size < QUEUE_MAX / 2 && this.#queues.get('misplaced')!.size < QUEUE_MAX / 2
+    const queued = this.#queues.get('misplaced')!.size
+    const room = this.#fresh.size < QUEUE_MAX / 2 && queued < QUEUE_MAX / 2 && this.behind.hasRoom
     const missed = this.#missed && room
     if (missed) this.#missed = false
     return missed
@@ -257,6 +264,7 @@ export class ChunkWatch implements Work {
       verdictMs: nowMs + nextVerdictMs(disks, rules),
       overlay: emptyOverlay(),
     }
+    this.behind.roundBegins()
     // It will have seen all that has changed until now.
     this.#nextRoundMs = Number.POSITIVE_INFINITY
   }
@@ -280,6 +288,10 @@ export class ChunkWatch implements Work {
       if (left > 0) round.at++
     }
     if (round.at < round.tables.length) return
+    // Of what was behind and is in no table any more: the disks that it was missing are back.
+    const stale = this.behind.stale(left)
+    for (const chunk of stale) this.#look(chunk, disks, rules)
+    if (stale.length === left) return
     const nowMs = this.#clock.monotonicMs()
     this.#overlay = round.overlay
     const restMs = Math.max(ROUND_REST_MS, (nowMs - round.beganMs) * ROUND_REST_FACTOR)
@@ -332,23 +344,32 @@ export class ChunkWatch implements Work {
     const record = this.#state.chunk(chunk)
     if (record === undefined) {
       this.#bad.delete(chunk)
+      this.behind.forget(chunk)
       return undefined
     }
     if (record.state === 'sealing' || record.unsealed.some((disk) => disks.get(disk)?.live === true)) {
       if (this.#sealing.size < QUEUE_MAX) this.#sealing.add(chunk)
     }
-    if (record.state === 'sealed' && record.live === 0) return undefined
+    if (record.state === 'sealed' && record.live === 0) {
+      this.behind.forget(chunk)
+      return undefined
+    }
     // What a part lacks, the chunk lacks that is made of it.
     if (record.whole !== undefined) {
       const whole = this.#state.chunk(record.whole)
       return whole?.ec?.parts.includes(chunk) === true ? this.#look(record.whole, disks, rules) : undefined
     }
-    const { health, need } = judge(this.view(chunk, record), disks, rules)
+    const seen = this.view(chunk, record)
+    const { health, need } = judge(seen, disks, rules)
     if (need.kind !== 'none') {
       const queue = this.#queues.get(need.urgency)!
       if (queue.size < QUEUE_MAX) queue.add(chunk)
       else this.#missed ||= need.urgency === 'misplaced'
     }
+    // What needs nothing is where it should be.
+    const owed = need.kind === 'none' ? [] : owedOf(seen, disks, rules)
+    const noted = this.behind.note(chunk, record.classId || DEFAULT_CLASS, record.createdSec, owed)
+    if (!noted && need.kind !== 'none') this.#missed ||= need.urgency === 'misplaced'
     return health
   }
 }

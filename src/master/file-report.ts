@@ -11,6 +11,7 @@ import type { ChunkRecord } from './core/records.ts'
 import type { DiskMap } from './core/repair.ts'
 import { wanting } from './core/wanting.ts'
 import { wishedCopies, wishOf } from './core/wishes.ts'
+import { fileSites } from './presence.ts'
 import { type ReportParts, resolvePath } from './reports.ts'
 
 /** Extents of one file in a report; more are left out, the report is for people. */
@@ -38,6 +39,7 @@ export function fileReport(parts: ReportParts, path: string): FileReport {
       const lost = committed === undefined ? 0 : bytesBeyond(extent, length)
       return { ...extent, chunk: chunkName(extent.chunk), lost }
     }),
+    sites: fileSites(parts, record.attr.classId ?? 0, extents, disks),
     chunks: [...new Set(extents.map((extent) => extent.chunk))].flatMap((chunk) => {
       const found = state.chunk(chunk)
       return found === undefined ? [] : [chunkReport(parts, chunk, found, disks)]

@@ -2,9 +2,8 @@
  * What moves between sites: how fast it may go now and why, what goes, what waits, and what went wrong of late. The limits are
  * state (core/links.ts); everything else here is memory, for people and for the next look.
  *
- * An order has the pace of the moment at which it began, and a chunk at a low one takes minutes. So when what may go becomes
- * half as much or less, orders under way are called off and planned anew: what they have made so far is gone on with. When it
- * becomes twice as much, likewise, unless they are nearly done. Smaller differences are not worth it.
+ * An order has the pace of the moment at which it began, and a chunk at a low one takes minutes. So when something else may
+ * go, those under way are told (bounds.ts), and called off where nothing may.
  */
 
 import { FsError } from '../base/fault.ts'
@@ -23,9 +22,8 @@ const ASKED_MS = 5_000
 const ERRORS_MAX = 3
 /** Pairs in memory beyond those with limits: those of 45 sites. */
 const PAIRS_MAX = 1024
-/** An order that has at least so long to go at its pace is worth planning anew when it may go faster. */
-const WORTH_MS = 10_000
-const DIFFERENCE = 2
+/** A smaller part of the rate is not worth telling. */
+const DIFFERENCE = 0.1
 
 export interface PairRate {
   /** Infinite: no bound. 0: nothing goes. */
@@ -82,6 +80,10 @@ export class Links {
     pairs?.set(pairLane(pair), { pair, orders: orders + 1, bytes: before + bytes })
   }
 
+  /** Orders that cross sites. */
+  get running(): readonly Paid[] {
+    return [...this.#running]
+  }
   begun(paid: Paid): void {
     if (paid.crossings.length > 0) this.#running.add(paid)
   }
@@ -99,14 +101,27 @@ export class Links {
     }
   }
 
-  /** It began when much more, or much less, could go than now. */
+  /** What it has moved until now was at its old pace. Answers false when it has ended. */
+  paced(last: Paid, next: Paid): boolean {
+    if (!this.#running.delete(last)) return false
+    const nowMs = this.#clock.monotonicMs()
+    for (const [i, { pair, bytes }] of last.crossings.entries()) {
+      const memory = this.#memory(pair)
+      if (memory !== undefined) spread(memory.moved, bytes - next.crossings[i]!.bytes, last.atMs, nowMs)
+    }
+    this.#running.add(next)
+    return true
+  }
+
+  /** Something else may go by now than when it was given its pace. */
   isOutpaced(paid: Paid): boolean {
-    const leftMs = paid.forMs - (this.#clock.monotonicMs() - paid.atMs)
     return paid.crossings.some(({ pair: { a, b }, rate: was }) => {
       const now = this.rate(a, b).bytesPerSecond
-      if (now < was) return now * DIFFERENCE <= was
-      return now > was && leftMs >= WORTH_MS && was * DIFFERENCE <= now
+      return now !== was && (Math.min(now, was) === 0 || Math.max(now, was) / Math.min(now, was) > 1 + DIFFERENCE)
     })
+  }
+  isClosed(paid: Paid): boolean {
+    return paid.crossings.some(({ pair: { a, b } }) => this.rate(a, b).bytesPerSecond === 0)
   }
 
   /** Of these sites, and of all pairs with a limit, or that anything has moved between. */

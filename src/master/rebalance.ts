@@ -236,7 +236,8 @@ export class Rebalance implements Work {
       }
       return true
     }
-    this.#jobs.begin(whole, undefined, signal, failed, job, paid)
+    const paced = this.#repair.pacedAt(target, chunk, paid)
+    this.#jobs.begin(whole, undefined, signal, failed, job, paced)
   }
 }
 

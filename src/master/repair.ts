@@ -6,11 +6,11 @@
  */
 
 import { FsError } from '../base/fault.ts'
-import type { ChunkId } from '../base/ids.ts'
+import type { ChunkId, DiskId } from '../base/ids.ts'
 import type { Work, WorkStep } from '../base/worker.ts'
 import type { Random } from '../base/world.ts'
 import { type Bounds, pacedMs, slower } from './bounds.ts'
-import type { ChunkJobs } from './chunk-jobs.ts'
+import type { ChunkJobs, Paced } from './chunk-jobs.ts'
 import type { ChunkWatch } from './chunk-watch.ts'
 import type { Coding } from './coding.ts'
 import type { Deletions } from './collect.ts'
@@ -91,7 +91,7 @@ export class Repair implements Work {
 
   async step(signal: AbortSignal): Promise<WorkStep> {
     await this.#coding.endLeft()
-    this.#jobs.callOff((paid) => this.#bounds.isOutpaced(paid))
+    this.#jobs.pace(this.#bounds, this.#master.log)
     const room = this.#jobs.room()
     const chunks = this.#watch.next(CONSIDERED, this.#jobs.busy)
     this.#bound = ''
@@ -131,8 +131,45 @@ export class Repair implements Work {
       }
       return true
     }
-    const begun = this.#jobs.begin(order.whole, order.urgency, signal, failed, job, paid)
+    const begun = this.#jobs.begin(order.whole, order.urgency, signal, failed, job, this.#pacedOf(order))
     if (!begun && paid !== undefined) this.#bounds.ended(paid, NOT_BEGUN)
+  }
+
+  #pacedOf(order: Order): Paced | undefined {
+    const { paid } = order
+    if (paid === undefined) return undefined
+    switch (order.kind) {
+      case 'copy':
+        return this.pacedAt(order.target, order.chunk, paid)
+      case 'join':
+        return this.pacedAt(order.target, order.whole, paid)
+      case 'encode':
+        return this.pacedAt(order.sources[0]!, order.whole, paid)
+      case 'rebuild': {
+        const part = this.#master.state.chunk(order.whole)?.ec?.parts[order.index]
+        return part === undefined ? undefined : this.pacedAt(order.target, part, paid)
+      }
+      default:
+        return undefined
+    }
+  }
+
+  /** `at`: whose chunkserver carries the order about the chunk out. */
+  pacedAt(at: DiskId, chunk: ChunkId, paid: Paid): Paced {
+    const { orders, log } = this.#master
+    const tell = async (signal: AbortSignal): Promise<void> => {
+      try {
+        const after = this.#bounds.repaced(paid)
+        const bytesPerSecond = slower(this.#bytesPerSecond, after)
+        // What waits at its chunkserver for its turn has no pace yet that could be changed.
+        const { found } = await orders.give(at, 'orderPace', { chunk, bytesPerSecond }, signal)
+        if (found) this.#bounds.paced(paid, after)
+      } catch (error) {
+        if (!(error instanceof FsError)) throw error
+        log.debug({ chunk, disk: at, error: error.message }, 'an order could not be told its new pace')
+      }
+    }
+    return { paid, tell }
   }
 
   #carryOut(order: Order, signal: AbortSignal): Promise<void> {

@@ -93,6 +93,7 @@ export function statusReport(parts: ReportParts): StatusReport {
     chunks: healthReport(parts),
     repair: repairReport(parts),
     usage: usageReport(state),
+    behind: parts.watch.behind.report((classId) => state.classes.meaning(classId).name),
     nodes: nodeReports(parts),
     disks,
     sessions: sessionReports(parts),

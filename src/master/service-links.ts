@@ -5,15 +5,17 @@
 import type { Handlers } from '../wire/peer.ts'
 import type { LinkReport } from '../wire/reports.ts'
 import type { Links } from './links.ts'
-import { change, type Parts } from './parts.ts'
+import { change } from './parts.ts'
+import { siteLack } from './presence.ts'
+import type { ReportParts } from './reports.ts'
 import { allow } from './service-admin.ts'
 
-type LinkCalls = 'linkShow' | 'linkLimit'
+type LinkCalls = 'linkShow' | 'linkLimit' | 'siteLack'
 
 /** Pairs in a report: more than that nobody reads. */
 const SHOWN_MAX = 1_000
 
-export function linkHandlers(parts: Parts, links: Links, zone: string): Handlers<LinkCalls> {
+export function linkHandlers(parts: ReportParts, links: Links, zone: string): Handlers<LinkCalls> {
   const { state, nodes } = parts
   return {
     linkShow: () => {
@@ -37,6 +39,12 @@ export function linkHandlers(parts: Parts, links: Links, zone: string): Handlers
     linkLimit: ({ stamp, ...wish }, _bulk, context) => {
       allow(stamp, context)
       return change<'linkLimit'>(parts, stamp, () => ({ kind: 'linkLimit', ...wish }))
+    },
+
+    siteLack: async (asked) => {
+      // What was made a moment ago counts.
+      if (asked.page === undefined) await parts.holdings.settleAll()
+      return { reply: siteLack(parts, asked) }
     },
   }
 }

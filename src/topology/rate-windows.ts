@@ -68,3 +68,10 @@ export function parseRate(text: string): Result<number> {
   const rate = Math.round(Number(count) * factor)
   return Number.isSafeInteger(rate) ? { ok: rate } : refuse('EINVAL', `"${text}" is more than any line carries`)
 }
+
+/** As lines are sold: 5 000 000 → "40 Mbit/s", three digits. */
+export function formatRate(bytesPerS: number): string {
+  const bits = bytesPerS * 8
+  const [factor, unit] = bits >= 1e9 ? [1e9, 'Gbit/s'] : bits >= 1e6 ? [1e6, 'Mbit/s'] : [1e3, 'kbit/s']
+  return `${Number((bits / factor).toPrecision(3))} ${unit}`
+}

@@ -42,6 +42,7 @@ import {
   node,
   quotaLimits,
   RETENTION_OF_MAX,
+  SITE_LACK_MAX,
   session,
   settings,
   siteName,
@@ -450,5 +451,30 @@ export const adminCalls = {
     struct({ stamp, a: siteName, b: siteName, bytesPerS: optional(uint()), window: optional(linkWindow) }),
     nothing,
     { failures: ['EINVAL', 'ENOENT', 'ENOSPC'] },
+  ),
+  siteLack: call(
+    233,
+    'Which files cannot be read as a whole at a site without another one: one, a page of a directory, or some by number (from an offset on).',
+    struct({
+      site: siteName,
+      path: optional(bytestr(PATH_BYTES_MAX)),
+      ino: optional(ino),
+      page: optional(struct({ cookie: uint(), limit: uint(CLASS_OF_MAX) })),
+      inos: optional(list(ino, SITE_LACK_MAX)),
+      offset: fileOffset,
+    }),
+    struct({
+      files: uint(),
+      lacking: list(ino, CLASS_OF_MAX),
+      lackingBytes: uint(),
+      /** Of the lacking: those whose class puts nothing there, and the class of one of them. */
+      unwanted: uint(),
+      unwantedClass: text(255),
+      directories: list(ino, CLASS_OF_MAX),
+      /** Files with more extents than one call looks at, and where to go on. */
+      rest: list(struct({ ino, offset: fileOffset }), CLASS_OF_MAX),
+      cookie: optional(uint()),
+    }),
+    { failures: ['EINVAL', 'ENOENT', 'ENOTDIR', 'ESTALE'] },
   ),
 }

@@ -187,6 +187,12 @@ export const chunkCalls = {
     struct({ bytes: uint() }),
     { failures: ['EIO', 'EINVAL', 'ENOSPC', 'EBADMSG', 'ETIMEDOUT', 'ENOENT', 'EROFS', 'ENODEV', 'EAGAIN'] },
   ),
+  orderPace: call(
+    111,
+    'Another pace for what you copy, cut or make anew of a chunk at this moment; `found`: there is such an order, and it has begun.',
+    struct({ chunk, bytesPerSecond: uint() }),
+    struct({ found: bool }),
+  ),
 
   // ---- data calls of a chunkserver, answered to mounts and other chunkservers
   append: call(

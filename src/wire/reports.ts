@@ -144,6 +144,23 @@ export interface RepairReport {
   secondsLeft: number | null
 }
 
+/** What is sealed and not yet where its class wants it. */
+export interface BehindReport {
+  nowSec: number
+  /** There is more than was counted. */
+  atLeast: boolean
+  rows: {
+    classId: number
+    class: string
+    /** null: one of several sites, or no disk that there is. */
+    site: string | null
+    chunks: number
+    bytes: number
+    /** When the oldest data of it was written, in seconds since 1970. */
+    oldestSec: number
+  }[]
+}
+
 export interface StatusReport {
   cluster: string
   version: string
@@ -180,6 +197,7 @@ export interface StatusReport {
   chunks: HealthReport
   repair: RepairReport
   usage: UsageReport
+  behind: BehindReport
   nodes: NodeReport[]
   disks: DiskReport[]
   sessions: SessionReport[]
@@ -260,6 +278,17 @@ export interface FileChunkReport {
   missing: string[]
 }
 
+/** How much of a file can be read at a site without another one. */
+export interface FileSiteReport {
+  site: string
+  /** Bytes of extents. */
+  bytes: number
+  /** What is not there. */
+  missingBytes: number
+  /** Its class puts something there, or may. */
+  wanted: boolean
+}
+
 export interface FileReport {
   path: string
   ino: number
@@ -272,6 +301,8 @@ export interface FileReport {
   trashRetentionMs: number
   /** `lost`: so many bytes at its end are on no disk any more. */
   extents: { offset: number; length: number; chunk: string; chunkOffset: number; lost: number }[]
+  /** By the extents above; empty where nobody has said what a site is. */
+  sites: FileSiteReport[]
   chunks: FileChunkReport[]
 }
 

@@ -343,6 +343,8 @@ export interface Moving {
 
 /** Pairs of sites with limits of their own: those of 45 sites. */
 export const LINKS_MAX = 1024
+/** Files asked for by number in one call. */
+export const SITE_LACK_MAX = 512
 export const siteName: Schema<string> = text(64)
 /** Minutes of the day; over midnight when `to` comes before `from`, the whole day when they are the same. */
 export const linkWindow = struct({ from: uint(1439), to: uint(1439) })

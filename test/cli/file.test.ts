@@ -37,6 +37,7 @@ const file = (chunks: FileChunkReport[]): FileReport => ({
   copiesWanted: 2,
   class: 'hddec',
   trashRetentionMs: 0,
+  sites: [],
   extents: [{ offset: 0, length: 1000, chunk: '0000000000000002', chunkOffset: 0, lost: 0 }],
   chunks,
 })

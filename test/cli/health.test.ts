@@ -76,6 +76,7 @@ const status = (rest: Partial<StatusReport> = {}): StatusReport => ({
   reservedBytes: 0,
   chunks: { safe: 7, under: 0, endangered: 0, lost: 0, over: 0, open: 0, lostBytes: 0 },
   repair: { waiting: [], running: 0, nowhere: 0, endangeredCoded: 0, secondsLeft: null },
+  behind: { nowSec: 0, atLeast: false, rows: [] },
   usage: { counting: false, deletedBytes: 0, classes: [] },
   nodes: [node(1), node(2)],
   disks: [disk(1), disk(2)],

@@ -29,30 +29,45 @@ async function cluster() {
     return new TestChunkserver(`s${String.fromCharCode(65 + i)}`, { place, diskLabels: [site === 'home' ? 'H' : 'C'] })
   })
   for (const server of servers) await server.join(master)
-  const mount = await TestMount.open(master, 'm')
+  let files = 0
   const text = { ...master.state.classes.record(1)!.text, create: '2H', keep: 'H,C' }
   await master.call(admin, 'classSet', { stamp: ADMIN, classId: 1, text })
   const copies: Copy[] = []
   const cabin = servers[2]!
+  /** What copies under way have left, at which pace. */
+  const paces = new Map<ChunkId, { bytesPerSecond: number }>()
   cabin.peer.answers.orderCopy = async ({ chunk, length, bytesPerSecond }) => {
     const copy: Copy = { chunk, bytesPerSecond, atMs: master.clock.monotonicMs(), endMs: undefined, calledOff: false }
     copies.push(copy)
+    const pace = { bytesPerSecond }
+    paces.set(chunk, pace)
     const before = cabin.peer.calledOff.length
-    await master.clock.sleep(bytesPerSecond === 0 ? 1_000 : (length * 1000) / bytesPerSecond)
-    copy.calledOff = cabin.peer.calledOff.slice(before).some(({ request }) => (request as Copy).chunk === chunk)
-    if (copy.calledOff) return { bytes: 0 }
+    for (let left = length; left > 0; left -= (pace.bytesPerSecond || 100 * MiB) / 10) {
+      await master.clock.sleep(100)
+      copy.calledOff = cabin.peer.calledOff.slice(before).some(({ request }) => (request as Copy).chunk === chunk)
+      if (copy.calledOff) return { bytes: 0 }
+    }
+    paces.delete(chunk)
     copy.endMs = master.clock.monotonicMs()
     cabin.held.set(chunk, { length, sealed: true })
     return { bytes: length }
+  }
+  cabin.peer.answers.orderPace = ({ chunk, bytesPerSecond }) => {
+    const pace = paces.get(chunk)
+    if (pace === undefined) return { found: false }
+    pace.bytesPerSecond = bytesPerSecond
+    return { found: true }
   }
   master.work()
   const limit = (bytesPerS: number | undefined, window?: { from: number; to: number }) =>
     master.call(admin, 'linkLimit', { stamp: ADMIN, a: 'home', b: 'cabin', bytesPerS, window })
   const link = async (): Promise<LinkReport> => (await master.call(admin, 'linkShow', {})).links[0]!
   const write = async (n: number, bytes: number): Promise<void> => {
-    for (let i = 0; i < n; i++) await writeFile(master, mount, servers, `f${copies.length}-${i}`, bytes)
+    for (let i = 0; i < n; i++)
+      await writeFile(master, await TestMount.open(master, `w${files}`), servers, `f${files++}`, bytes)
   }
-  return { master, copies, limit, link, write }
+  const pacesNow = () => [...paces.values()].map(({ bytesPerSecond }) => bytesPerSecond / MiB)
+  return { master, copies, limit, link, write, pacesNow }
 }
 
 describe('copies between two sites', () => {
@@ -104,22 +119,51 @@ describe('copies between two sites', () => {
     expect(await link()).toMatchObject({ limitBytesPerSecond: MiB, limitedBy: 'limit', waiting: 0, errors: [] })
   })
 
-  test('that began when nothing bounded them are begun anew when something does, and when much more may go', async () => {
-    const { master, copies, limit, write } = await cluster()
+  test('under way are told another pace when something else may go, and none is begun anew for it', async () => {
+    const { master, copies, limit, link, write, pacesNow } = await cluster()
     await limit(MiB / 8)
-    await write(1, 60 * MiB)
-    await master.clock.pass(3_000)
-    expect(copies.map(({ bytesPerSecond }) => bytesPerSecond)).toEqual([MiB / 8])
+    await write(2, 60 * MiB)
+    await master.clock.pass(10_000)
+    expect(pacesNow()).toEqual([1 / 8])
     await limit(4 * MiB)
-    await master.clock.pass(5_000)
-    expect(copies.map(({ bytesPerSecond }) => bytesPerSecond)).toEqual([MiB / 8, 4 * MiB])
-    // A little less is not worth it.
-    await limit(3 * MiB)
-    await master.clock.pass(5_000)
+    await master.clock.pass(1_500)
+    expect(pacesNow()).toEqual([4])
+    // 58.7 MiB were left.
+    await master.clock.pass(14_500)
+    expect(copies.map(({ endMs }) => endMs === undefined)).toEqual([false, true])
+    // Half as much of what is left takes twice as long, whatever was paid at the beginning.
+    const halved = master.clock.monotonicMs()
+    await limit(2 * MiB)
+    await master.clock.pass(20_000)
+    expect(pacesNow()).toEqual([2])
+    expect((await link()).bytesPerSecond / MiB).toBeGreaterThan(1.8)
+    await master.clock.pass(20_000)
     expect(copies).toHaveLength(2)
-    await limit(MiB)
+    const tookMs = copies[1]!.endMs! - halved
+    expect(tookMs).toBeGreaterThan(25_000)
+    expect(tookMs).toBeLessThan(32_000)
+    // The way is free as soon as it is not used any more.
+    await write(1, 2 * MiB)
     await master.clock.pass(2_000)
-    expect(copies.map(({ bytesPerSecond }) => bytesPerSecond)).toEqual([MiB / 8, 4 * MiB, MiB])
+    expect(copies[2]!.endMs).toBeDefined()
+  })
+
+  test('that nothing bounded are given a pace, and lose it again', async () => {
+    const { master, copies, limit, write, pacesNow } = await cluster()
+    await write(2, 1_000 * MiB)
+    await master.clock.pass(2_000)
+    expect(pacesNow()).toEqual([0, 0])
+    await limit(5 * MiB)
+    await master.clock.pass(2_000)
+    // Together they are no faster than that.
+    const together = pacesNow()
+    expect(together).toHaveLength(2)
+    expect(together[0]! + together[1]!).toBeGreaterThan(4.5)
+    expect(together[0]! + together[1]!).toBeLessThan(5.01)
+    await limit(undefined)
+    await master.clock.pass(2_000)
+    expect(pacesNow()).toEqual([0, 0])
+    expect(copies).toHaveLength(2)
   })
 
   test('that fail are told of with the pair', async () => {

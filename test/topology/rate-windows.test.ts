@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import {
+  formatRate,
   formatTimeOfDay,
   limitAt,
   MINUTES_PER_DAY,
@@ -106,4 +107,16 @@ describe('what people write', () => {
   test.each(['40', '40Mb', '40 mbit', 'fast', '-1MB', '1 Kibit', '9999999999999GB'])('"%s" is no rate', (text) =>
     expect(parseRate(text)).toMatchObject({ errno: 'EINVAL' }),
   )
+})
+
+test('rates are shown as lines are sold, and can be typed again', () => {
+  const shown: [number, string][] = [
+    [5_000_000, '40 Mbit/s'],
+    [62_500, '500 kbit/s'],
+    [125_000_000, '1 Gbit/s'],
+    [1_234_567, '9.88 Mbit/s'],
+    [12, '0.096 kbit/s'],
+  ]
+  for (const [bytes, text] of shown) expect(formatRate(bytes)).toBe(text)
+  expect(parseRate(formatRate(5_000_000))).toEqual({ ok: 5_000_000 })
 })

@@ -14,7 +14,7 @@ import {
   writeClass,
   wrongWithName,
 } from '../../topology/storage-class.ts'
-import type { ClassesReport, ClassReport } from '../../wire/reports.ts'
+import type { BehindReport, ClassesReport, ClassReport } from '../../wire/reports.ts'
 import { ADMIN_STAMP, type Admin } from '../admin.ts'
 import { ClusterCommand } from '../base.ts'
 import {
@@ -40,6 +40,7 @@ import {
   renderMoves,
   trialLine,
 } from '../trials.ts'
+import { renderBehind } from './status.ts'
 
 const nameArg = Args.string({ required: true, description: 'Name of the class.' })
 interface Shown extends ClassReport {
@@ -155,7 +156,7 @@ export class ClassShow extends ClusterCommand {
   static override examples = ['<%= config.bin %> class show hdd3x']
   static override args = { name: nameArg }
 
-  async run(): Promise<Shown & { explained: Explained[] }> {
+  async run(): Promise<Shown & { explained: Explained[]; behind: BehindReport['rows'] }> {
     const { args, flags } = await this.parse(ClassShow)
     return this.withMaster(flags, async (admin) => {
       const report = await admin.call('classList', {})
@@ -169,7 +170,10 @@ export class ClassShow extends ClusterCommand {
         found.inodes === null ? 'What has no other class has this one.' : `Files and directories: ${found.inodes}.`,
       )
       for (const one of placings) this.log(renderExplained(one, places))
-      return { ...shown(found, meaning), explained: placings }
+      const { behind } = await admin.call('status', {})
+      const rows = behind.rows.filter(({ classId }) => classId === found.classId)
+      if (rows.length > 0) this.log(`\n${renderBehind({ ...behind, rows })}`)
+      return { ...shown(found, meaning), explained: placings, behind: rows }
     })
   }
 }

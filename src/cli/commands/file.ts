@@ -114,7 +114,18 @@ export function renderFile(f: FileReport): string {
     { title: 'SITE', value: (p) => p.at?.site ?? '' },
     { title: 'READ', value: (p) => readableNow(p.at) },
   ])
+  const sites = table(f.sites, [
+    { title: 'SITE', value: (s) => s.site },
+    { title: 'THERE', value: (s) => formatBytes(s.bytes), right: true },
+    {
+      title: 'STATE',
+      value: (s) => {
+        if (s.missingBytes === 0) return 'complete'
+        return s.wanted ? `${formatBytes(s.missingBytes)} not there` : 'not wanted there by its class'
+      },
+    },
+  ])
   const more =
     Math.max(f.extents.length, f.chunks.length) > ROWS_MAX ? `(the first ${ROWS_MAX} are shown; --json has all)` : ''
-  return [head, extents, chunks, places, more].filter((part) => part !== '').join('\n\n')
+  return [head, sites, extents, chunks, places, more].filter((part) => part !== '').join('\n\n')
 }

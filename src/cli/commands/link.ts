@@ -3,14 +3,13 @@
 import { Args, Flags } from '@oclif/core'
 import { FsError, unwrap } from '../../base/fault.ts'
 import { formatBytes, formatDuration } from '../../base/units.ts'
-import { formatTimeOfDay, parseRate, parseTimeOfDay } from '../../topology/rate-windows.ts'
+import { formatRate, formatTimeOfDay, parseRate, parseTimeOfDay } from '../../topology/rate-windows.ts'
 import type { LinkReport, LinksReport } from '../../wire/reports.ts'
 import { ADMIN_STAMP } from '../admin.ts'
 import { ClusterCommand } from '../base.ts'
 import { table } from '../render.ts'
 
-const rateText = (bytesPerSecond: number): string =>
-  bytesPerSecond === 0 ? 'nothing' : `${formatBytes(bytesPerSecond)}/s`
+const rateText = (bytesPerSecond: number): string => (bytesPerSecond === 0 ? 'nothing' : formatRate(bytesPerSecond))
 const hours = ({ from, to }: { from: number; to: number }): string => `${formatTimeOfDay(from)}-${formatTimeOfDay(to)}`
 
 const WHY: Readonly<Record<LinkReport['limitedBy'], string>> = {
@@ -30,7 +29,7 @@ function limitsOf({ alwaysBytesPerSecond, windows }: LinkReport): string {
 function render({ nowSec, minute, zone, links, more }: LinksReport): string {
   const rows = table(links, [
     { title: 'SITES', value: (l) => `${l.a} - ${l.b}` },
-    { title: 'NOW', value: (l) => `${formatBytes(l.bytesPerSecond)}/s`, right: true },
+    { title: 'NOW', value: (l) => (l.bytesPerSecond === 0 ? '-' : formatRate(l.bytesPerSecond)), right: true },
     { title: 'COPYING', value: (l) => l.running, right: true },
     { title: 'WAITING', value: (l) => (l.waiting === 0 ? '-' : formatBytes(l.waitingBytes)), right: true },
     {
@@ -102,7 +101,8 @@ export class LinkLimit extends ClusterCommand {
   async run(): Promise<LinkReport | undefined> {
     const { args, flags } = await this.parse(LinkLimit)
     const { a, b, rate } = args
-    if ((rate === undefined) !== flags.clear) throw new FsError('EINVAL', 'either a rate like 40Mbit, or --clear')
+    if ((rate === undefined) !== (flags.clear === true))
+      throw new FsError('EINVAL', 'either a rate like 40Mbit, or --clear')
     const bytesPerS = rate === undefined ? undefined : unwrap(parseRate(rate))
     const { from, to } = flags
     const window =

@@ -2,7 +2,7 @@
 
 import { formatBytes, formatDuration } from '../../base/units.ts'
 import { labelText } from '../../topology/label-names.ts'
-import type { NodeReport, StatusReport } from '../../wire/reports.ts'
+import type { BehindReport, NodeReport, StatusReport } from '../../wire/reports.ts'
 import { ClusterCommand } from '../base.ts'
 import { bar, count, overhead, readableName, table, when } from '../render.ts'
 
@@ -18,6 +18,18 @@ export class Status extends ClusterCommand {
       return status
     })
   }
+}
+
+/** Empty when nothing is behind. */
+export function renderBehind({ nowSec, atLeast, rows }: BehindReport): string {
+  const shown = table(rows, [
+    { title: 'BEHIND AT SITE', value: (r) => r.site ?? '(any of several)' },
+    { title: 'CLASS', value: (r) => readableName(r.class) },
+    { title: 'CHUNKS', value: (r) => r.chunks, right: true },
+    { title: 'BYTES', value: (r) => (atLeast ? '>' : '') + formatBytes(r.bytes), right: true },
+    { title: 'OLDEST WRITTEN', value: (r) => `${formatDuration(Math.max(0, nowSec - r.oldestSec) * 1000)} ago` },
+  ])
+  return shown
 }
 
 export function renderStatus(s: StatusReport): string {
@@ -41,6 +53,7 @@ export function renderStatus(s: StatusReport): string {
       },
     ]),
     renderUsage(s.usage),
+    renderBehind(s.behind),
     renderDisks(s.disks),
     table(s.sessions, [
       { title: 'MOUNT', value: (m) => `${m.host}:${m.mountpoint}` },

@@ -51,8 +51,18 @@ export interface Paid {
   readonly atMs: number
   /** How long it takes at its pace. */
   readonly forMs: number
+  /** The bytes that its pace counts. */
+  readonly pacedBytes: number
 }
-export const FREE: Paid = { bytesPerSecond: 0, costs: [], crossings: [], urgent: false, atMs: 0, forMs: 0 }
+export const FREE: Paid = {
+  bytesPerSecond: 0,
+  costs: [],
+  crossings: [],
+  urgent: false,
+  atMs: 0,
+  forMs: 0,
+  pacedBytes: 0,
+}
 
 export type Admission = Paid | Refused
 export interface Refused {
@@ -111,14 +121,28 @@ export class Lanes {
       for (const [name, lane] of this.#lanes) if (lane.untilMs <= nowMs) this.#lanes.delete(name)
     const bounded = [...uses].filter(([, { rate }]) => rate !== Number.POSITIVE_INFINITY)
     const costs = bounded.map(([lane, { bytes, rate }]) => ({ lane, ms: (bytes * 1000) / rate }))
-    for (const { lane: name, ms } of costs) {
-      const lane = this.#lanes.get(name) ?? { urgentUntilMs: 0, untilMs: 0 }
-      lane.untilMs = Math.max(lane.untilMs, nowMs) + ms
-      if (load.urgent) lane.urgentUntilMs = Math.max(lane.urgentUntilMs, nowMs) + ms
-      this.#lanes.set(name, lane)
-    }
-    const bytesPerSecond = longestMs === 0 ? 0 : Math.max(1, Math.floor((load.pacedBytes * 1000) / longestMs))
-    return { bytesPerSecond, costs, crossings, urgent: load.urgent, atMs: nowMs, forMs: longestMs }
+    for (const { lane, ms } of costs) this.#charge(lane, ms, load.urgent, nowMs)
+    const { urgent, pacedBytes } = load
+    const bytesPerSecond = paceOf(pacedBytes, longestMs)
+    return { bytesPerSecond, costs, crossings, urgent, atMs: nowMs, forMs: longestMs, pacedBytes }
+  }
+
+  /** An order under way goes on at another pace (repaced): what it has not used of the ways between sites is given back. */
+  paced(before: Paid, after: Paid): void {
+    const left = leftOf(before, after.atMs)
+    const ways = new Set(before.crossings.map(({ pair }) => pairLane(pair)))
+    for (const { lane, ms } of before.costs)
+      if (ways.has(lane)) this.#charge(lane, -ms * left, before.urgent, after.atMs)
+    for (const { lane, ms } of after.costs) if (ways.has(lane)) this.#charge(lane, ms, after.urgent, after.atMs)
+  }
+
+  /** Below 0: gives back. */
+  #charge(name: string, ms: number, urgent: boolean, nowMs: number): void {
+    const lane = this.#lanes.get(name) ?? { urgentUntilMs: 0, untilMs: 0 }
+    const charged = (untilMs: number): number => (ms < 0 ? untilMs : Math.max(untilMs, nowMs)) + ms
+    lane.untilMs = charged(lane.untilMs)
+    if (urgent) lane.urgentUntilMs = charged(lane.urgentUntilMs)
+    this.#lanes.set(name, lane)
   }
 
   /** The order has ended: in the time that it took it cannot have moved more than its pace let through. */
@@ -133,6 +157,46 @@ export class Lanes {
     }
   }
 }
+
+/** Without a pace it may be at its beginning or its end. */
+const leftOf = ({ forMs, atMs }: Paid, nowMs: number): number =>
+  forMs === 0 ? 1 : Math.min(1, Math.max(0, 1 - (nowMs - atMs) / forMs))
+
+/** What is left of it between two sites. */
+export const leftOver = (paid: Paid, lane: string, nowMs: number): number =>
+  leftOf(paid, nowMs) * (paid.crossings.find(({ pair }) => pairLane(pair) === lane)?.bytes ?? 0)
+
+/**
+ * What is left of an order, at the rates between sites of now, which are more than 0. Those under way between the same two share
+ * them by what each has left (`running`, the order among them), so that together they are no faster and end together.
+ */
+export function repaced(
+  paid: Paid,
+  { betweenSites }: Pick<LaneRates, 'betweenSites'>,
+  running: readonly Paid[],
+  nowMs: number,
+): Paid {
+  const { urgent } = paid
+  const left = leftOf(paid, nowMs)
+  const crossings = paid.crossings.map(({ pair, bytes }) => ({
+    ...{ pair, bytes: bytes * left, rate: betweenSites(pair.a, pair.b) },
+  }))
+  const ways = new Set(crossings.map(({ pair }) => pairLane(pair)))
+  const others = paid.costs.filter(({ lane }) => !ways.has(lane)).map(({ lane, ms }) => ({ lane, ms: ms * left }))
+  const bounded = crossings.filter(({ rate }) => rate !== Number.POSITIVE_INFINITY)
+  const own = bounded.map(({ pair, bytes, rate }) => ({ lane: pairLane(pair), ms: (bytes * 1000) / rate }))
+  const together = bounded.map(({ pair, rate }) => {
+    const bytes = running.reduce((sum, one) => sum + leftOver(one, pairLane(pair), nowMs), 0)
+    return (bytes * 1000) / rate
+  })
+  const forMs = Math.max(0, ...others.map(({ ms }) => ms), ...together)
+  const pacedBytes = paid.pacedBytes * left
+  const bytesPerSecond = paceOf(pacedBytes, forMs)
+  return { bytesPerSecond, costs: [...others, ...own], crossings, urgent, atMs: nowMs, forMs, pacedBytes }
+}
+
+const paceOf = (bytes: number, forMs: number): number =>
+  forMs === 0 ? 0 : Math.max(1, Math.floor((bytes * 1000) / forMs))
 
 interface Use {
   readonly bytes: number

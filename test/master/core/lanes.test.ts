@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { evenly, Lanes, type Load, type Paid } from '../../../src/master/core/lanes.ts'
+import { evenly, Lanes, type Load, type Paid, repaced } from '../../../src/master/core/lanes.ts'
 import type { RepairDisk } from '../../../src/master/core/repair.ts'
 import { repairDisk } from '../../support/repair-disk.ts'
 
@@ -92,6 +92,25 @@ test('between two sites where nothing goes nothing is admitted, urgent or not, a
     })
   expect(lanes.admit(copy(disk(1, 1, 'C'), disk(2, 2, 'A'), MiB), shut, 0)).toMatchObject({ bytesPerSecond: MiB })
   expect(lanes.admit(copy(disk(1, 1, 'A'), disk(2, 2, 'A'), MiB), shut, 0)).toMatchObject({ bytesPerSecond: 0 })
+})
+
+test('orders under way share another rate by what each has left, and pay for no more than that', () => {
+  const lanes = new Lanes()
+  const between = copy(disk(1, 1, 'A'), disk(2, 2, 'B'), 40 * MiB)
+  const old = rates(0, 0, 4 * MiB)
+  const first = lanes.admit(between, old, 0) as Paid
+  const second = lanes.admit({ ...between, urgent: true }, old, 5_000) as Paid
+  expect([first.bytesPerSecond, second.bytesPerSecond]).toEqual([4 * MiB, 4 * MiB])
+  // 20 MiB and 40 MiB are left.
+  const [a, b] = [first, second].map((one) => repaced(one, rates(0, 0, 2 * MiB), [first, second], 5_000))
+  expect([a!.forMs, b!.forMs]).toEqual([30_000, 30_000])
+  expect(a!.bytesPerSecond + b!.bytesPerSecond).toBe(2 * MiB - 1)
+  lanes.paced(first, a!)
+  lanes.paced(second, b!)
+  expect(lanes.admit(between, rates(0, 0, 2 * MiB), 10_000)).toMatchObject({ waitMs: 25_000 })
+  lanes.ended(a!, 35_000)
+  lanes.ended(b!, 35_000)
+  expect(lanes.admit(between, rates(0, 0, 2 * MiB), 35_000)).toMatchObject({ bytesPerSecond: 2 * MiB })
 })
 
 test('whatever is asked for: over any time a lane lets through its rate, and one order more of either kind', () => {
