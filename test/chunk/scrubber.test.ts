@@ -104,7 +104,8 @@ describe('the scrubber', () => {
       return sleep(...rest)
     }
     await scrubber.step(never)
-    expect(seen.slice(0, 2)).toEqual([1_000_000 + 1_048_576, 1_000_000 + 2_097_152])
+    // A long rest is taken in pieces.
+    expect([...new Set(seen)].slice(0, 2)).toEqual([1_000_000 + 1_048_576, 1_000_000 + 2_097_152])
     expect(node.disk.report().scrub!.bytes).toBe(4_000_000)
   })
 
