@@ -8,11 +8,14 @@
 
 import { FsError } from '../base/fault.ts'
 import type { Clock } from '../base/world.ts'
+import type { Urgency } from '../topology/throttle.ts'
 import type { LinkLimitedBy, LinkReport } from '../wire/reports.ts'
+import type { LineSample } from '../wire/shapes.ts'
 import { type Crossing, type Paid, pairLane, type SitePair, sitePair } from './core/lanes.ts'
 import { ownLimit } from './core/links.ts'
 import { movingRules } from './core/moving.ts'
 import type { State } from './core/state.ts'
+import { LineRates } from './line-rates.ts'
 
 /** What is measured is the mean of so long: several chunks at the rates of small lines. */
 const MEASURED_S = 30
@@ -46,6 +49,7 @@ export class Links {
   readonly #state: State
   readonly #clock: Clock
   readonly #minuteOfDay: MinuteOfDay
+  readonly #lines: LineRates
   readonly #pairs = new Map<string, PairMemory>()
   readonly #running = new Set<Paid>()
   /** By who planned, and pair. */
@@ -55,6 +59,7 @@ export class Links {
     this.#state = state
     this.#clock = clock
     this.#minuteOfDay = minuteOfDay
+    this.#lines = new LineRates(clock)
   }
 
   get minute(): number {
@@ -62,12 +67,33 @@ export class Links {
   }
 
   rate(a: string, b: string): PairRate {
+    const allowed = this.#allowed(a, b)
+    const line = this.#lines.rate(a, b)
+    if (line === undefined || line.bytesPerSecond >= allowed.bytesPerSecond) return allowed
+    return { bytesPerSecond: line.bytesPerSecond, by: line.yields ? 'mounts' : 'line' }
+  }
+
+  /** Whatever the line carries. */
+  #allowed(a: string, b: string): PairRate {
     const link = this.#state.links.of(a, b)
     const own = link === undefined ? undefined : ownLimit(this.#state, a, b, this.minute)
     if (own !== undefined) return { bytesPerSecond: own, by: own === link?.bytesPerS ? 'limit' : 'hours' }
     const { sitesBytesPerSecond } = movingRules(this.#state.settings().moving)
     if (sitesBytesPerSecond > 0) return { bytesPerSecond: sitesBytesPerSecond, by: 'setting' }
     return { bytesPerSecond: Number.POSITIVE_INFINITY, by: 'nothing' }
+  }
+
+  sampled(sample: LineSample): void {
+    const { bytesPerSecond } = this.#allowed(sample.a, sample.b)
+    const limit = bytesPerSecond === Number.POSITIVE_INFINITY ? undefined : bytesPerSecond
+    this.#lines.take(sample, this.#urgency(pairLane(sitePair(sample.a, sample.b))), limit)
+  }
+
+  /** Of the most urgent that is copied now. */
+  #urgency(lane: string): Urgency {
+    const running = [...this.#running].filter((paid) => crossing(paid, lane) !== undefined)
+    if (running.some(({ urgent }) => urgent)) return 'endangered'
+    return running.length > 0 && running.every(({ lazy }) => lazy) ? 'rebalance' : 'behind'
   }
 
   /** A round of planning begins; what waited in the one before is asked for again. */

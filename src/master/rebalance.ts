@@ -202,6 +202,7 @@ export class Rebalance implements Work {
     const paid = asking.admit({
       ...{ reads: evenly(reads, length), writes: evenly([target], length), via: target, pacedBytes: length },
       urgent: false,
+      lazy: true,
     })
     if (paid !== undefined) this.#begin(move, paid, signal)
   }

@@ -5,12 +5,12 @@
 import type { Handlers } from '../wire/peer.ts'
 import type { LinkReport } from '../wire/reports.ts'
 import type { Links } from './links.ts'
-import { change } from './parts.ts'
+import { change, NOTHING } from './parts.ts'
 import { siteLack } from './presence.ts'
 import type { ReportParts } from './reports.ts'
 import { allow } from './service-admin.ts'
 
-type LinkCalls = 'linkShow' | 'linkLimit' | 'siteLack'
+type LinkCalls = 'linkShow' | 'linkLimit' | 'lineSamples' | 'siteLack'
 
 /** Pairs in a report: more than that nobody reads. */
 const SHOWN_MAX = 1_000
@@ -39,6 +39,11 @@ export function linkHandlers(parts: ReportParts, links: Links, zone: string): Ha
     linkLimit: ({ stamp, ...wish }, _bulk, context) => {
       allow(stamp, context)
       return change<'linkLimit'>(parts, stamp, () => ({ kind: 'linkLimit', ...wish }))
+    },
+
+    lineSamples: ({ samples }) => {
+      for (const sample of samples) links.sampled(sample)
+      return NOTHING
     },
 
     siteLack: async (asked) => {

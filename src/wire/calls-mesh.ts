@@ -28,6 +28,7 @@ import {
   tokenMaking,
 } from './mesh-shapes.ts'
 import type { TopologyReport } from './reports.ts'
+import { LINKS_MAX, lineSample } from './shapes.ts'
 
 const call = callsBy('admin')
 
@@ -137,5 +138,12 @@ export const meshCalls = {
     struct({ node: memberId, site: optional(meshWord), rack: optional(meshWord) }),
     nothing,
     { failures: ['ENOENT'] },
+  ),
+  lineSamples: call(
+    230,
+    'What was seen of ways between sites since the last time, four times a second. Of one pair always from the same side: epochs and bytes of two would be mixed.',
+    struct({ samples: list(lineSample, LINKS_MAX) }),
+    nothing,
+    { idempotent: false },
   ),
 } as const

@@ -205,7 +205,7 @@ export interface StatusReport {
 }
 
 /** What decides how fast background copies go between two sites. */
-export type LinkLimitedBy = 'limit' | 'hours' | 'setting' | 'nothing'
+export type LinkLimitedBy = 'limit' | 'hours' | 'setting' | 'line' | 'mounts' | 'nothing'
 
 export interface LinkReport {
   a: string

@@ -343,9 +343,25 @@ export interface Moving {
 
 /** Pairs of sites with limits of their own: those of 45 sites. */
 export const LINKS_MAX = 1024
+export const siteName: Schema<string> = text(64)
+/** What was seen of the way between two sites since the last sample. */
+export const lineSample = struct({
+  a: siteName,
+  b: siteName,
+  /** Of the path; with another one all that was known of it is over. */
+  epoch: uint(),
+  /** The round trip without queues; undefined: not measured yet. */
+  baseUs: optional(uint()),
+  /** Of the probes that were answered. */
+  rttsUs: list(uint(), 64),
+  lostProbes: uint(),
+  /** Acknowledged by the receivers: of background copies, and of mounts and all else of ours. */
+  backgroundBytes: uint(),
+  foregroundBytes: uint(),
+})
+export type LineSample = Infer<typeof lineSample>
 /** Files asked for by number in one call. */
 export const SITE_LACK_MAX = 512
-export const siteName: Schema<string> = text(64)
 /** Minutes of the day; over midnight when `to` comes before `from`, the whole day when they are the same. */
 export const linkWindow = struct({ from: uint(1439), to: uint(1439) })
 

@@ -4,7 +4,14 @@
  */
 
 import { RttFilter } from '../../src/topology/rtt-filter.ts'
-import { newThrottle, STEP_MS, step, type ThrottleState, type Urgency } from '../../src/topology/throttle.ts'
+import {
+  newThrottle,
+  STEP_MS,
+  step,
+  type ThrottleSample,
+  type ThrottleState,
+  type Urgency,
+} from '../../src/topology/throttle.ts'
 import { dice } from './networks.ts'
 
 export const MBIT = 1e6 / 8
@@ -46,8 +53,13 @@ export interface Moment {
 const TICK_MS = 5
 const PROBE_MS = 125
 
-/** A moment for each step of the throttle. */
-export function run(line: Line, traffic: Traffic, seconds: number): Moment[] {
+/** A moment for each step of the throttle; or of `control`, which is told what the throttle would be, and answers its rate. */
+export function run(
+  line: Line,
+  traffic: Traffic,
+  seconds: number,
+  control?: (sample: ThrottleSample) => number,
+): Moment[] {
   const random = dice(line.seed ?? 1)
   const bytesPerMs = (line.mbit * MBIT) / 1000
   const filter = new RttFilter()
@@ -100,7 +112,7 @@ export function run(line: Line, traffic: Traffic, seconds: number): Moment[] {
     const answers = due(probes).map((one) => one.rttMs)
     for (const rttMs of answers) filter.round(nowMs, 0, [rttMs])
     const acked = due(acks)
-    state = step(state, {
+    const sample: ThrottleSample = {
       nowMs,
       epoch: 0,
       baseMs: filter.baseMs(nowMs),
@@ -110,7 +122,8 @@ export function run(line: Line, traffic: Traffic, seconds: number): Moment[] {
       foregroundBytes: acked.reduce((sum, one) => sum + one.foreground, 0),
       urgency: traffic.urgency ?? 'behind',
       limitBytesPerS: traffic.limit?.(second),
-    })
+    }
+    state = control === undefined ? step(state, sample) : { ...state, bytesPerS: control(sample) }
     const mbit = (bytes: number): number => bytes / MBIT / (STEP_MS / 1000)
     moments.push({
       second,

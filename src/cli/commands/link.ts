@@ -16,6 +16,8 @@ const WHY: Readonly<Record<LinkReport['limitedBy'], string>> = {
   limit: 'limit of this pair',
   hours: 'limit of these hours',
   setting: 'sites-rate of the settings',
+  line: 'what the line carries',
+  mounts: 'mounts use the line',
   nothing: 'no limit',
 }
 

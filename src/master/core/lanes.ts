@@ -31,6 +31,8 @@ export interface Load {
   /** The bytes that the chunkserver's own pace counts. */
   readonly pacedBytes: number
   readonly urgent: boolean
+  /** Nobody waits for it. */
+  readonly lazy?: boolean
 }
 
 /** What an order carries between two sites. */
@@ -48,6 +50,7 @@ export interface Paid {
   readonly costs: readonly { readonly lane: string; readonly ms: number }[]
   readonly crossings: readonly Crossing[]
   readonly urgent: boolean
+  readonly lazy?: boolean
   readonly atMs: number
   /** How long it takes at its pace. */
   readonly forMs: number
@@ -124,7 +127,8 @@ export class Lanes {
     for (const { lane, ms } of costs) this.#charge(lane, ms, load.urgent, nowMs)
     const { urgent, pacedBytes } = load
     const bytesPerSecond = paceOf(pacedBytes, longestMs)
-    return { bytesPerSecond, costs, crossings, urgent, atMs: nowMs, forMs: longestMs, pacedBytes }
+    const { lazy = false } = load
+    return { bytesPerSecond, costs, crossings, urgent, lazy, atMs: nowMs, forMs: longestMs, pacedBytes }
   }
 
   /** An order under way goes on at another pace (repaced): what it has not used of the ways between sites is given back. */
@@ -176,7 +180,6 @@ export function repaced(
   running: readonly Paid[],
   nowMs: number,
 ): Paid {
-  const { urgent } = paid
   const left = leftOf(paid, nowMs)
   const crossings = paid.crossings.map(({ pair, bytes }) => ({
     ...{ pair, bytes: bytes * left, rate: betweenSites(pair.a, pair.b) },
@@ -192,7 +195,7 @@ export function repaced(
   const forMs = Math.max(0, ...others.map(({ ms }) => ms), ...together)
   const pacedBytes = paid.pacedBytes * left
   const bytesPerSecond = paceOf(pacedBytes, forMs)
-  return { bytesPerSecond, costs: [...others, ...own], crossings, urgent, atMs: nowMs, forMs, pacedBytes }
+  return { ...paid, bytesPerSecond, costs: [...others, ...own], crossings, atMs: nowMs, forMs, pacedBytes }
 }
 
 const paceOf = (bytes: number, forMs: number): number =>
