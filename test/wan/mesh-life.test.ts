@@ -144,6 +144,8 @@ describeOnBed('the life of a mesh', () => {
           port: Number(/:(\d+)$/.exec(local!)![1]),
         }))
         .filter(({ at }) => at !== ip && at !== '127.0.0.1' && at !== '[::1]')
+        // Of the relay, while two nodes need it.
+        .filter(({ protocol, port }) => node !== 'fra1' || protocol !== 'udp' || port < 40_000 || port > 40_999)
       const ports = [...new Set(open.map(({ protocol, port }) => `${protocol} ${port}`))].sort()
       expect(ports, stdout).toEqual(node === 'fra1' ? ['tcp 9463', 'udp 51820'] : ['udp 51820'])
     }
