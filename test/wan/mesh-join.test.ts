@@ -79,14 +79,14 @@ describeOnBed('joining a mesh', () => {
     const spent = await refused('home12', once.token)
     expect(spent).toMatchObject({ exit: 77, said: expect.stringMatching(/spent|used/) })
 
-    // Founded, never run: what its master does not know has no tokens. Its hub is the first one's, as the token says.
+    // Its hub is the first one's, its pin that of an authority which has nothing to do with it.
     const { token: foreign } = await otherMesh()
     const { exit, said } = await refused('home12', foreign)
     expect(said).toContain('not of the authority that the token pins')
     expect(exit).toBe(69)
   })
 
-  /** A token of a second mesh that names the first one's hub. */
+  /** As a token of a second mesh that names the first one's hub would be. */
   async function otherMesh(): Promise<{ token: string }> {
     const { encodeToken, parseToken } = await import('../../src/mesh/core/token.ts')
     const { token } = await machines.token('fra1')

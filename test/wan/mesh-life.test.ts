@@ -207,7 +207,7 @@ describeOnBed('the life of a mesh', () => {
     for (const role of ['chunkserver', 'admin', 'master'])
       expect(await knock('home3', identity, master, 9460, role), role).toMatchObject({ greeted: false })
     expect(await knock('home3', identity, master, 9460, 'mount')).toMatchObject({ greeted: true })
-    // The key of another node is changed there only.
+    // Nor does the command line of such a machine make tokens.
     const { said } = await machines.failure('home3', ['mesh', 'token', 'create'])
     expect(said).not.toBe('')
   })
