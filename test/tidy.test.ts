@@ -52,7 +52,7 @@ const cliMaySee: readonly string[] = [
 /** Packages that only these files know, so that replacing one is a small change. */
 const packageHomes: Readonly<Record<string, readonly string[]>> = {
   '@oclif/core': ['src/cli/'],
-  execa: ['src/mesh/wireguard.ts', 'src/cli/commands/mesh.ts'],
+  execa: ['src/mesh/wireguard.ts', 'src/cli/commands/mesh.ts', 'src/cli/commands/doctor.ts'],
   'fuse-native': ['src/fuse/fuse-native-door.ts'],
   lmdb: ['src/master/lmdb-store.ts'],
   msgpackr: ['src/wire/codec.ts', 'src/master/core/records.ts'],

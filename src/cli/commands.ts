@@ -21,6 +21,7 @@ import { ClassExplain } from './commands/class-explain.ts'
 import { ClassGet, ClassSet, PatternAdd, PatternList, PatternRemove } from './commands/class-files.ts'
 import { Completions } from './commands/completions.ts'
 import { DiskAdd, DiskDrain, DiskLabel, DiskList, DiskRemove } from './commands/disk.ts'
+import { Doctor } from './commands/doctor.ts'
 import { FileInfo } from './commands/file.ts'
 import { HealthCommand } from './commands/health.ts'
 import { LinkLimit, LinkShow } from './commands/link.ts'
@@ -78,6 +79,7 @@ export const COMMANDS: Readonly<Record<string, Command.Class>> = {
   'disk:list': DiskList,
   'disk:remove': DiskRemove,
   'file:info': FileInfo,
+  doctor: Doctor,
   health: HealthCommand,
   'link:limit': LinkLimit,
   'link:show': LinkShow,

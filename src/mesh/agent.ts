@@ -525,7 +525,7 @@ export class Agent {
       ...{ interface: own.interface, backend: this.#round?.backend ?? 'none' },
       ...{ listenPort: this.#round?.device.listenPort ?? own.port, mtu: interfaceMtu(linkMtu) },
       ...{ mapVersion: map?.version ?? 0, mapIssuedAt: map?.issuedAt ?? 0, mapValidUntil: map?.validUntil ?? 0 },
-      ...{ mapFrom: this.#mapFrom, certificateUntil: certificateUntil() },
+      ...{ mapFrom: this.#mapFrom, certificateUntil: certificateUntil(), now },
       complaints: [...this.#complaints, ...(this.#round?.lacking ?? []).map(lacks)],
       peers: (map?.peers ?? []).filter(({ id }) => id !== own.node).map((peer) => this.#reportOf(map!, peer, now)),
     }

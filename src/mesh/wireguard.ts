@@ -456,7 +456,8 @@ const networkOf = (address: string): string => address.replace(/\.\d+\.\d+\/16$/
 /** The kernel adds one by itself for the network of the address. */
 const isOurs = (row: RouteRow): boolean => row.protocol !== 'kernel'
 
-async function tunState(): Promise<Obstacles['tun']> {
+/** Whether /dev/net/tun can be used by this process. */
+export async function tunState(): Promise<Obstacles['tun']> {
   try {
     const file = await open('/dev/net/tun', constants.O_RDWR)
     await file.close()

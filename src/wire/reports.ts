@@ -478,6 +478,8 @@ export interface MeshReport {
   /** Where the map came from last: a hub's name, another node's, or its own disk. */
   mapFrom: string
   certificateUntil: number
+  /** Unix seconds there. */
+  now?: number | undefined
   /** What keeps something from being as it should, in sentences. */
   complaints: string[]
   peers: MeshPeerReport[]

@@ -8,6 +8,7 @@ import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import type { Finding } from '../../src/cli/doctor.ts'
 import { endOf, makeRequest, signRequest } from '../../src/host/certificates.ts'
 import type { NodeRecord } from '../../src/mesh/files.ts'
 import type { MeshPeerReport, StatusReport } from '../../src/wire/reports.ts'
@@ -85,6 +86,22 @@ describeOnBed('the life of a mesh', () => {
     const after = await machines.meshStatus('home1')
     expect(after.mapVersion).toBeGreaterThanOrEqual(before.mapVersion)
     for (const { path } of after.peers) expect(path).toBe('direct')
+  })
+
+  test('the doctor finds a node well, and says what to do about one whose agent does not run', async () => {
+    const words = (node: string): string[] => [
+      'doctor',
+      '--mesh-dir',
+      join(machines.dir(node), 'mesh'),
+      '--data-dir',
+      machines.dir(node),
+    ]
+    const findings = await machines.json<Finding[]>('home1', words('home1'))
+    for (const of of ['agent', 'clock', 'programs', 'disk'])
+      expect(findings).toContainEqual(expect.objectContaining({ of, verdict: 'well' }))
+    await machines.stop('home2', 'mesh')
+    expect((await machines.failure('home2', words('home2'))).exit).toBe(1)
+    machines.start('home2', 'mesh')
   })
 
   test('a certificate that ends soon is renewed by the hub', async () => {
