@@ -48,6 +48,8 @@ const CONNECT_MS = 5_000
 /** How often a node looks whether it has other addresses than it said. */
 const SAY_EVERY_MS = 15_000
 
+const REMOVED = 'the newest map does not name this node: it was removed. Join again, or stop the agent'
+
 export interface AgentOptions {
   readonly own: NodeRecord
   /** Of the key that WireGuard has. */
@@ -90,7 +92,7 @@ export class Agent {
   #hub: Hub | undefined
   #round: TunnelRound | undefined
   #mapFrom = 'its own disk'
-  #complaints: string[] = []
+  #isRemoved = false
   /** By peer: the way that the map wants now, since when, and whether the hub was told what came of it. */
   readonly #tried = new Map<string, { path: Pair['path']; sinceS: number; told: boolean }>()
 
@@ -263,7 +265,9 @@ export class Agent {
   /** A newer map is on disk, the list of denied certificates beside it, and the tunnel follows. */
   async #keep(signed: SignedMap, map: PeerMap): Promise<void> {
     const { dir } = this.#parts
-    await dir.write('denied', map.denied.map((serial) => `${serial.toUpperCase()}\n`).join(''))
+    const denied = map.denied.map((serial) => `${serial.toUpperCase()}\n`).join('')
+    // Every role of this node reads its identity again when a file of it has changed.
+    if (denied !== ((await dir.read('denied')) ?? '')) await dir.write('denied', denied)
     await dir.writeMap(signed)
     this.#worker.poke()
   }
@@ -406,10 +410,11 @@ export class Agent {
     const facts = { id: own.node, steps: this.#view.steps(nowMs), suspects: this.#view.suspects() }
     const peers = plan(map, facts, device, nowS)
     if (peers === undefined) {
-      this.#complain('the newest map does not name this node: it was removed. Join again, or stop the agent')
-      log.error({ version: map.version }, 'the newest map does not name this node: it was removed from the mesh')
+      if (!this.#isRemoved) log.error({ version: map.version }, REMOVED)
+      this.#isRemoved = true
       return undefined
     }
+    this.#isRemoved = false
     const others = trusted(map, nowS).filter((peer) => peer.id !== own.node)
     this.#view.keep(
       others.map(({ id }) => id),
@@ -424,10 +429,6 @@ export class Agent {
       ...{ device: { publicKey, listenPort: own.port, peers }, settings, routes },
       ...(isTrying ? { restMs: QUICK_ROUND_MS } : {}),
     }
-  }
-
-  #complain(what: string): void {
-    if (!this.#complaints.includes(what)) this.#complaints.push(what)
   }
 
   #seen(round: TunnelRound): void {
@@ -526,7 +527,7 @@ export class Agent {
       ...{ listenPort: this.#round?.device.listenPort ?? own.port, mtu: interfaceMtu(linkMtu) },
       ...{ mapVersion: map?.version ?? 0, mapIssuedAt: map?.issuedAt ?? 0, mapValidUntil: map?.validUntil ?? 0 },
       ...{ mapFrom: this.#mapFrom, certificateUntil: certificateUntil(), now },
-      complaints: [...this.#complaints, ...(this.#round?.lacking ?? []).map(lacks)],
+      complaints: [...(this.#isRemoved ? [REMOVED] : []), ...(this.#round?.lacking ?? []).map(lacks)],
       peers: (map?.peers ?? []).filter(({ id }) => id !== own.node).map((peer) => this.#reportOf(map!, peer, now)),
     }
   }

@@ -117,7 +117,8 @@ try {
   const copies = async (): Promise<Set<string>> => {
     const [report] = await machines.json<FileReport[]>('home1', ['file', 'info', file])
     const sites = report!.chunks.map((chunk) => new Set(chunk.copies.map((copy) => copy.site ?? '')))
-    return sites.reduce((all, some) => new Set([...all].filter((site) => some.has(site))))
+    const [first, ...others] = sites
+    return new Set([...(first ?? [])].filter((site) => others.every((some) => some.has(site))))
   }
   await eventually('complete at both sites', 90_000, async () => ((await copies()).size >= 2 ? true : undefined))
   must(true, `complete at both sites after ${seconds(sinceMs).toFixed(1)} s`)
