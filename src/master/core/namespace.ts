@@ -190,16 +190,25 @@ export function link(work: Work, command: CommandOf<'link'>): Result<unknown> {
 
 // ---- rename
 
-/** Whether `ino` is `ancestor` or lies below it. */
-export function isWithin(work: Work, ino: Ino, ancestor: Ino): boolean {
+/** Whether `ino` is `ancestor` or lies below it. `nowhere`: it lies in a tree that has no place any more. */
+function relation(work: Work, ino: Ino, ancestor: Ino): 'within' | 'outside' | 'nowhere' {
   let at = ino
   for (;;) {
-    if (at === ancestor) return true
-    if (at === ROOT_INO) return false
+    if (at === ancestor) return 'within'
+    if (at === ROOT_INO) return 'outside'
     const record = work.state.inode(at)
-    if (record === undefined || record.parent === at) return false
+    if (record === undefined || record.parent === at) return 'nowhere'
     at = record.parent
   }
+}
+export const isWithin = (work: Work, ino: Ino, ancestor: Ino): boolean => relation(work, ino, ancestor) === 'within'
+
+/** Why a directory cannot come to lie there; undefined: it can. */
+function refusePlace(work: Work, directory: Ino, moved: Ino): 'within' | ReturnType<typeof refuse> | undefined {
+  const found = relation(work, directory, moved)
+  if (found === 'within') return 'within'
+  // It still counts where it counted, until it is freed: what is in it must not change by more than what goes.
+  return found === 'nowhere' ? refuse('ENOENT', 'the directory was deleted with its tree') : undefined
 }
 
 export function rename(work: Work, command: CommandOf<'rename'>): Result<unknown> {
@@ -217,8 +226,11 @@ export function rename(work: Work, command: CommandOf<'rename'>): Result<unknown
   const target = state.lookup(newParent, newName)
   if (target !== undefined && noReplace) return refuse('EEXIST')
   if (target === undefined && exchange) return refuse('ENOENT')
-  if (source.type === 'dir' && isWithin(work, newParent, source.ino)) return refuse('EINVAL', 'into itself')
-  if (target?.type === 'dir' && isWithin(work, parent, target.ino)) return refuse(exchange ? 'EINVAL' : 'ENOTEMPTY')
+  const there = source.type === 'dir' ? refusePlace(work, newParent, source.ino) : undefined
+  if (there !== undefined) return there === 'within' ? refuse('EINVAL', 'into itself') : there
+  const here = target?.type === 'dir' ? refusePlace(work, parent, target.ino) : undefined
+  if (here === 'within') return refuse(exchange ? 'EINVAL' : 'ENOTEMPTY')
+  if (here !== undefined && exchange) return here
   const sourceRecord = state.inode(source.ino)
   const targetRecord = target === undefined ? undefined : state.inode(target.ino)
   if (sourceRecord === undefined || (target !== undefined && targetRecord === undefined))

@@ -202,10 +202,6 @@ export function refusePassage(work: Work, moved: InodeRecord, way: Passage, free
     return refuse('EXDEV', 'it counts in another quota there')
   if (own !== undefined && state.quotas.all().root === attr.ino)
     return refuse('EXDEV', 'its quota is being counted or taken away')
-  // A tree that was deleted whole has no place any more and counts where it counted until it is freed. Of two quotas that lay in
-  // each other no sum would have an end.
-  if (own !== undefined && state.quotas.chain(way.to).some(({ quota }) => quota === attr.ino))
-    return refuse('EXDEV', 'what it would lie in counts in its own quota')
   return refuseGrowth(work, way.to, minus(own?.usage ?? usageOf(moved), freed), way.from)
 }
 
