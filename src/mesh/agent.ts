@@ -1,52 +1,42 @@
 /*
- * What every node of the mesh runs: it keeps the tunnel as the peer map says, fetches newer maps, tells its hub where it is, and
- * measures the way to every peer. It needs no hub for any of that but news: it begins with the map on its disk, and asks
- * other nodes for theirs while hubs are away.
+ * What every node of the mesh runs: it keeps the tunnel as the peer map says, hears newer maps and tells its hub where it is
+ * (neighbours.ts), and measures the way to every peer. It needs no hub for any of that but news: it begins with the map on
+ * its disk.
  *
- * Order that matters: a map is checked before it is kept, kept on disk before it is followed. A map that no longer names this
- * node ends nothing at once: a hub that came back from an old copy would otherwise take everybody's tunnel down.
+ * A map that no longer names this node ends nothing at once: a hub that came back from an old copy would otherwise take
+ * everybody's tunnel down.
  */
 
 import { errnoOf, FsError } from '../base/fault.ts'
 import { Worker, type WorkStep } from '../base/worker.ts'
 import type { Clock, Listener, Log, Net } from '../base/world.ts'
-import { connectLink, serveLinks } from '../wire/connect.ts'
+import { serveLinks } from '../wire/connect.ts'
 import type { MeasuredPath } from '../wire/mesh-shapes.ts'
-import type { Handlers, Peer } from '../wire/peer.ts'
+import type { Handlers } from '../wire/peer.ts'
 import { type CallName, PROTOCOL_VERSION, type Request } from '../wire/protocol.ts'
 import type { MeshPeerReport, MeshReport } from '../wire/reports.ts'
 import type { Device } from './core/dump.ts'
 import { interfaceMtu, MTU_MIN } from './core/mtu.ts'
 import { type PathEvent, provedWay, relayHosts } from './core/path.ts'
-import { isHub, type Pair, type PeerEntry, type PeerMap, pairOf, type SignedMap, trusted } from './core/peer-map.ts'
+import { type Pair, type PeerEntry, type PeerMap, pairOf, type SignedMap, trusted } from './core/peer-map.ts'
 import { plan, relayedBy } from './core/plan.ts'
 import { routesFor } from './core/routes.ts'
 import { seenNow } from './core/seen.ts'
 import type { MeshDir, NodeRecord } from './files.ts'
 import type { Hub } from './hub.ts'
 import { KeyChange } from './key-change.ts'
-import { type Newest, readMap } from './map-keys.ts'
+import type { Newest } from './map-keys.ts'
+import { CONNECT_MS, Neighbours } from './neighbours.ts'
 import { PeersView } from './peers-view.ts'
 import type { Probe } from './probe.ts'
 import type { Relay } from './relay.ts'
 import { QUICK_ROUND_MS, Tunnel, type TunnelRound, type TunnelWish } from './tunnel.ts'
 import type { WireGuard } from './wireguard.ts'
 
-/** A map is asked for again after this long without a newer one. */
-const WAIT_MS = 30_000
-/** While no hub answers: what another node hears meanwhile is worth that much waiting, and then a hub is tried again. */
-const MEMBER_WAIT_MS = 5_000
 /** Beside the one of the echoes, which has the number of their port. */
 const FORWARD_TABLE = 9466
 /** The end of an agent takes no longer. */
 const LEFT_REST_MS = 60_000
-/** After a peer could not be asked: the next one, 1 s at first, then ever more slowly. */
-const AGAIN_MS = 1_000
-const AGAIN_MS_MAX = 30_000
-/** A tunnel that has just come up answers within a handshake and two round trips. */
-const CONNECT_MS = 5_000
-/** How often a node looks whether it has other addresses than it said. */
-const SAY_EVERY_MS = 15_000
 
 const REMOVED = 'the newest map does not name this node: it was removed. Join again, or stop the agent'
 
@@ -86,12 +76,12 @@ export class Agent {
   readonly #tunnel: Tunnel
   readonly #worker: Worker
   readonly #keyChange: KeyChange
+  readonly #neighbours: Neighbours
   /** Aborted when this machine is of the mesh no more. */
   readonly #left = new AbortController()
   #publicKey: string
   #hub: Hub | undefined
   #round: TunnelRound | undefined
-  #mapFrom = 'its own disk'
   #isRemoved = false
   /** By peer: the way that the map wants now, since when, and whether the hub was told what came of it. */
   readonly #tried = new Map<string, { path: Pair['path']; sinceS: number; told: boolean }>()
@@ -113,6 +103,15 @@ export class Agent {
       { step: () => this.#step(), progress: () => this.#tunnel.progress(), queued: () => 0 },
       clock,
       log,
+    )
+    this.#neighbours = new Neighbours(
+      { ...parts, own: options.own },
+      {
+        standing: () => ({ ...options.standing(), relays: this.relaying, sees: this.#sees() }),
+        measured: () => this.measured(),
+        bootId: options.bootId,
+      },
+      () => this.#worker.poke(),
     )
     this.#publicKey = options.publicKey
     this.#keyChange = new KeyChange(
@@ -160,6 +159,12 @@ export class Agent {
     return [...seenNow(map, device, clock.now().sec)].map(([node, at]) => ({ node, at }))
   }
 
+  /** What this hub has just made is on disk and in the interface when this resolves. */
+  async follow(map: PeerMap, signed: SignedMap): Promise<void> {
+    await this.#neighbours.made(map, signed)
+    await this.applyNow()
+  }
+
   /** One round of the tunnel now: what the map says holds when this resolves. */
   async applyNow(): Promise<void> {
     await this.#tunnel.step()
@@ -182,10 +187,9 @@ export class Agent {
    * agent does not mean to cut anybody off.
    */
   async run(stopped: AbortSignal): Promise<void> {
-    const { dir, log } = this.#parts
+    const { log } = this.#parts
     const signal = AbortSignal.any([stopped, this.#left.signal])
-    const kept = await dir.map()
-    if (kept !== undefined) this.#take(kept, 'its own disk')
+    await this.#neighbours.begin()
     await this.#tunnel.step()
     const worker = this.#worker.run(signal)
     const listener = await this.#listen(signal)
@@ -194,7 +198,7 @@ export class Agent {
     const works = [
       worker,
       this.#resumeKey(signal),
-      ...(this.#hub === undefined ? [this.#follow(signal)] : [this.#hub.run(signal)]),
+      ...(this.#hub === undefined ? [this.#neighbours.follow(signal)] : [this.#hub.run(signal)]),
     ]
     try {
       await Promise.all(works)
@@ -208,7 +212,7 @@ export class Agent {
   /** A new certificate from whichever hub answers, PEM. */
   async renew(request: string, signal: AbortSignal): Promise<string> {
     if (this.#hub !== undefined) return (await this.#hub.renew(this.#options.own.node, request)).certificate
-    return this.#atHub(
+    return this.#neighbours.atHub(
       async (hub) => (await hub.call('memberRenew', { request }, { signal })).reply.certificate,
       signal,
     )
@@ -216,7 +220,10 @@ export class Agent {
 
   async #tellKey(key: string, moved: boolean, signal: AbortSignal): Promise<void> {
     if (this.#hub !== undefined) return this.#hub.changeKey(this.#options.own.node, key, moved)
-    await this.#atHub((hub) => hub.call('memberKey', { key, moved }, { signal, timeoutMs: CONNECT_MS }), signal)
+    await this.#neighbours.atHub(
+      (hub) => hub.call('memberKey', { key, moved }, { signal, timeoutMs: CONNECT_MS }),
+      signal,
+    )
   }
 
   async #resumeKey(signal: AbortSignal): Promise<void> {
@@ -231,167 +238,6 @@ export class Agent {
       )
     }
   }
-
-  /** What whichever hub answers says. */
-  async #atHub<T>(ask: (hub: Peer) => Promise<T>, signal: AbortSignal): Promise<T> {
-    const failures: string[] = []
-    for (const hub of this.#others().filter(isHub)) {
-      try {
-        const peer = await this.#connect(hub, signal)
-        try {
-          return await ask(peer)
-        } finally {
-          peer.close()
-        }
-      } catch (error) {
-        if (!(error instanceof FsError)) throw error
-        failures.push(`${hub.name}: ${error.message}`)
-      }
-    }
-    throw new FsError('EHOSTUNREACH', `no hub can be asked now: ${failures.join('; ') || 'none is known'}`)
-  }
-
-  // ---- the map
-
-  /** Checks, keeps and follows a map. Answers whether it was newer. */
-  #take(signed: SignedMap, from: string): boolean {
-    const { own } = this.#options
-    const map = readMap(own.mapKey, own.meshId, signed)
-    if (!this.#parts.newest.offer(map, signed)) return false
-    this.#mapFrom = from
-    return true
-  }
-
-  /** A newer map is on disk, the list of denied certificates beside it, and the tunnel follows. */
-  async #keep(signed: SignedMap, map: PeerMap): Promise<void> {
-    const { dir } = this.#parts
-    const denied = map.denied.map((serial) => `${serial.toUpperCase()}\n`).join('')
-    // Every role of this node reads its identity again when a file of it has changed.
-    if (denied !== ((await dir.read('denied')) ?? '')) await dir.write('denied', denied)
-    await dir.writeMap(signed)
-    this.#worker.poke()
-  }
-
-  /** What a hub has just made. */
-  async follow(map: PeerMap, signed: SignedMap): Promise<void> {
-    this.#mapFrom = 'itself'
-    await this.#keep(signed, map)
-    await this.applyNow()
-  }
-
-  /** From hubs first, then from whoever answers. */
-  async #follow(signal: AbortSignal): Promise<void> {
-    const { clock, log, newest } = this.#parts
-    let restMs = AGAIN_MS
-    for (let turn = 0; !signal.aborted; turn++) {
-      const source = this.#source(turn)
-      try {
-        if (source !== undefined) await this.#hear(source, signal)
-        restMs = AGAIN_MS
-      } catch (error) {
-        if (signal.aborted) return
-        if (errnoOf(error) === undefined) throw error
-        log.warn(
-          { from: source?.name, error: (error as Error).message },
-          'no newer map from there; asking another node',
-        )
-      }
-      if (newest.map === undefined || source === undefined) restMs = AGAIN_MS
-      await clock.sleep(restMs, { signal }).catch(() => undefined)
-      restMs = Math.min(restMs * 2, AGAIN_MS_MAX)
-    }
-  }
-
-  /** A hub every second time: whoever comes back is soon heard, whatever the others are asked meanwhile. */
-  #source(turn: number): PeerEntry | undefined {
-    const others = this.#others()
-    const hubs = others.filter(isHub)
-    const members = others.filter((peer) => !isHub(peer))
-    const [first, second] = turn % 2 === 0 ? [hubs, members] : [members, hubs]
-    const from = first.length > 0 ? first : second
-    return from[Math.floor(turn / 2) % Math.max(1, from.length)]
-  }
-
-  #others(): PeerEntry[] {
-    const { newest, clock } = this.#parts
-    if (newest.map === undefined) return []
-    return trusted(newest.map, clock.now().sec).filter((peer) => peer.id !== this.#options.own.node)
-  }
-
-  /** As long as the connection lives. */
-  async #hear(source: PeerEntry, signal: AbortSignal): Promise<void> {
-    const { newest } = this.#parts
-    const peer = await this.#connect(source, signal)
-    const end = (): void => peer.close()
-    signal.addEventListener('abort', end, { once: true })
-    const stopSaying = isHub(source) ? this.#say(peer) : () => undefined
-    try {
-      while (!peer.closed && !signal.aborted) {
-        const since = newest.map?.version ?? 0
-        const asked = { since, waitMs: isHub(source) ? WAIT_MS : MEMBER_WAIT_MS }
-        const { reply } = await peer.call('memberMap', asked, { signal, timeoutMs: asked.waitMs + CONNECT_MS })
-        if (reply.map !== undefined && this.#take(reply.map, source.name)) await this.#keep(reply.map, newest.map!)
-        else if (reply.map === undefined && !isHub(source)) return
-      }
-    } finally {
-      stopSaying()
-      signal.removeEventListener('abort', end)
-      peer.close()
-    }
-  }
-
-  #connect(peer: PeerEntry, signal: AbortSignal): Promise<Peer> {
-    const { net, clock, log } = this.#parts
-    const { own } = this.#options
-    return connectLink(net, peer.ip, own.agentPort, {
-      hello: { version: PROTOCOL_VERSION, cluster: own.cluster, role: 'mesh', name: own.name },
-      ...{ handlers: {}, clock, log, signal, connectTimeoutMs: CONNECT_MS },
-    })
-  }
-
-  /** Tells a hub where this node is, at once and whenever that changes. */
-  #say(peer: Peer): () => void {
-    const { clock, log } = this.#parts
-    let said = ''
-    let stop = (): void => undefined
-    const say = async (): Promise<void> => {
-      const standing = { ...this.#options.standing(), relays: this.relaying, sees: this.#sees() }
-      const text = JSON.stringify(standing)
-      if (text !== said) {
-        try {
-          await peer.call('memberHere', { ...standing, bootId: this.#options.bootId })
-          said = text
-        } catch (error) {
-          if (errnoOf(error) === undefined) throw error
-          if (!peer.closed)
-            log.warn({ error: (error as Error).message }, 'the hub does not take what this node says of itself')
-        }
-      }
-      if (!peer.closed) await this.#sayMeasured(peer)
-      if (!peer.closed) stop = clock.timer(SAY_EVERY_MS, () => void say())
-    }
-    void say()
-    this.#sayProof = (other, event) => {
-      if (!peer.closed)
-        void peer.call('memberProved', { peer: other, event }).catch((error: unknown) => {
-          if (errnoOf(error) === undefined) throw error
-        })
-    }
-    return () => {
-      stop()
-      this.#sayProof = undefined
-    }
-  }
-  async #sayMeasured(peer: Peer): Promise<void> {
-    try {
-      await peer.call('memberMeasured', { paths: this.measured() })
-    } catch (error) {
-      if (errnoOf(error) === undefined) throw error
-      if (!peer.closed)
-        this.#parts.log.warn({ error: (error as Error).message }, 'the hub does not take what this node measures')
-    }
-  }
-  #sayProof: ((other: string, event: PathEvent) => void) | undefined
 
   // ---- the tunnel
 
@@ -466,7 +312,7 @@ export class Agent {
       const way = seen === undefined ? undefined : provedWay(seen, sinceS, hosts)
       const event = eventOf(path, way, suspects.has(other.id))
       if (event === undefined || told) continue
-      this.#sayProof?.(other.id, event)
+      this.#neighbours.sayProof(other.id, event)
       this.#tried.set(other.id, { path, sinceS, told: true })
     }
   }
@@ -526,7 +372,7 @@ export class Agent {
       ...{ interface: own.interface, backend: this.#round?.backend ?? 'none' },
       ...{ listenPort: this.#round?.device.listenPort ?? own.port, mtu: interfaceMtu(linkMtu) },
       ...{ mapVersion: map?.version ?? 0, mapIssuedAt: map?.issuedAt ?? 0, mapValidUntil: map?.validUntil ?? 0 },
-      ...{ mapFrom: this.#mapFrom, certificateUntil: certificateUntil(), now },
+      ...{ mapFrom: this.#neighbours.mapFrom, certificateUntil: certificateUntil(), now },
       complaints: [...(this.#isRemoved ? [REMOVED] : []), ...(this.#round?.lacking ?? []).map(lacks)],
       peers: (map?.peers ?? []).filter(({ id }) => id !== own.node).map((peer) => this.#reportOf(map!, peer, now)),
     }
