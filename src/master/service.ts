@@ -324,8 +324,9 @@ export class Master {
 
   /** Background work until the signal; returns when all of it has stopped. */
   async work(signal: AbortSignal): Promise<void> {
-    // A resting worker listens, and so does each order under way; Node's own limit of ten is a guess at a leak.
-    setMaxListeners(this.workers.length + 2 * (ORDERS_MAX + URGENT_ORDERS_MAX), signal)
+    // A resting worker listens, and so does each order under way, for its place, its job and its answer; Node's own limit
+    // of ten is a guess at a leak.
+    setMaxListeners(this.workers.length + 3 * (ORDERS_MAX + URGENT_ORDERS_MAX), signal)
     await Promise.all(this.workers.map((worker) => worker.run(signal)))
   }
 }
