@@ -113,14 +113,16 @@ export class TestPeer implements Peer {
     const { signal } = options ?? {}
     signal?.throwIfAborted()
     this.asked.push({ name, request })
+    let off = (): void => undefined
     const called: Promise<never> = new Promise((_resolve, reject) => {
-      signal?.addEventListener('abort', () => {
+      off = () => {
         this.calledOff.push({ name, request })
-        reject(signal.reason)
-      })
+        reject(signal?.reason)
+      }
+      signal?.addEventListener('abort', off)
     })
     called.catch(() => undefined)
-    return Promise.race([this.#answer(name, request), called])
+    return Promise.race([this.#answer(name, request), called]).finally(() => signal?.removeEventListener('abort', off))
   }
   async #answer<C extends CallName>(name: C, request: Request<C>): Promise<Answered<C>> {
     const answer = this.answers[name] as ((request: Request<C>) => Reply<C>) | undefined
