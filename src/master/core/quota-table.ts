@@ -169,8 +169,9 @@ export class QuotaTable {
     const is = after === undefined || to === 0 ? NOTHING : usageOf(after)
     if (from === to) this.#charge(to, minus(is, was))
     else {
-      this.#charge(from, minus(NOTHING, was))
+      // What comes first: a quota above both that is only waiting to be empty must not seem so for a moment.
       this.#charge(to, is)
+      this.#charge(from, minus(NOTHING, was))
     }
   }
 
@@ -178,9 +179,9 @@ export class QuotaTable {
   setParent(quota: Ino, parent: Ino | 0): void {
     const record = this.get(quota)
     if (record === undefined || record.parent === parent) return
-    this.#charge(record.parent, minus(NOTHING, record.usage))
-    this.set(quota, { ...record, parent: parent as Ino })
     this.#charge(parent, record.usage)
+    this.set(quota, { ...record, parent: parent as Ino })
+    this.#charge(record.parent, minus(NOTHING, record.usage))
   }
 
   #charge(quota: Ino | 0, by: Usage): void {

@@ -369,7 +369,8 @@ function begin(state: State): void {
     state.setInode(root, { ...directory, quota: root })
     quotas.setAll({ root, from: from as Ino, to: root, walked: 0 })
   } else {
-    const to = record.parent
+    // The one above may be gone: of a tree that is being freed it may have been freed first.
+    const to = quotas.get(record.parent as Ino) === undefined ? (0 as Ino) : record.parent
     state.setInode(root, { ...directory, quota: to })
     quotas.setAll({ root, from: root, to, walked: 0 })
   }
