@@ -238,6 +238,7 @@ export class FileWriter {
     how: { readonly sync: boolean; readonly answered: boolean },
   ): Promise<void> {
     const { forgotten } = file
+    const chunks = new Map(ready.map((entry) => [entry, entry.segment.chunk]))
     let answer: Attr
     try {
       answer = await this.#sendCommit(file, ready, change, how)
@@ -251,7 +252,11 @@ export class FileWriter {
     }
     // A name that it has lost here meanwhile, and that the master may not have heard of.
     const attr = this.#journal.involves(file.ino) ? { ...answer, nlink: file.attr.nlink } : answer
-    this.#committed(file, ready)
+    // What was taken back meanwhile, because the session was lost, is written once more and committed then.
+    this.#committed(
+      file,
+      ready.filter((entry) => entry.segment.chunk !== undefined && entry.segment.chunk === chunks.get(entry)),
+    )
     this.#onCommitted(attr)
     // Another may have written over it since, and the news of that may have been taken in before this answer.
     if (file.forgotten === forgotten) file.version = attr.version
