@@ -77,6 +77,8 @@ const COMMAND_MS = 5_000
 /** wireguard-go listens some 20 ms after its start; a machine that swaps may take longer. */
 const START_MS = 5_000
 const START_STEP_MS = 20
+/** Between an interface and its socket, when another process makes or ends the two. */
+const HALF_MS = 2_000
 /** An interface of 600 peers dumps some 100 kB. */
 const OUTPUT_BYTES_MAX = 4 * 1024 * 1024
 /** IFNAMSIZ − 1. */
@@ -146,7 +148,10 @@ export class HostWireGuard implements WireGuard {
         await late
       }
       // Gone with its process, or the kernel's, or of a process that was taken over and ends with its interface.
-      if ((await this.#kind()) !== undefined) await this.#must('ip', ['link', 'delete', 'dev', this.name])
+      if ((await this.#kind()) !== undefined) {
+        const outcome = await this.#run('ip', ['link', 'delete', 'dev', this.name])
+        if (outcome.exitCode !== 0 && !ABSENT.test(outcome.stderr)) throw this.#failure('ip link delete', outcome)
+      }
       if (this.#probing !== undefined) await this.#forgetProbeWay(this.#probing.network, this.#probing.port)
       this.#probing = undefined
     })
@@ -290,16 +295,21 @@ export class HostWireGuard implements WireGuard {
 
   /** undefined: no such interface. One of that name that is no WireGuard is nobody's to take over. */
   async #kind(): Promise<Backend | undefined> {
-    const outcome = await this.#run('ip', ['-details', '-json', 'link', 'show', 'dev', this.name])
-    if (outcome.exitCode !== 0) {
-      if (ABSENT.test(outcome.stderr)) return undefined
-      throw this.#failure('ip link show', outcome)
+    const deadline = this.#clock.monotonicMs() + HALF_MS
+    for (;;) {
+      const outcome = await this.#run('ip', ['-details', '-json', 'link', 'show', 'dev', this.name])
+      if (outcome.exitCode !== 0) {
+        if (ABSENT.test(outcome.stderr)) return undefined
+        throw this.#failure('ip link show', outcome)
+      }
+      const [link] = JSON.parse(outcome.stdout) as { linkinfo?: { info_kind?: string } }[]
+      const kind = link?.linkinfo?.info_kind
+      if (kind === 'wireguard') return 'kernel'
+      if (kind === 'tun' && (await this.#dump()) !== undefined) return 'userspace'
+      // A TUN without a socket may be about to have one, or to go: the agent ends it while a command looks.
+      if (kind !== 'tun' || this.#clock.monotonicMs() > deadline) break
+      await this.#clock.sleep(START_STEP_MS)
     }
-    const [link] = JSON.parse(outcome.stdout) as { linkinfo?: { info_kind?: string } }[]
-    const kind = link?.linkinfo?.info_kind
-    if (kind === 'wireguard') return 'kernel'
-    // A TUN that answers wg(8). The moment between its making and its socket is waited for by whoever made it.
-    if (kind === 'tun' && (await this.#dump()) !== undefined) return 'userspace'
     throw new FsError(
       'EEXIST',
       `there is an interface ${this.name} that is no WireGuard: choose another name, or remove it`,

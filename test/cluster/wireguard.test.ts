@@ -64,6 +64,23 @@ describe.skipIf(reason !== undefined)(`${title} by the tools of this machine`, (
     await namespace.run('ip', 'link', 'delete', 'dev', name)
   })
 
+  test('takes an interface whose process is about to end, or has just begun, for what it becomes', async () => {
+    const options = { keyFile: '/none', namespace: namespace.name }
+    const ending = uniqueName('hf')
+    await namespace.run('ip', 'tuntap', 'add', 'dev', ending, 'mode', 'tun')
+    const destroyed = new HostWireGuard(ending, realClock, silentLog, options).destroy()
+    await realClock.sleep(300)
+    await namespace.run('ip', 'link', 'delete', 'dev', ending)
+    await destroyed
+    const beginning = uniqueName('hf')
+    const [first, second] = [0, 1].map(() => new HostWireGuard(beginning, realClock, silentLog, options))
+    const made = first!.ensure()
+    await until('it is there', async () => (await namespace.run('ip', 'link')).includes(beginning))
+    expect(await second!.ensure()).toEqual({ backend: 'userspace', made: false })
+    await made
+    await first!.destroy()
+  })
+
   test('leaves no rule of routing behind, also where an earlier process was killed', async () => {
     const name = uniqueName('hf')
     const rules = () => namespace.run('ip', '-4', 'rule')
