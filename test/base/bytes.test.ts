@@ -1,6 +1,6 @@
-import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { sliceParts } from '../../src/base/bytes.ts'
+import fc from '../support/properties.ts'
 
 describe('bytes in parts', () => {
   it('are sliced as the same bytes in one piece would be, without empty parts', () => {

@@ -1,6 +1,6 @@
-import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { matchesGlob, wrongWithGlob } from '../../src/base/glob.ts'
+import fc from '../support/properties.ts'
 
 describe('a pattern of names', () => {
   test.each([

@@ -1,6 +1,6 @@
-import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { Places } from '../../src/base/places.ts'
+import fc from '../support/properties.ts'
 
 const tick = () => new Promise((resolve) => setImmediate(resolve))
 

@@ -2,7 +2,6 @@
  * What a chunk file promises across appends, syncs, crashes and damage, over a disk in memory that loses what it may lose.
  */
 
-import fc from 'fast-check'
 import { beforeEach, describe, expect, test } from 'vitest'
 import { errnoOf, FsError } from '../../src/base/fault.ts'
 import { chunkId } from '../../src/base/ids.ts'
@@ -15,6 +14,7 @@ import type { DiskFile } from '../../src/chunk/disk-io.ts'
 import { QuickReads } from '../../src/chunk/quick-reads.ts'
 import { QuickWrites } from '../../src/chunk/quick-writes.ts'
 import { MemoryDisk, SystemError } from '../support/memory-disk.ts'
+import fc from '../support/properties.ts'
 
 const CHUNK = chunkId(0x1234)
 const PATH = 'c.chunk'

@@ -1,6 +1,6 @@
-import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { ExtentMap } from '../../src/client/core/extent-map.ts'
+import fc from '../support/properties.ts'
 
 const SIZE = 64
 

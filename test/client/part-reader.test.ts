@@ -23,10 +23,11 @@ import { ManualClock, silentLog } from '../support/manual-clock.ts'
 import { seededRandom } from '../support/memory-cluster.ts'
 import { MemoryNet } from '../support/memory-net.ts'
 import { realClock } from '../support/real-clock.ts'
+import { seedOf } from '../support/seed.ts'
 import { choices, fillChunk, partId, Striped, WHOLE } from '../support/striped.ts'
 
 const MiB = 1024 * 1024
-const seed = Date.now() & 0xffffff
+const seed = seedOf()
 const pathOf = (chunk: ChunkId) => `chunks/${(chunk % 256).toString(16).padStart(2, '0')}/${chunkName(chunk)}.chunk`
 
 interface Read {

@@ -1,8 +1,8 @@
-import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import type { Attr } from '../../src/base/attr.ts'
 import type { Ino } from '../../src/base/ids.ts'
 import { PendingNames } from '../../src/client/core/pending-names.ts'
+import fc from '../support/properties.ts'
 
 const AT = { sec: 1000, nsec: 5 }
 const LATER = { sec: 2000, nsec: 0 }

@@ -1,8 +1,8 @@
 /* Names on a meta mount: unambiguous for any bytes, never longer than a name may be. */
 
-import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { hourName, parseHourName, parseTrashName, timeText, trashName } from '../../src/client/core/trash-names.ts'
+import fc from '../support/properties.ts'
 
 const anyIno = fc.integer({ min: 1, max: Number.MAX_SAFE_INTEGER })
 /** Bytes, those that are escaped or separate often. */

@@ -13,10 +13,10 @@ import { BLOCK_BYTES } from '../../src/base/limits.ts'
 import { ADMIN_STAMP } from '../../src/cli/admin.ts'
 import { type ClassFlags, classWith, writeClass } from '../../src/topology/storage-class.ts'
 import { same } from '../conformance/vfs-probe.ts'
-import { seedOf } from '../model/compare.ts'
 import { LocalCluster } from '../support/local-cluster.ts'
 import { seededRandom } from '../support/memory-cluster.ts'
 import { realClock } from '../support/real-clock.ts'
+import { seedOf } from '../support/seed.ts'
 import { bytesOf, read, root, write } from '../support/whole-files.ts'
 
 const LONG = 600_000

@@ -12,12 +12,13 @@ import { ROOT_INO } from '../../src/base/ids.ts'
 import type { Log } from '../../src/base/world.ts'
 import type { Filesystem } from '../../src/client/filesystem.ts'
 import { callerOf } from '../conformance/vfs-probe.ts'
-import { compareRunners, seedOf } from '../model/compare.ts'
+import { compareRunners } from '../model/compare.ts'
 import { generate } from '../model/operations.ts'
 import { VfsRunner } from '../model/vfs-runner.ts'
 import { MemoryCluster, seededRandom } from '../support/memory-cluster.ts'
 import { MemoryVfs } from '../support/memory-vfs.ts'
 import { fastClock, realClock } from '../support/real-clock.ts'
+import { seedOf } from '../support/seed.ts'
 
 /** Seconds of waiting for leases are tenths here. */
 const TIMES = 8

@@ -19,10 +19,10 @@ import type { Filesystem } from '../../src/client/filesystem.ts'
 import { type ClassFlags, classWith, writeClass } from '../../src/topology/storage-class.ts'
 import type { StatusReport } from '../../src/wire/reports.ts'
 import { same } from '../conformance/vfs-probe.ts'
-import { seedOf } from '../model/compare.ts'
 import { LocalCluster, spread } from '../support/local-cluster.ts'
 import { seededRandom } from '../support/memory-cluster.ts'
 import { realClock } from '../support/real-clock.ts'
+import { seedOf } from '../support/seed.ts'
 import { bytesOf, read, root, write } from '../support/whole-files.ts'
 
 const LONG = 300_000

@@ -5,11 +5,12 @@
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { Filesystem } from '../../src/client/filesystem.ts'
-import { compareRunners, operationsOf, seedOf } from '../model/compare.ts'
+import { compareRunners, operationsOf } from '../model/compare.ts'
 import { VfsRunner } from '../model/vfs-runner.ts'
 import { MemoryCluster, seededRandom } from '../support/memory-cluster.ts'
 import { MemoryVfs } from '../support/memory-vfs.ts'
 import { realClock } from '../support/real-clock.ts'
+import { seedOf } from '../support/seed.ts'
 
 const LONG = 600_000
 

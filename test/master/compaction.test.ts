@@ -1,4 +1,3 @@
-import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { chunkId, ino } from '../../src/base/ids.ts'
 import {
@@ -9,6 +8,7 @@ import {
   rewrite,
   rewriteByChunk,
 } from '../../src/master/core/compaction.ts'
+import fc from '../support/properties.ts'
 
 /** Bytes named by where they came from, so that a moved extent can be compared with what it was. */
 const bytesOf = (chunk: number, offset: number, length: number): string[] =>

@@ -1,10 +1,10 @@
-import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { chunkId, type DiskId, diskId } from '../../src/base/ids.ts'
 import { plan } from '../../src/master/core/plan.ts'
 import type { RepairChunk, RepairDisk } from '../../src/master/core/repair.ts'
 import type { CodeWish, Wish } from '../../src/master/core/wishes.ts'
 import { parseLabels, type Unique } from '../../src/topology/labels.ts'
+import fc from '../support/properties.ts'
 import { repairDisk } from '../support/repair-disk.ts'
 import { type Cluster, dice, mostRight, partOf, rules, settle, wrongWith } from './planned-cluster.ts'
 

@@ -1,9 +1,9 @@
-import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { chunkId, type DiskId, diskId } from '../../src/base/ids.ts'
 import { type Order, plan } from '../../src/master/core/plan.ts'
 import { judge, type RepairChunk, type RepairDisk, type RepairRules } from '../../src/master/core/repair.ts'
 import { plainWish, wishedCopies } from '../../src/master/core/wishes.ts'
+import fc from '../support/properties.ts'
 import { repairChunk as chunk, repairDisk as disk, mapOf } from '../support/repair-disk.ts'
 
 const GiB = 2 ** 30

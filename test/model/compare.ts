@@ -25,9 +25,6 @@ const LIST = 150
 /** Tries while shrinking; each runs a part of the list on both sides. */
 const SHRINK_TRIES = 150
 
-export const seedOf = (): number =>
-  process.env.HOLDFAST_SEED === undefined ? Math.floor(Math.random() * 2 ** 31) : Number(process.env.HOLDFAST_SEED)
-
 /** How many operations in all; `usual` unless HOLDFAST_MODEL_OPS says otherwise. */
 export const operationsOf = (usual: number): number =>
   process.env.HOLDFAST_MODEL_OPS === undefined ? usual : Number(process.env.HOLDFAST_MODEL_OPS)

@@ -9,11 +9,11 @@ import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterEach, describe, expect, test, vi } from 'vitest'
-import { seedOf } from '../model/compare.ts'
 import { LocalCluster } from '../support/local-cluster.ts'
 import { seededRandom } from '../support/memory-cluster.ts'
 import { canMount } from '../support/mount-child.ts'
 import { realClock } from '../support/real-clock.ts'
+import { seedOf } from '../support/seed.ts'
 
 const SCRIPT = fileURLToPath(new URL('../support/crash-names.py', import.meta.url))
 /** Told within 5 ms and a round trip; the rest is for a busy machine. */

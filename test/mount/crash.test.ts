@@ -10,12 +10,12 @@ import { mkdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterEach, describe, expect, test, vi } from 'vitest'
 import { mountsAt } from '../../src/fuse/mounts.ts'
-import { seedOf } from '../model/compare.ts'
 import { Writer } from '../support/crash-load.ts'
 import { LocalCluster } from '../support/local-cluster.ts'
 import { seededRandom } from '../support/memory-cluster.ts'
 import { canMount } from '../support/mount-child.ts'
 import { realClock } from '../support/real-clock.ts'
+import { seedOf } from '../support/seed.ts'
 
 const LONG = 1_800_000
 const rounds = (usual: number): number => Number(process.env.HOLDFAST_CRASH_ROUNDS ?? usual)

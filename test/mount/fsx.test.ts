@@ -10,9 +10,10 @@ import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { same } from '../conformance/vfs-probe.ts'
-import { operationsOf, seedOf } from '../model/compare.ts'
+import { operationsOf } from '../model/compare.ts'
 import { LocalCluster } from '../support/local-cluster.ts'
 import { canMount } from '../support/mount-child.ts'
+import { seedOf } from '../support/seed.ts'
 
 const run = promisify(execFile)
 const PROGRAM = fileURLToPath(new URL('./fsx.py', import.meta.url))

@@ -8,10 +8,11 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { compareRunners, operationsOf, seedOf } from '../model/compare.ts'
+import { compareRunners, operationsOf } from '../model/compare.ts'
 import { PathRunner } from '../model/path-runner.ts'
 import { LocalCluster } from '../support/local-cluster.ts'
 import { canMount } from '../support/mount-child.ts'
+import { seedOf } from '../support/seed.ts'
 
 const LONG = 900_000
 

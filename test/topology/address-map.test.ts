@@ -1,7 +1,7 @@
-import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { type AddressMap, EMPTY_MAP, numberOf, parseAddressMap } from '../../src/topology/address-map.ts'
 import { locate } from '../../src/topology/location.ts'
+import fc from '../support/properties.ts'
 
 const map = (...lines: string[]): AddressMap => {
   const parsed = parseAddressMap(lines.join('\n'))

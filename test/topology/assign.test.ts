@@ -1,4 +1,3 @@
-import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { diskId, nodeId } from '../../src/base/ids.ts'
 import {
@@ -12,6 +11,7 @@ import {
   type LabelledDisk,
 } from '../../src/topology/assign.ts'
 import { matches, parsePlacing, slotsOf } from '../../src/topology/labels.ts'
+import fc from '../support/properties.ts'
 
 interface Place {
   readonly rack?: string

@@ -1,4 +1,3 @@
-import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import {
   adopt,
@@ -13,6 +12,7 @@ import {
 import { APART, completeLinkage } from '../../src/topology/linkage.ts'
 import { RttFilter } from '../../src/topology/rtt-filter.ts'
 import { ROUNDS } from '../../src/topology/settling.ts'
+import fc from '../support/properties.ts'
 import { detours, dice, type Network, network } from './networks.ts'
 
 const nodesOf = ({ nodes }: Network): ClusterNode[] => nodes.map(({ name }) => ({ name, rounds: 60 }))

@@ -1,6 +1,6 @@
-import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { LABELS_MAX, labelName, labelNames, labelText } from '../../src/topology/label-names.ts'
+import fc from '../support/properties.ts'
 
 const refused = (text: string): string => {
   const name = labelName(text)

@@ -1,5 +1,4 @@
 import { readFileSync } from 'node:fs'
-import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { PLACING_CHARS_MAX } from '../../src/base/limits.ts'
 import {
@@ -15,6 +14,7 @@ import {
   printPlacing,
   slotsOf,
 } from '../../src/topology/labels.ts'
+import fc from '../support/properties.ts'
 
 const vectors = JSON.parse(readFileSync(new URL('./label-vectors.json', import.meta.url), 'utf8')) as {
   accepted: [string, string][]

@@ -1,4 +1,3 @@
-import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import {
   allot,
@@ -10,6 +9,7 @@ import {
   TOMBSTONE_S,
   type Tombstone,
 } from '../../src/topology/mesh-addresses.ts'
+import fc from '../support/properties.ts'
 
 const PREFIX = '10.77.0.0/16'
 const given = (leases: Lease[], tombstones: Tombstone[], node: string, nowS = 0): string => {

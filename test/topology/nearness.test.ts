@@ -1,4 +1,3 @@
-import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import {
   type ClientSite,
@@ -11,6 +10,7 @@ import {
   siteOfClient,
 } from '../../src/topology/nearness.ts'
 import type { PathView } from '../../src/topology/rtt-filter.ts'
+import fc from '../support/properties.ts'
 
 const path = (srttMs: number, rest: Partial<PathView> = {}): PathView => ({
   epoch: 0,

@@ -1,8 +1,8 @@
-import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { diskId, nodeId } from '../../src/base/ids.ts'
 import { storableBytes } from '../../src/topology/capacity.ts'
 import { distance, FULL_BELOW_BYTES, mostPerCopy, NO_LABELS, type PlaceDisk, place } from '../../src/topology/place.ts'
+import fc from '../support/properties.ts'
 
 const GiB = 2 ** 30
 

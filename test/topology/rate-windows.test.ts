@@ -1,4 +1,3 @@
-import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import {
   formatRate,
@@ -12,6 +11,7 @@ import {
   WINDOWS_MAX,
   withWindow,
 } from '../../src/topology/rate-windows.ts'
+import fc from '../support/properties.ts'
 
 const time = (text: string): number => {
   const parsed = parseTimeOfDay(text)

@@ -1,6 +1,6 @@
-import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { FRESH_MS, pairMs, RttFilter } from '../../src/topology/rtt-filter.ts'
+import fc from '../support/properties.ts'
 
 const MINUTE = 60_000
 const SECOND = 1000

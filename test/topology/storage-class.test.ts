@@ -1,4 +1,3 @@
-import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { formatHours, parseHours } from '../../src/topology/class-times.ts'
 import { printPlacing, slotsOf } from '../../src/topology/labels.ts'
@@ -18,6 +17,7 @@ import {
   printClass,
   type StorageClass,
 } from '../../src/topology/storage-class.ts'
+import fc from '../support/properties.ts'
 
 const HOUR = 3_600_000
 

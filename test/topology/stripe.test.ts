@@ -1,9 +1,9 @@
 /* Where bytes lie, against the one sentence that says it, followed block by block. */
 
-import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { BLOCK_BYTES } from '../../src/base/limits.ts'
 import { inOrder, partLength, partLengths, piecesOf } from '../../src/topology/stripe.ts'
+import fc from '../support/properties.ts'
 
 const chunkLength = fc.oneof(
   fc.nat(40 * BLOCK_BYTES),

@@ -3,7 +3,6 @@
  * when it is free, no queue stands before it, and it gives way.
  */
 
-import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import {
   bucketBytes,
@@ -16,6 +15,7 @@ import {
   type ThrottleSample,
   type ThrottleState,
 } from '../../src/topology/throttle.ts'
+import fc from '../support/properties.ts'
 import { between, type Line, MBIT, mean, quantile, run } from './line-model.ts'
 
 const LINE: Line = { mbit: 40, baseMs: 30, bufferMs: 80 }

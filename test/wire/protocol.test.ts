@@ -1,9 +1,9 @@
-import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { pack, unpack } from '../../src/wire/codec.ts'
 import { encodeFrame, type Frame, FrameSplitter } from '../../src/wire/frame.ts'
 import { callNames, calls } from '../../src/wire/protocol.ts'
 import { chunkPlaces, diskState } from '../../src/wire/shapes.ts'
+import fc from '../support/properties.ts'
 
 const dice = (seed: number) => {
   let state = seed >>> 0

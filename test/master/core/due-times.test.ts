@@ -1,6 +1,6 @@
-import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { DueTimes } from '../../../src/master/core/due-times.ts'
+import fc from '../../support/properties.ts'
 
 describe('what waits for its time', () => {
   it('is given out once, in the earliest second it was put in for, whatever the clock does', () => {

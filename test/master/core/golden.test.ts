@@ -42,6 +42,7 @@ import {
 import { after, afterNum, key, num, numAt, tables } from '../../../src/master/core/tables.ts'
 import { chunkOn } from '../../support/chunk-record.ts'
 import { joining, mesh, meshHash, meshKey, meshNode, meshToken } from '../../support/mesh.ts'
+import { seedOf } from '../../support/seed.ts'
 import { chance, create } from './support.ts'
 
 const hex = (value: Uint8Array | string) => Buffer.from(value as string, 'latin1').toString('hex')
@@ -86,7 +87,7 @@ describe('keys', () => {
   })
 
   it('of random numbers sort as the numbers do, and can be read again', () => {
-    const seed = Date.now() % 1_000_000
+    const seed = seedOf()
     const below = chance(seed)
     let last = 0
     for (let i = 0; i < 2000; i++) {
@@ -438,7 +439,7 @@ describe('changelog records', () => {
   })
 
   it('of every command are read as they were written', () => {
-    const seed = Date.now() % 1_000_000
+    const seed = seedOf()
     const below = chance(seed)
     for (const kind of Object.keys(commands) as CommandName[])
       for (let i = 0; i < 20; i++) {

@@ -1,7 +1,7 @@
-import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { evenly, Lanes, type Load, type Paid, repaced } from '../../../src/master/core/lanes.ts'
 import type { RepairDisk } from '../../../src/master/core/repair.ts'
+import fc from '../../support/properties.ts'
 import { repairDisk } from '../../support/repair-disk.ts'
 
 const MiB = 2 ** 20

@@ -2,11 +2,12 @@
 
 import { describe, expect, it } from 'vitest'
 import { check } from '../../../src/master/core/check.ts'
+import { seedOf } from '../../support/seed.ts'
 import { MeshModel } from './mesh-model.ts'
 import { Bench, chance } from './support.ts'
 
 describe('random commands of the mesh', () => {
-  const base = Number(process.env.SEED ?? Date.now() % 1_000_000)
+  const base = seedOf()
   for (let i = 0; i < 10; i++) {
     const seed = base + i
     it(`over days agree with a naive model (seed ${seed})`, () => {

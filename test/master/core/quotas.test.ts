@@ -7,6 +7,7 @@ import type { Command } from '../../../src/master/core/commands.ts'
 import { hasQuotaWork, spent } from '../../../src/master/core/quotas.ts'
 import { transact } from '../../../src/master/core/state.ts'
 import { MemoryStore } from '../../../src/master/memory-store.ts'
+import { seedOf } from '../../support/seed.ts'
 import { Bench, chance, create, make, rename, unlink } from './support.ts'
 
 const NO = { soft: undefined, hard: undefined }
@@ -424,7 +425,7 @@ describe('counting a quota', () => {
 })
 
 describe('quotas under random commands', () => {
-  const first = Number(process.env.SEED ?? Date.now() % 1_000_000)
+  const first = seedOf()
   let shown = 0
   let walked = 0
   for (let seed = first; seed < first + (Number(process.env.SEEDS) || 8); seed++)

@@ -18,6 +18,7 @@ import { numAt } from '../../../src/master/core/tables.ts'
 import { LmdbStore } from '../../../src/master/lmdb-store.ts'
 import { MemoryStore } from '../../../src/master/memory-store.ts'
 import type { Finding } from '../../../src/wire/reports.ts'
+import { seedOf } from '../../support/seed.ts'
 import { MeshModel } from './mesh-model.ts'
 import { Bench, chance, create, make, rename, unlink } from './support.ts'
 
@@ -947,7 +948,7 @@ describe('random commands', () => {
     rmSync(dir, { recursive: true, force: true })
   })
 
-  const base = Number(process.env.SEED ?? Math.floor(Date.now() % 1_000_000))
+  const base = seedOf()
   for (let i = 0; i < 6; i++) {
     const seed = base + i
     it(`agree with a naive model on both stores (seed ${seed})`, async () => {

@@ -1,4 +1,3 @@
-import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { type ChunkId, chunkId, type DiskId, diskId } from '../../../src/base/ids.ts'
 import { balanceOf, changedMoving, movingRules } from '../../../src/master/core/moving.ts'
@@ -7,6 +6,7 @@ import { dropIn, judge, type RepairChunk, type RepairDisk, usedShare } from '../
 import { plainWish, type Wish } from '../../../src/master/core/wishes.ts'
 import { parseLabels } from '../../../src/topology/labels.ts'
 import { NO_LABELS } from '../../../src/topology/place.ts'
+import fc from '../../support/properties.ts'
 import { repairDisk } from '../../support/repair-disk.ts'
 
 const GiB = 2 ** 30

@@ -1,4 +1,3 @@
-import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import {
   commandsOf,
@@ -13,6 +12,7 @@ import type { Device, DevicePeer } from '../../../src/mesh/core/dump.ts'
 import { sameEndpoint } from '../../../src/mesh/core/endpoint.ts'
 import { wgSet } from '../../support/fake-wireguard.ts'
 import { keyOf } from '../../support/mesh-samples.ts'
+import fc from '../../support/properties.ts'
 
 const NOW_S = 1_000_000
 const KEY_FILE = '/etc/wireguard/hf0.key'

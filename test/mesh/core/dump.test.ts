@@ -1,7 +1,7 @@
-import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { parseDump } from '../../../src/mesh/core/dump.ts'
 import { keyOf } from '../../support/mesh-samples.ts'
+import fc from '../../support/properties.ts'
 
 const PRIVATE = 'cHJpdmF0ZSBrZXkgdGhhdCBub2JvZHkgbWF5IHNlZSE='
 const PRESHARED = 'cHJlc2hhcmVkIGtleSB0aGF0IG5vYm9keSBtYXkgc2U='

@@ -1,4 +1,3 @@
-import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import {
   interfaceMtu,
@@ -12,6 +11,7 @@ import {
   onTick,
   REPROBE_MS,
 } from '../../../src/mesh/core/mtu.ts'
+import fc from '../../support/properties.ts'
 
 /** Echoes over a way that lets through packets of at most `limit`. */
 function run(state: MtuState, limit: number, echoes: number, nowMs = 0): MtuState {

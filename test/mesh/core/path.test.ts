@@ -1,4 +1,3 @@
-import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import type { DevicePeer } from '../../../src/mesh/core/dump.ts'
 import {
@@ -15,6 +14,7 @@ import {
   stepPath,
 } from '../../../src/mesh/core/path.ts'
 import { keyOf } from '../../support/mesh-samples.ts'
+import fc from '../../support/properties.ts'
 
 const MINUTE = 60_000
 const usual: PathRules = { punchable: true, carried: true }

@@ -1,4 +1,3 @@
-import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { roles } from '../../../src/base/mesh-roles.ts'
 import {
@@ -13,6 +12,7 @@ import {
   without,
 } from '../../../src/mesh/core/peer-map.ts'
 import { idOf, keyOf, mapOf, peer } from '../../support/mesh-samples.ts'
+import fc from '../../support/properties.ts'
 
 const endpoint = fc.constantFrom('203.0.113.1:51820', '[2001:db8::7]:1', '192.168.1.4:65535')
 const anyMap: fc.Arbitrary<PeerMap> = fc

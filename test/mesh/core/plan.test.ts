@@ -1,10 +1,10 @@
-import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { diff } from '../../../src/mesh/core/diff.ts'
 import type { Device, DevicePeer } from '../../../src/mesh/core/dump.ts'
 import { type Pair, type PeerEntry, type PeerMap, pairOf, pairPaths } from '../../../src/mesh/core/peer-map.ts'
 import { KEEPALIVE_S, type OwnFacts, plan } from '../../../src/mesh/core/plan.ts'
 import { idOf, keyOf, mapOf, peer } from '../../support/mesh-samples.ts'
+import fc from '../../support/properties.ts'
 
 const NOW_S = 2000
 const hub = peer(1, {

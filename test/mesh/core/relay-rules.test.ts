@@ -1,4 +1,3 @@
-import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import {
   admit,
@@ -12,6 +11,7 @@ import {
   type SlotState,
   withEnds,
 } from '../../../src/mesh/core/relay-rules.ts'
+import fc from '../../support/properties.ts'
 
 const A = '203.0.113.1'
 const B = '203.0.113.2'

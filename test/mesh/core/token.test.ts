@@ -1,9 +1,9 @@
-import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { crc32 } from '../../../src/base/checksum.ts'
 import { roles } from '../../../src/base/mesh-roles.ts'
 import type { HostPort } from '../../../src/mesh/core/endpoint.ts'
 import { encodeToken, type JoinToken, parseToken, TOKEN_CHARS_MAX } from '../../../src/mesh/core/token.ts'
+import fc from '../../support/properties.ts'
 
 const sample: JoinToken = {
   meshId: '0123456789abcdef',
