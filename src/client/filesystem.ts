@@ -286,10 +286,11 @@ export class Filesystem implements Vfs {
   async flush(ino: Ino, _caller: Caller): Promise<void> {
     const file = this.#files.find(ino)
     if (file === undefined) return
+    // Also a shell's redirection: it closes the file once before a byte is written, when it puts it in the place of its output.
+    if (!file.ahead) return this.#writer.throwError(file)
     const firstClose = file.young
     file.young = false
-    if (!file.ahead) this.#writer.throwError(file)
-    else if (firstClose && this.#session.fresh() && this.#writer.mayLag(file)) this.#writer.commitSoon(file)
+    if (firstClose && this.#session.fresh() && this.#writer.mayLag(file)) this.#writer.commitSoon(file)
     else await this.#writer.commit(file, false)
   }
 

@@ -46,6 +46,28 @@ describe('a client that holds directories', () => {
     return ino
   }
 
+  it('closes a small file without asking, also after a close that had nothing to say', async () => {
+    const [a] = clients as [Filesystem]
+    const dir = await held(a, 'd')
+    const written = async (name: string): Promise<Ino> => {
+      const { ino } = await a.create(dir, name, 0o644, NEW, caller)
+      // What a shell does for "> name", before the program begins that writes.
+      await a.flush(ino, caller)
+      await a.write(ino, 0, Buffer.from(name), { append: false, killSuidGid: false }, caller)
+      return ino
+    }
+    const first = await written('first')
+    await a.fsync(first, caller)
+    a.release(first)
+    const second = await written('second')
+    cluster.branch(0).hang({ there: true, back: true })
+    await a.flush(second, caller)
+    cluster.branch(0).hang({ there: false, back: false })
+    a.release(second)
+    await a.syncfs(caller)
+    expect((await clients[1]!.lookup(dir, 'second', caller)).size).toBe('second'.length)
+  })
+
   it('lets go of the oldest when it has made very many', async () => {
     const [a] = clients as [Filesystem]
     const dir = await held(a, 'd')

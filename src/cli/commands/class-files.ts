@@ -179,7 +179,7 @@ export class PatternAdd extends ClusterCommand {
   static override summary = 'Give what is made from now on a storage class by its name or owner.'
   static override description =
     'For files and directories, whatever their directory has. Of several patterns that match, the highest priority counts, ' +
-    'then the oldest. While there are patterns, mounts make files one by one with the master: many small files take longer.'
+    'then the oldest.'
   static override examples = [
     "<%= config.bin %> pattern add '*.mp4' films",
     "<%= config.bin %> pattern add '*' scratch --uid 1001 --priority 5",
