@@ -77,12 +77,18 @@ export function text(maxChars = 4096): Schema<string> {
   }
 }
 
-/** Text of one pattern: keys, ids, addresses. `example` is what samples are. */
-export function matching(pattern: RegExp, maxChars: number, expected: string, example: string): Schema<string> {
+/** Text of one form: keys, ids, addresses. `example` is what samples are. */
+export function matching(
+  form: RegExp | ((value: string) => boolean),
+  maxChars: number,
+  expected: string,
+  example: string,
+): Schema<string> {
+  const fits = typeof form === 'function' ? form : (value: string): boolean => form.test(value)
   return {
     encode: (value) => value,
     decode: (raw, path) =>
-      typeof raw === 'string' && raw.length <= maxChars && pattern.test(raw) ? raw : wrong(path, expected, raw),
+      typeof raw === 'string' && raw.length <= maxChars && fits(raw) ? raw : wrong(path, expected, raw),
     describe: expected,
     sample: () => example,
   }

@@ -15,8 +15,7 @@ import { join } from 'node:path'
 import { FsError } from '../base/fault.ts'
 import type { Role } from '../base/mesh-roles.ts'
 import { type Infer, list, optional, struct, text, uint } from '../base/schema.ts'
-import { memberId, meshId, meshName, meshWord, nodeRoles } from '../wire/mesh-shapes.ts'
-import { type SignedMap, signedMap } from './core/peer-map.ts'
+import { memberId, meshId, meshName, meshWord, nodeRoles, type SignedMap, signedMap } from '../wire/mesh-shapes.ts'
 import { writeSecret } from './keys.ts'
 
 const WORD_MAX = 64

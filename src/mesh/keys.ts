@@ -8,7 +8,7 @@ import { createHash, createPrivateKey, createPublicKey, generateKeyPairSync } fr
 import { open, readFile, rename, rm } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { FsError } from '../base/fault.ts'
-import { isWireGuardKey } from './core/peer-map.ts'
+import { isKey32 } from '../wire/mesh-shapes.ts'
 
 /** The last 32 bytes of both DER forms are the raw key (RFC 8410). */
 const RAW_BYTES = 32
@@ -38,7 +38,7 @@ export function publicKeyOf(privateKey: string): string {
 /** The key of a file and its public half. A message names the file, never what stands in it. */
 export async function readKeys(path: string): Promise<WireGuardKeys> {
   const privateKey = (await readFile(path, 'utf8')).trim()
-  if (!isWireGuardKey(privateKey)) throw new FsError('EINVAL', `${path}: expected a WireGuard key of 44 characters`)
+  if (!isKey32(privateKey)) throw new FsError('EINVAL', `${path}: expected a WireGuard key of 44 characters`)
   return { privateKey, publicKey: publicKeyOf(privateKey) }
 }
 

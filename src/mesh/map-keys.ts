@@ -2,7 +2,8 @@
 
 import { createPrivateKey, createPublicKey, generateKeyPairSync, sign, verify } from 'node:crypto'
 import { FsError } from '../base/fault.ts'
-import { bytesToSign, isNewer, type PeerMap, parseMap, type SignedMap } from './core/peer-map.ts'
+import type { SignedMap } from '../wire/mesh-shapes.ts'
+import { bytesToSign, isNewer, type PeerMap, parseMap } from './core/peer-map.ts'
 
 /** What stands before the 32 bytes in SPKI (RFC 8410). */
 const SPKI_HEAD = Buffer.from('302a300506032b6570032100', 'hex')

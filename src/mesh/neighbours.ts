@@ -8,11 +8,11 @@
 import { errnoOf, FsError } from '../base/fault.ts'
 import type { Clock, Log, Net } from '../base/world.ts'
 import { connectLink } from '../wire/connect.ts'
-import type { MeasuredPath } from '../wire/mesh-shapes.ts'
+import type { MeasuredPath, SignedMap } from '../wire/mesh-shapes.ts'
 import type { Peer } from '../wire/peer.ts'
 import { PROTOCOL_VERSION, type Request } from '../wire/protocol.ts'
 import type { PathEvent } from './core/path.ts'
-import { isHub, type PeerEntry, type PeerMap, type SignedMap, trusted } from './core/peer-map.ts'
+import { isHub, type PeerEntry, type PeerMap, trusted } from './core/peer-map.ts'
 import type { MeshDir, NodeRecord } from './files.ts'
 import { type Newest, readMap } from './map-keys.ts'
 

@@ -42,8 +42,6 @@ export interface ClusterLimits {
 export const DEFAULT_LIMITS: ClusterLimits = { siteMs: 10, rackMs: 2 }
 /** A new node gets its place after a minute: the least of fewer rounds is not the least yet. */
 export const ROUNDS_BEFORE_PLACED = 6
-/** The whole matrix is measured and grouped up to this many: 300 × 299 probes in ten seconds, some 15 ms of work a minute. */
-export const NODES_MAX = 300
 /** What is together now may drift apart by a third before it is too far: nothing sits on the edge. */
 const TOGETHER = 0.75
 

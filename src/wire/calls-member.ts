@@ -16,13 +16,12 @@ import {
   REGISTRY_WAIT_MS_MAX,
   relaying,
   STATICS_MAX,
+  signedMap,
 } from './mesh-shapes.ts'
 import type { MeshReport } from './reports.ts'
 
 const call = callsBy('mesh')
 
-/** Of 600 nodes and all their pairs; a frame carries no more. */
-const MAP_CHARS_MAX = 4_000_000
 const PEM_CHARS_MAX = 8_192
 
 export const memberCalls = {
@@ -30,7 +29,7 @@ export const memberCalls = {
     220,
     'The newest peer map that this agent has, when it is newer than `since`; else as soon as there is one, or nothing when `waitMs` is over.',
     struct({ since: uint(), waitMs: uint(REGISTRY_WAIT_MS_MAX) }),
-    struct({ map: optional(struct({ text: text(MAP_CHARS_MAX), signature: text(200) })) }),
+    struct({ map: optional(signedMap) }),
     { failures: ['ENOENT'] },
   ),
   memberHere: call(

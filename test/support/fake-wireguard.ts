@@ -7,10 +7,10 @@ import { FsError } from '../../src/base/fault.ts'
 import { commandsOf, type DeviceChange } from '../../src/mesh/core/diff.ts'
 import type { Device, DevicePeer } from '../../src/mesh/core/dump.ts'
 import { isLiteral } from '../../src/mesh/core/endpoint.ts'
-import { isWireGuardKey } from '../../src/mesh/core/peer-map.ts'
 import type { Route } from '../../src/mesh/core/routes.ts'
 import { readKeys } from '../../src/mesh/keys.ts'
 import type { Backend, InterfaceSettings, WireGuard } from '../../src/mesh/wireguard.ts'
+import { isKey32 } from '../../src/wire/mesh-shapes.ts'
 
 /** What `wg set IF WORDS` makes of a device. `publicKey`: of the key file, where the words name one. */
 export function wgSet(device: Device, words: readonly string[], publicKey?: string): Device {
@@ -37,7 +37,7 @@ export function wgSet(device: Device, words: readonly string[], publicKey?: stri
         break
       case 'peer':
         current = next()
-        if (!isWireGuardKey(current)) throw new FsError('EIO', 'Key is not the correct length or format')
+        if (!isKey32(current)) throw new FsError('EIO', 'Key is not the correct length or format')
         if (!peers.has(current))
           peers.set(current, {
             publicKey: current,

@@ -3,8 +3,9 @@
  * minute, and one that is never refreshed is tried for ever: so every list is made anew from what the map says now.
  */
 
+import { CANDIDATES_MAX } from '../../wire/mesh-shapes.ts'
 import { familyOf, formatHostPort, hostOf, inNet, scopeOf } from './endpoint.ts'
-import { CANDIDATES_MAX, type PeerEntry } from './peer-map.ts'
+import type { PeerEntry } from './peer-map.ts'
 
 export interface LocalAddress {
   /** The interface: `eth0`. */

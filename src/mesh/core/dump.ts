@@ -9,7 +9,7 @@
  */
 
 import { type Result, refuse } from '../../base/fault.ts'
-import { isWireGuardKey } from './peer-map.ts'
+import { isKey32 } from '../../wire/mesh-shapes.ts'
 
 export interface DevicePeer {
   readonly publicKey: string
@@ -48,7 +48,7 @@ export function parseDump(text: string, { strict = false }: { readonly strict?: 
   const [publicKey, port, fwmark, ...moreOfFirst] = first.split('\t').slice(1)
   if (fwmark === undefined || (strict && moreOfFirst.length > 0)) return wrong(1, 'expected 4 fields')
   const ownKey = publicKey === NONE ? undefined : publicKey
-  if (ownKey !== undefined && !isWireGuardKey(ownKey)) return wrong(1, 'the public key is none')
+  if (ownKey !== undefined && !isKey32(ownKey)) return wrong(1, 'the public key is none')
   const listenPort = integer(port!, 65_535)
   if (listenPort === undefined) return wrong(1, 'the listen port is none')
   const mark = fwmark === 'off' ? 0 : /^0x[0-9a-f]{1,8}$/.test(fwmark) ? Number(fwmark) : undefined
@@ -58,7 +58,7 @@ export function parseDump(text: string, { strict = false }: { readonly strict?: 
   for (const [i, line] of lines.entries()) {
     const [key, preshared, endpoint, allowed, handshake, rx, tx, keepalive, ...more] = line.split('\t')
     if (keepalive === undefined || (strict && more.length > 0)) return wrong(i + 2, 'expected 8 fields')
-    if (!isWireGuardKey(key!)) return wrong(i + 2, 'the public key is none')
+    if (!isKey32(key!)) return wrong(i + 2, 'the public key is none')
     if (seen.has(key!)) return wrong(i + 2, 'the peer was listed before')
     seen.add(key!)
     const [latestHandshakeS, rxBytes, txBytes] = [handshake!, rx!, tx!].map((digits) => integer(digits))

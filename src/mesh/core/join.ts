@@ -8,8 +8,14 @@
  */
 
 import { type Infer, list, oneOf, optional, struct, text, uint } from '../../base/schema.ts'
-import { type JoinRefusal as JoinRefusalOfMaster, joinRefusals } from '../../wire/mesh-shapes.ts'
-import { endpointText, nodeIdText, roleList, signedMap, wireGuardKey } from './peer-map.ts'
+import {
+  type JoinRefusal as JoinRefusalOfMaster,
+  joinRefusals,
+  key32,
+  memberId,
+  signedMap,
+} from '../../wire/mesh-shapes.ts'
+import { endpointText, roleList } from './peer-map.ts'
 
 export const JOIN_PATH = '/join'
 /** A request is some 1 kB; anything larger is none. */
@@ -23,11 +29,11 @@ export const joinRequest = struct({
   tokenId: text(16),
   /** HMAC-SHA256, hex. */
   proof: text(64),
-  node: nodeIdText,
+  node: memberId,
   /** What it would like to be called. */
   name: text(WORD_CHARS_MAX),
   /** Its WireGuard key. */
-  key: wireGuardKey,
+  key: key32,
   /** PKCS #10, PEM. */
   request: text(PEM_CHARS_MAX),
   label: optional(text(WORD_CHARS_MAX)),

@@ -14,6 +14,7 @@ import { type Role, roleBits, bitsOf as roleBitsOf, rolesOf } from '../../base/m
 import {
   type Infer,
   list,
+  matching,
   oneOf,
   optional,
   type Schema,
@@ -21,46 +22,27 @@ import {
   struct,
   text,
   uint,
-  wrong,
 } from '../../base/schema.ts'
 import { numberOf } from '../../topology/address-map.ts'
 import { belongsTo } from '../../topology/mesh-addresses.ts'
+import {
+  CANDIDATES_MAX,
+  DENIED_MAX,
+  key32,
+  MAP_CHARS_MAX,
+  MEMBERS_MAX,
+  memberId,
+  meshId,
+  relaying,
+  STATICS_MAX,
+  serial,
+} from '../../wire/mesh-shapes.ts'
 import { isLiteral } from './endpoint.ts'
 
-/** The full matrix of probes is kept up to 300 nodes; twice that leaves room for what has just been removed and added. */
-export const NODES_MAX = 600
 /** Pairs that are neither direct nor unknown; among 300 nodes behind NATs there are 44 850. */
 const PAIRS_MAX = 50_000
-/** A node's own addresses: ten are more than any machine needs, and bound the time that punching takes (5 s each). */
-export const CANDIDATES_MAX = 10
-const STATIC_MAX = 4
 const NAME_CHARS_MAX = 64
-/** Certificates of removed nodes, until these expire by themselves (90 days). */
-const DENIED_MAX = 10_000
-/** Node ids are 16 random bytes. */
-const ID = /^[0-9a-f]{32}$/
-/** 32 bytes; the last of 43 characters carries four bits only. */
-const KEY = /^[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=$/
 
-const matching = (pattern: RegExp | ((value: string) => boolean), chars: number, expected: string, example: string) => {
-  const plain = text(chars)
-  const fits = typeof pattern === 'function' ? pattern : (value: string): boolean => pattern.test(value)
-  return {
-    encode: plain.encode,
-    decode: (raw, path) => {
-      const value = plain.decode(raw, path)
-      return fits(value) ? value : wrong(path, expected, raw)
-    },
-    describe: expected,
-    sample: () => example,
-  } satisfies Schema<string>
-}
-
-export const isNodeId = (value: string): boolean => ID.test(value)
-export const isWireGuardKey = (value: string): boolean => KEY.test(value)
-
-export const nodeIdText: Schema<string> = matching(ID, 32, 'a node id of 32 hex digits', '0'.repeat(32))
-export const wireGuardKey: Schema<string> = matching(KEY, 44, 'a WireGuard key', `${'A'.repeat(43)}=`)
 export const endpointText: Schema<string> = matching(isLiteral, 64, 'an ADDRESS:PORT', '192.0.2.1:51820')
 const ipv4: Schema<string> = matching((value) => numberOf(value)?.family === 4, 15, 'an IPv4 address', '10.77.0.1')
 const name = text(NAME_CHARS_MAX)
@@ -80,10 +62,10 @@ export const nats = ['unknown', 'public', 'cone', 'symmetric'] as const
 export type Nat = (typeof nats)[number]
 
 export const peerEntry = struct({
-  id: nodeIdText,
+  id: memberId,
   name,
   /** The key that traffic uses, and while it is being changed the one that comes next. */
-  keys: list(wireGuardKey, 2),
+  keys: list(key32, 2),
   ip: ipv4,
   /** Where the hub last had an authenticated packet from, and when (unix seconds). */
   hubSeen: optional(endpointText),
@@ -91,13 +73,12 @@ export const peerEntry = struct({
   /** The node's own addresses as it reported them. */
   candidates: list(endpointText, CANDIDATES_MAX),
   /** What its operator advertises, most wanted first. */
-  statics: list(endpointText, STATIC_MAX),
+  statics: list(endpointText, STATICS_MAX),
   nat: oneOf(...nats),
   roles: roleList,
   site: optional(name),
   rack: optional(name),
-  /** Passes packets on: blindly between its relay ports, and for the network of the mesh. */
-  relays: oneOf('no', 'blind', 'blind-and-forward'),
+  relays: relaying,
   mtuHint: uint(65_535),
   bootId: uint(0xffff_ffff),
 })
@@ -142,33 +123,27 @@ export const RELAY_SLOTS = 500
 
 /** Pairs name peers by their place in the list: a pair costs some ten bytes instead of eighty. */
 const wirePair = struct({
-  a: uint(NODES_MAX - 1),
-  b: uint(NODES_MAX - 1),
+  a: uint(MEMBERS_MAX - 1),
+  b: uint(MEMBERS_MAX - 1),
   path: oneOf(...pairPaths),
-  via: optional(uint(NODES_MAX - 1)),
+  via: optional(uint(MEMBERS_MAX - 1)),
   slot: optional(uint(RELAY_SLOTS - 1)),
 })
 const fields = {
   form: uint(255),
-  meshId: matching(/^[0-9a-f]{16}$/, 16, 'a mesh id of 16 hex digits', '0'.repeat(16)),
+  meshId,
   version: uint(),
   issuedAt: uint(),
   validUntil: uint(),
   prefix: text(18),
-  peers: list(peerEntry, NODES_MAX),
+  peers: list(peerEntry, MEMBERS_MAX),
   pairs: list(wirePair, PAIRS_MAX),
-  denied: list(matching(/^[0-9a-f]{1,40}$/, 40, 'a serial number in hex', '01'), DENIED_MAX),
+  denied: list(serial, DENIED_MAX),
 }
 const wireMap: Schema<Struct<typeof fields>> = struct(fields)
 const FORM = 1
 /** Stands before the text when it is signed, so that the signature can be taken for nothing else. */
 const SIGNED_AS = 'holdfast peer map 1\n'
-/** Far beyond the largest: 600 nodes of 1 kB and all pairs. */
-export const MAP_CHARS_MAX = 4_000_000
-
-/** A map as it is kept and passed on. */
-export const signedMap = struct({ text: text(MAP_CHARS_MAX), signature: text(200) })
-export type SignedMap = Infer<typeof signedMap>
 export const bytesToSign = (mapText: string): Buffer => Buffer.from(SIGNED_AS + mapText, 'utf8')
 
 const byId = <T extends { readonly id: string }>(x: T, y: T): number => (x.id < y.id ? -1 : x.id > y.id ? 1 : 0)
@@ -234,8 +209,8 @@ function fromWire(wire: Struct<typeof fields>): PeerMap {
   const id = (i: number): string => peers[i]?.id ?? fail(`a pair names entry ${i}, there are ${peers.length}`)
   let last = -1
   const named = pairs.map(({ a, b, path, via, slot }): Pair => {
-    if (a >= b || a * NODES_MAX + b <= last) fail(`the pair of entries ${a} and ${b} is not in order`)
-    last = a * NODES_MAX + b
+    if (a >= b || a * MEMBERS_MAX + b <= last) fail(`the pair of entries ${a} and ${b} is not in order`)
+    last = a * MEMBERS_MAX + b
     if (slot !== undefined && via === undefined) fail(`the pair of entries ${a} and ${b} has a slot and no relay`)
     if (via === a || via === b) fail(`the pair of entries ${a} and ${b} is relayed by one of the two`)
     return {

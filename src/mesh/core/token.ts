@@ -18,6 +18,7 @@ import { crc32 } from '../../base/checksum.ts'
 import { FsError, type Result, refuse } from '../../base/fault.ts'
 import { bitsOf, type Role, rolesOf } from '../../base/mesh-roles.ts'
 import { numberOf } from '../../topology/address-map.ts'
+import { HUBS_MAX } from '../../wire/mesh-shapes.ts'
 import { formatHostPort, type HostPort, parseHostPort } from './endpoint.ts'
 
 export interface JoinToken {
@@ -41,7 +42,6 @@ export interface JoinToken {
 
 export const TOKEN_PREFIX = 'HF1.'
 const VERSION = 1
-export const HUBS_MAX = 4
 export const PIN_BYTES = 32
 export const SECRET_BYTES = 32
 const ID_BYTES = 8

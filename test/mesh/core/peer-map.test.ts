@@ -124,7 +124,7 @@ describe('a peer map', () => {
   // biome-ignore lint/suspicious/noExplicitAny: the plain JSON of a map, to be broken at will
   test.each<[string, (raw: any[]) => void, RegExp]>([
     ['no list', (raw) => raw.fill(null), /peer map\.form: expected an integer/],
-    ['a key of 31 bytes', (raw) => (raw[6][0][2] = ['AAAA']), /peers\.keys: expected a WireGuard key/],
+    ['a key of 31 bytes', (raw) => (raw[6][0][2] = ['AAAA']), /peers\.keys: expected a key of 32 bytes/],
     ['no key', (raw) => (raw[6][0][2] = []), /has no key/],
     ['an id that is none', (raw) => (raw[6][0][0] = 'X'), /peers\.id: expected a node id/],
     ['a host name as endpoint', (raw) => (raw[6][0][6] = ['evil.example:1']), /candidates: expected an ADDRESS:PORT/],
