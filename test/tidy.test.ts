@@ -81,10 +81,7 @@ const WAITS = /\basync\b|\bawait\b|\bnew Promise\b|\bqueueMicrotask\b|\bsetImmed
 
 /** Programs start here; what none of them reaches is dead. */
 const entries = ['src/cli/main.ts', 'src/cli/commands.ts', 'src/cli/generate-docs.ts']
-/**
- * The in-memory store is for tests and simulation, and lives beside the interface it fulfils. Parts of the mesh and of the map
- * that it measures are not asked for by a process yet.
- */
+/** The in-memory store is for tests and simulation, and lives beside the interface it fulfils. */
 const reachedOtherwise: readonly string[] = ['src/master/memory-store.ts']
 
 interface Source {
@@ -172,6 +169,7 @@ describe('imports', () => {
       'src/wire/shapes.ts',
       'src/wire/mesh-shapes.ts',
       'src/wire/reports.ts',
+      'src/wire/reports-mesh.ts',
       'src/client/vfs.ts',
     ]
     expect(
@@ -282,6 +280,20 @@ describe('files', () => {
       queue.push(...local(source))
     }
     expect(sources.map((s) => s.file).filter((file) => !reached.has(file))).toEqual([])
+  })
+
+  it('export nothing that nobody names', () => {
+    const others = filesBelow('test', /\.ts$/).concat(filesBelow('bench', /\.ts$/))
+    const texts = others.map((file) => readFileSync(join(root, file), 'utf8'))
+    const words = [...sources.map(({ code }) => code), ...texts].map((text) => new Set(text.match(/\w+/g)))
+    const unnamed = sources.flatMap(({ file, code }, at) =>
+      [...code.matchAll(/^export (?:async )?(?:const|function|class|interface|type) (\w+)/gm)]
+        .map(([, name]) => name!)
+        .filter((name) => code.split(new RegExp(`\\b${name}\\b`)).length === 2)
+        .filter((name) => !words.some((set, i) => i !== at && set.has(name)))
+        .map((name) => `${file}: ${name}`),
+    )
+    expect(unnamed).toEqual([])
   })
 
   it('have no leftovers: .only, TODO, FIXME, debugger, paths of one machine', () => {

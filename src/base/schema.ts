@@ -52,13 +52,6 @@ export const int: Schema<number> = {
   sample: (below) => below(2_000_000) - 1_000_000,
 }
 
-export const float: Schema<number> = {
-  encode: (value) => value,
-  decode: (raw, path) => (typeof raw === 'number' && Number.isFinite(raw) ? raw : wrong(path, 'a number', raw)),
-  describe: 'float',
-  sample: (below) => below(1000) / 8,
-}
-
 export const bool: Schema<boolean> = {
   encode: (value) => value,
   decode: (raw, path) => (typeof raw === 'boolean' ? raw : wrong(path, 'true or false', raw)),
@@ -155,21 +148,6 @@ export function optional<T>(inner: Schema<T>): Schema<T | undefined> {
     decode: (raw, path) => (raw === undefined || raw === null ? undefined : inner.decode(raw, path)),
     describe: `${inner.describe}, optional`,
     sample: (below) => (below(2) === 0 ? undefined : inner.sample(below)),
-  }
-}
-
-/** Another form of a schema's value (a brand, a flattened struct). */
-export function mapped<A, B>(
-  inner: Schema<A>,
-  to: (a: A) => B,
-  from: (b: B) => A,
-  describe = inner.describe,
-): Schema<B> {
-  return {
-    encode: (value) => inner.encode(from(value)),
-    decode: (raw, path) => to(inner.decode(raw, path)),
-    describe,
-    sample: (below) => to(inner.sample(below)),
   }
 }
 

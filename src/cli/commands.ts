@@ -26,17 +26,8 @@ import { FileInfo } from './commands/file.ts'
 import { HealthCommand } from './commands/health.ts'
 import { LinkLimit, LinkShow } from './commands/link.ts'
 import { LocalStart, LocalStatusCommand, LocalStop } from './commands/local.ts'
-import {
-  MeshInit,
-  MeshJoin,
-  MeshLeave,
-  MeshRemove,
-  MeshRotateKeys,
-  MeshStatus,
-  TokenCreate,
-  TokenList,
-  TokenRevoke,
-} from './commands/mesh.ts'
+import { MeshInit, MeshJoin, MeshLeave, MeshRemove, MeshRotateKeys, MeshStatus } from './commands/mesh.ts'
+import { TokenCreate, TokenList, TokenRevoke } from './commands/mesh-token.ts'
 import { Mount, Umount } from './commands/mount.ts'
 import { NodeDrain, NodeGrace, NodeLabel, NodeList, NodeMaintenance, NodeRemove, NodeShow } from './commands/node.ts'
 import { QuotaDelete, QuotaGet, QuotaList, QuotaSet } from './commands/quota.ts'

@@ -4,7 +4,7 @@
  */
 
 import { formatBytes, formatDuration } from '../base/units.ts'
-import type { MeshReport } from '../wire/reports.ts'
+import type { MeshReport } from '../wire/reports-mesh.ts'
 
 export interface Machine {
   readonly root: boolean

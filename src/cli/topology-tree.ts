@@ -1,6 +1,6 @@
 /* Measured places as people read them: sites with their racks with their nodes, and how each is known; every distance. */
 
-import type { KnownBy, TopologyNode, TopologyReport } from '../wire/reports.ts'
+import type { KnownBy, TopologyNode, TopologyReport } from '../wire/reports-mesh.ts'
 import { table } from './render.ts'
 
 const BY: Readonly<Record<KnownBy, string>> = {

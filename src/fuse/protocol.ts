@@ -123,9 +123,6 @@ export const NOTIFY = {
   RESEND: 7,
 } as const
 
-/** Set in `unique` of a request that the kernel sends again after NOTIFY_RESEND; a reply must carry it back. */
-export const UNIQUE_RESEND_BIT = 63
-
 export const FATTR = {
   MODE: 1 << 0,
   UID: 1 << 1,
@@ -275,9 +272,6 @@ export const INIT_OUT = layout({
   _unused2: 'u64',
   _unused3: 'u64',
 })
-export const FORGET_IN = layout({ nlookup: 'u64' })
-export const BATCH_FORGET_IN = layout({ count: 'u32', _dummy: 'u32' })
-export const FORGET_ONE = layout({ nodeid: 'u64', nlookup: 'u64' })
 export const SETATTR_IN = layout({
   valid: 'u32',
   _padding: 'u32',

@@ -9,7 +9,7 @@
 import { FsError } from '../base/fault.ts'
 import type { Clock } from '../base/world.ts'
 import type { Urgency } from '../topology/throttle.ts'
-import type { LinkLimitedBy, LinkReport } from '../wire/reports.ts'
+import type { LinkLimitedBy, LinkReport } from '../wire/reports-mesh.ts'
 import type { LineSample } from '../wire/shapes.ts'
 import { type Crossing, type Paid, pairLane, type SitePair, sitePair } from './core/lanes.ts'
 import { ownLimit } from './core/links.ts'

@@ -24,7 +24,7 @@ import { type ClientSite, readCostMs, siteOfClient } from '../topology/nearness.
 import type { Location } from '../topology/place.ts'
 import { MEASURED_MAX, type MeasuredMap, type MeasuredRow } from '../wire/mesh-shapes.ts'
 import type { Peer } from '../wire/peer.ts'
-import type { KnownBy, TopologyNode, TopologyReport } from '../wire/reports.ts'
+import type { KnownBy, TopologyNode, TopologyReport } from '../wire/reports-mesh.ts'
 import type { DeclaredPlace } from '../wire/shapes.ts'
 import type { MemberRecord } from './core/mesh-records.ts'
 import type { NodeRecord } from './core/records.ts'

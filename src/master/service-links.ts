@@ -3,7 +3,7 @@
  */
 
 import type { Handlers } from '../wire/peer.ts'
-import type { LinkReport } from '../wire/reports.ts'
+import type { LinkReport } from '../wire/reports-mesh.ts'
 import type { Links } from './links.ts'
 import { change, NOTHING } from './parts.ts'
 import { siteLack } from './presence.ts'

@@ -12,13 +12,13 @@ import type {
   FileReport,
   JobReport,
   LabelMoves,
-  LinksReport,
   NodeReport,
   QuotaPage,
   QuotaReport,
   StatusReport,
   TrashPage,
 } from './reports.ts'
+import type { LinksReport } from './reports-mesh.ts'
 import {
   attr,
   CLASS_MOVES_MAX,

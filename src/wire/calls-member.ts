@@ -18,7 +18,7 @@ import {
   STATICS_MAX,
   signedMap,
 } from './mesh-shapes.ts'
-import type { MeshReport } from './reports.ts'
+import type { MeshReport } from './reports-mesh.ts'
 
 const call = callsBy('mesh')
 

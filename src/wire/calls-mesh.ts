@@ -27,7 +27,7 @@ import {
   tokenId,
   tokenMaking,
 } from './mesh-shapes.ts'
-import type { TopologyReport } from './reports.ts'
+import type { TopologyReport } from './reports-mesh.ts'
 import { LINKS_MAX, lineSample } from './shapes.ts'
 
 const call = callsBy('admin')

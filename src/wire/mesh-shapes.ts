@@ -239,7 +239,6 @@ export const measuring = struct({
   siteUs: uint(LIMIT_US_MAX),
   rackUs: uint(LIMIT_US_MAX),
 })
-export type Measuring = Infer<typeof measuring>
 
 export const meshMember = struct({
   node: memberId,

@@ -415,7 +415,6 @@ export const classPattern = struct({
   priority: uint(0xffff_ffff),
   classId: uint(),
 })
-export type ClassPattern = Infer<typeof classPattern>
 
 /** Chunks that one page of a trial looks at: matching each with the disks there are is some 50 µs, with thousands a millisecond. */
 export const CLASS_MOVES_MAX = 256

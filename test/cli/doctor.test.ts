@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { examine, type Machine, renderDoctor } from '../../src/cli/doctor.ts'
-import type { MeshPeerReport, MeshReport } from '../../src/wire/reports.ts'
+import type { MeshPeerReport, MeshReport } from '../../src/wire/reports-mesh.ts'
 
 const NOW = 1_800_000_000
 const peer = (change: Partial<MeshPeerReport> = {}): MeshPeerReport => ({

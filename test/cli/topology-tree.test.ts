@@ -2,7 +2,7 @@
 
 import { expect, test } from 'vitest'
 import { formatMatrix, formatProposal, formatTopology } from '../../src/cli/topology-tree.ts'
-import type { KnownBy, TopologyReport } from '../../src/wire/reports.ts'
+import type { KnownBy, TopologyReport } from '../../src/wire/reports-mesh.ts'
 
 const node = (n: number, site: string, rack: string, siteBy: KnownBy, rackBy: KnownBy) => ({
   ...{ node: String(n).repeat(32), name: `node${n}`, ip: `10.77.0.${n}`, roles: ['chunkserver'] },

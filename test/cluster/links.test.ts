@@ -3,7 +3,8 @@
 import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
-import type { BehindReport, FileReport, LinkReport, LinksReport, NodeReport } from '../../src/wire/reports.ts'
+import type { BehindReport, FileReport, NodeReport } from '../../src/wire/reports.ts'
+import type { LinkReport, LinksReport } from '../../src/wire/reports-mesh.ts'
 import { holdfast, json, type StartedCluster, startLocal } from '../support/holdfast-program.ts'
 
 const able = process.getuid?.() === 0 || Boolean(process.env.HOLDFAST_NO_SKIP)

@@ -24,7 +24,6 @@ describe('protocol tables', () => {
       STATFS_OUT: 80,
       INIT_IN: 20,
       INIT_OUT: 64,
-      FORGET_ONE: 16,
       SETATTR_IN: 88,
       MKNOD_IN: 16,
       MKDIR_IN: 8,

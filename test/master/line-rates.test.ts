@@ -4,7 +4,7 @@
  */
 
 import { describe, expect, test } from 'vitest'
-import type { LinkReport, LinksReport } from '../../src/wire/reports.ts'
+import type { LinkReport, LinksReport } from '../../src/wire/reports-mesh.ts'
 import type { LineSample } from '../../src/wire/shapes.ts'
 import { between, type Line, type Moment, mean, quantile, run, type Traffic } from '../topology/line-model.ts'
 import { masterOfEachTest, TestChunkserver, TestMaster, TestMount, TestPeer, writeFile } from './harness.ts'

@@ -5,7 +5,7 @@
 
 import { describe, expect, test } from 'vitest'
 import type { ChunkId } from '../../src/base/ids.ts'
-import type { LinkReport } from '../../src/wire/reports.ts'
+import type { LinkReport } from '../../src/wire/reports-mesh.ts'
 import { masterOfEachTest, TestChunkserver, TestMaster, TestMount, TestPeer, writeFile } from './harness.ts'
 
 const MiB = 2 ** 20

@@ -5,7 +5,7 @@
 
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import type { NodeRecord } from '../../src/mesh/files.ts'
-import type { MeshPeerReport } from '../../src/wire/reports.ts'
+import type { MeshPeerReport } from '../../src/wire/reports-mesh.ts'
 import { Bed } from './bed.ts'
 import { eventually, Machines } from './mesh-machines.ts'
 import { pour, serve } from './traffic.ts'

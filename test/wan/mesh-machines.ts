@@ -8,7 +8,7 @@ import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { MeshReport } from '../../src/wire/reports.ts'
+import type { MeshReport } from '../../src/wire/reports-mesh.ts'
 import { HOLDFAST } from '../support/holdfast-program.ts'
 import type { Bed } from './bed.ts'
 

@@ -6,7 +6,7 @@
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import type { NodeRecord } from '../../src/mesh/files.ts'
-import type { MeshPeerReport } from '../../src/wire/reports.ts'
+import type { MeshPeerReport } from '../../src/wire/reports-mesh.ts'
 import { Bed } from './bed.ts'
 import { eventually, Machines } from './mesh-machines.ts'
 import { ask, type Serving, serve } from './traffic.ts'

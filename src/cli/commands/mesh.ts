@@ -1,30 +1,23 @@
-/* `holdfast mesh init | join | status | leave | remove | rotate-keys | token create | token list | token revoke`. */
+/* `holdfast mesh init | join | status | leave | remove | rotate-keys`. */
 
-import { randomBytes } from 'node:crypto'
 import { rm } from 'node:fs/promises'
 import { networkInterfaces } from 'node:os'
 import { Args, Flags } from '@oclif/core'
 import { execa } from 'execa'
 import { FsError, unwrap } from '../../base/fault.ts'
-import { roles as ROLES, type Role } from '../../base/mesh-roles.ts'
 import { formatBytes, formatDuration } from '../../base/units.ts'
 import { AGENT_PORT, JOIN_PORT } from '../../config/tables.ts'
-import { pinOf } from '../../host/certificates.ts'
 import { hostClock } from '../../host/clock.ts'
 import { ownCandidates } from '../../mesh/core/candidates.ts'
 import { type HostPort, parseHostPort } from '../../mesh/core/endpoint.ts'
-import { encodeToken } from '../../mesh/core/token.ts'
 import { MeshDir, type NodeRecord } from '../../mesh/files.ts'
-import { tokenKey } from '../../mesh/keys.ts'
 import { HostWireGuard } from '../../mesh/wireguard.ts'
-import type { MeshToken } from '../../wire/mesh-shapes.ts'
-import type { MeshReport } from '../../wire/reports.ts'
+import type { MeshReport } from '../../wire/reports-mesh.ts'
 import { connectPeer, quiet } from '../admin.ts'
 import { BaseCommand, ClusterCommand } from '../base.ts'
 import { nodeConfigFile } from '../find.ts'
 import { foundMesh, joinMesh, readToken, type SetUp, type Where } from '../mesh-setup.ts'
 import { table } from '../render.ts'
-import { durationOf } from './trash.ts'
 
 const whereFlags = {
   config: Flags.string({
@@ -311,116 +304,6 @@ export class MeshRemove extends ClusterCommand {
       await admin.call('meshRemove', { node: member.node })
       this.log(`${member.name} (${member.ip}) is of the mesh no more.`)
       return { node: member.node, name: member.name }
-    })
-  }
-}
-
-export class TokenCreate extends ClusterCommand {
-  static override summary = 'Makes a token and prints the one line that lets a machine in.'
-  static override examples = [
-    '<%= config.bin %> mesh token create --role chunkserver --label H --site home',
-    '<%= config.bin %> mesh token create --role chunkserver --role client --uses 20 --ttl 24h',
-  ]
-  static override flags = {
-    role: Flags.string({
-      summary: 'What the node may be (repeatable).',
-      options: [...ROLES],
-      multiple: true,
-      default: ['chunkserver'],
-    }),
-    label: Flags.string({ summary: 'The label of its disks.' }),
-    site: Flags.string({ summary: 'Its site, when it is not to be measured.' }),
-    uses: Flags.integer({ summary: 'How many nodes may join with it.', default: 1, min: 1, max: 600 }),
-    ttl: Flags.string({ summary: 'How long it counts (at most 7 days).', default: '1h' }),
-    rejoin: Flags.string({ summary: 'Only for this node, which is known and has lost its keys.' }),
-  }
-
-  async run(): Promise<{ tokenId: string; token: string; expiresAt: number }> {
-    const { flags } = await this.parse(TokenCreate)
-    return this.withMaster(flags, async (admin) => {
-      const { registry } = await admin.call('meshRegistry', { since: 0, waitMs: 0 })
-      if (registry === undefined)
-        throw new FsError(
-          'ENOENT',
-          'this cluster has no mesh yet: holdfast mesh init founds one, and the agent of that machine (holdfast run mesh) tells the master',
-        )
-      const hubs = registry.mesh.hubs.map((hub) => unwrap(parseHostPort(hub)))
-      const secret = randomBytes(32)
-      const tokenId = randomBytes(8).toString('hex')
-      const expiresAt = hostClock.now().sec + Math.floor(durationOf(flags.ttl) / 1000)
-      const rejoin =
-        flags.rejoin === undefined
-          ? undefined
-          : registry.members.find(({ name, node }) => name === flags.rejoin || node === flags.rejoin)?.node
-      if (flags.rejoin !== undefined && rejoin === undefined)
-        throw new FsError('ENOENT', `no node "${flags.rejoin}" in the mesh`)
-      const roles = flags.role as Role[]
-      const hints = {
-        ...(flags.label === undefined ? {} : { label: flags.label }),
-        ...(flags.site === undefined ? {} : { site: flags.site }),
-      }
-      const pin = pinOf(registry.mesh.authority)
-      const token = unwrap(
-        encodeToken({ meshId: registry.mesh.id, hubs, pin, tokenId, expiresAt, roles, secret, ...hints }),
-      )
-      await admin.call('meshTokenMake', {
-        ...{ tokenId, key: tokenKey(secret), roles, uses: flags.uses, expiresSec: expiresAt, rejoin },
-        ...{ label: flags.label, site: flags.site },
-      })
-      const disk = roles.includes('chunkserver') ? " --disk '/var/lib/holdfast/disk =-10%'" : ''
-      this.log(`HOLDFAST_TOKEN='${token}' holdfast mesh join${disk}`)
-      return { tokenId, token, expiresAt }
-    })
-  }
-}
-
-export class TokenList extends ClusterCommand {
-  static override summary = 'Every token, without its secret.'
-  static override examples = ['<%= config.bin %> mesh token list']
-
-  async run(): Promise<MeshToken[]> {
-    const { flags } = await this.parse(TokenList)
-    return this.withMaster(flags, async (admin) => {
-      const { tokens } = await admin.call('meshTokenList', {})
-      const nowSec = hostClock.now().sec
-      this.log(
-        table(tokens, [
-          { title: 'TOKEN', value: (t) => t.tokenId },
-          { title: 'ROLES', value: (t) => t.roles.join(', ') },
-          { title: 'LABEL', value: (t) => t.label ?? '-' },
-          { title: 'SITE', value: (t) => t.site ?? '-' },
-          { title: 'USES LEFT', value: (t) => `${t.usesLeft} of ${t.uses}`, right: true },
-          {
-            title: 'STATE',
-            value: (t) =>
-              t.revoked
-                ? 'revoked'
-                : t.expiresSec <= nowSec
-                  ? 'expired'
-                  : t.usesLeft === 0
-                    ? 'spent'
-                    : `for ${formatDuration((t.expiresSec - nowSec) * 1000)} more`,
-          },
-        ]),
-      )
-      return tokens
-    })
-  }
-}
-
-export class TokenRevoke extends ClusterCommand {
-  static override summary = 'Nobody joins with this token any more. Who has joined stays.'
-  static override examples = ['<%= config.bin %> mesh token revoke 0123456789abcdef']
-  static override args = {
-    token: Args.string({ required: true, description: 'Id of the token (holdfast mesh token list).' }),
-  }
-
-  async run(): Promise<{ tokenId: string }> {
-    const { args, flags } = await this.parse(TokenRevoke)
-    return this.withMaster(flags, async (admin) => {
-      await admin.call('meshTokenRevoke', { tokenId: args.token })
-      this.log(`token ${args.token} is revoked`)
-      return { tokenId: args.token }
     })
   }
 }

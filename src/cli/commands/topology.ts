@@ -3,7 +3,7 @@
 import { Args, Flags } from '@oclif/core'
 import { FsError } from '../../base/fault.ts'
 import { LIMIT_US_MAX } from '../../wire/mesh-shapes.ts'
-import type { TopologyReport } from '../../wire/reports.ts'
+import type { TopologyReport } from '../../wire/reports-mesh.ts'
 import type { Admin } from '../admin.ts'
 import { ClusterCommand } from '../base.ts'
 import { formatMatrix, formatProposal, formatTopology } from '../topology-tree.ts'

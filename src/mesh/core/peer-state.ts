@@ -20,8 +20,6 @@ const UP_MS = 15_000
 const STALE_MS = 30_000
 const LOSSY_SHARE = 0.02
 const LOSSY_MS = 120_000
-/** Beyond this loss nothing new is to be put behind the link. */
-export const UNFIT_SHARE = 0.2
 /** Lost in a row, at one a second after the first: then the peer is suspected after 3 to 4 s. */
 export const SUSPECT_PROBES = 3
 /** An initiation: what is sent every 5 s while nobody answers. */

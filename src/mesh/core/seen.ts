@@ -8,7 +8,7 @@ import { isSettled } from './diff.ts'
 import type { Device } from './dump.ts'
 import { familyOf, hostOf, parseHostPort, sameEndpoint, scopeOf } from './endpoint.ts'
 import { isRelayPort, relayHosts } from './path.ts'
-import type { Nat, PeerEntry, PeerMap } from './peer-map.ts'
+import type { Nat, PeerMap } from './peer-map.ts'
 
 /** Where each node was last heard, by its id. Only of those that shook hands lately: before that an endpoint is somebody's guess. */
 export function seenNow(map: PeerMap, device: Device, nowS: number): Map<string, string> {
@@ -26,16 +26,6 @@ export function seenNow(map: PeerMap, device: Device, nowS: number): Map<string,
       seen.set(id, { endpoint: peer.endpoint, atS: peer.latestHandshakeS })
   }
   return new Map([...seen].map(([id, { endpoint }]) => [id, endpoint]))
-}
-
-/** The entries of the map with what was seen; the same list when nothing differs, so that no version is made for nothing. */
-export function withSeen(map: PeerMap, seen: ReadonlyMap<string, string>, nowS: number): readonly PeerEntry[] {
-  const differs = (peer: PeerEntry): boolean => {
-    const endpoint = seen.get(peer.id)
-    return endpoint !== undefined && (peer.hubSeen === undefined || !sameEndpoint(peer.hubSeen, endpoint))
-  }
-  if (!map.peers.some(differs)) return map.peers
-  return map.peers.map((peer) => (differs(peer) ? { ...peer, hubSeen: seen.get(peer.id), hubSeenAt: nowS } : peer))
 }
 
 /**

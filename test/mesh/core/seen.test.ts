@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import type { Device } from '../../../src/mesh/core/dump.ts'
-import { natOf, seenNow, withSeen } from '../../../src/mesh/core/seen.ts'
+import { natOf, seenNow } from '../../../src/mesh/core/seen.ts'
 import { idOf, keyOf, mapOf, peer } from '../../support/mesh-samples.ts'
 
 const NOW_S = 10_000
@@ -44,14 +44,6 @@ describe('what a hub sees', () => {
         [idOf(2), '203.0.113.2:2'],
       ]),
     )
-  })
-  test('goes into the map when it differs, and only then', () => {
-    const seen = seenNow(map, now, NOW_S)
-    const peers = withSeen(map, seen, NOW_S)
-    expect(peers[0]).toEqual({ ...map.peers[0], hubSeen: '203.0.113.1:1000', hubSeenAt: NOW_S })
-    expect(peers[3]).toBe(map.peers[3])
-    const next = { ...map, peers }
-    expect(withSeen(next, seen, NOW_S + 5)).toBe(peers)
   })
 })
 
