@@ -35,3 +35,5 @@ export const XATTR_LIST_BYTES_MAX = 64 * KiB
 export const LINK_MAX = 65_000
 /** Text of one placing of a storage class: far beyond what people write, and bounds everything that walks the expression. */
 export const PLACING_CHARS_MAX = 1000
+/** Network cards by which a machine is known again: more than one has. */
+export const MACHINE_CARDS_MAX = 32

@@ -18,7 +18,7 @@ import { AGENT_PORT, CHUNKSERVER_PORT, MASTER_PORT } from '../config/tables.ts'
 import { configToml } from '../config/write.ts'
 import { hashOfRequest, makeAuthority, makeRequest, signRequest } from '../host/certificates.ts'
 import { hostClock } from '../host/clock.ts'
-import { machineBinding } from '../host/machine.ts'
+import { type Machine, thisMachine } from '../host/machine.ts'
 import { formatHostPort, type HostPort } from '../mesh/core/endpoint.ts'
 import type { Joined } from '../mesh/core/join.ts'
 import { parseToken } from '../mesh/core/token.ts'
@@ -104,7 +104,8 @@ export async function foundMesh(
   await dir.writeNode({
     ...{ node, name, cluster, meshId, ip, prefix: network, interface: where.interface, port: where.port, roles },
     ...{ label: place.label, site: place.site, rack: place.rack, mapKey: mapKey.publicKey, agentPort: AGENT_PORT },
-    ...{ masterHost: ip, masterPort: MASTER_PORT, joins: joins.map(formatHostPort), machine: await machineBinding() },
+    ...{ masterHost: ip, masterPort: MASTER_PORT, joins: joins.map(formatHostPort) },
+    ...machineOf(await thisMachine()),
   })
   const common = { cluster: { id: cluster, identityDir: where.meshDir } }
   const sections = [
@@ -170,13 +171,16 @@ export async function joinMesh(
     offSec > CLOCK_OFF_SEC ? [`the clock of this machine and the hub's differ by ${offSec} s: set it`] : []
   const configured = await configure(where.config, sections)
   // What makes this machine a member is written last: a join that broke off before can be repeated.
-  await dir.writeNode(recordOf(joined, node, where, await machineBinding()))
+  await dir.writeNode(recordOf(joined, node, where, await thisMachine()))
   return { ...configured, node, name: joined.name, ip: joined.ip, roles: joined.roles, warnings }
 }
 
-const recordOf = (joined: Joined, node: string, where: Where, machine: string): NodeRecord => ({
+const machineOf = ({ machine, cards }: Machine) => ({ machine, cards: [...cards] })
+
+const recordOf = (joined: Joined, node: string, where: Where, machine: Machine): NodeRecord => ({
   ...{ node, name: joined.name, cluster: joined.cluster, meshId: joined.meshId, ip: joined.ip, prefix: joined.prefix },
-  ...{ interface: where.interface, port: where.port, roles: joined.roles, mapKey: joined.mapKey, machine },
+  ...{ interface: where.interface, port: where.port, roles: joined.roles, mapKey: joined.mapKey },
+  ...machineOf(machine),
   ...{ label: joined.label, site: joined.site, rack: joined.rack, agentPort: joined.agentPort },
   ...{ masterHost: joined.masterHost, masterPort: joined.masterPort, joins: undefined },
 })

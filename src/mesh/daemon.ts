@@ -9,7 +9,7 @@ import { FsError } from '../base/fault.ts'
 import type { Log, World } from '../base/world.ts'
 import type { MeshConfig } from '../config/tables.ts'
 import { type CertifiedKey, endOf, hashOfRequest, makeRequest, serialOf, signRequest } from '../host/certificates.ts'
-import { machineBinding } from '../host/machine.ts'
+import { isSameMachine, thisMachine } from '../host/machine.ts'
 import { connectLink } from '../wire/connect.ts'
 import type { Peer } from '../wire/peer.ts'
 import { type CallName, PROTOCOL_VERSION, type Reply, type Request } from '../wire/protocol.ts'
@@ -46,12 +46,16 @@ export async function run(config: MeshConfig, world: World, stopped: AbortSignal
       'ENOENT',
       `${config.dir}: this machine is in no mesh; see holdfast mesh init and holdfast mesh join`,
     )
-  if (own.machine !== (await machineBinding()))
+  const machine = await thisMachine()
+  if (!isSameMachine(own, machine))
     throw new FsError(
       'EPERM',
-      `${config.dir} belongs to another machine, or its network card was changed: this disk is a clone of ${own.name}. ` +
+      `${config.dir} belongs to another machine, or all its network cards were changed: this disk is a clone of ${own.name}. ` +
         'Run holdfast mesh join --as-new with a new token',
     )
+  // Cards that came and went: it is to be known by the ones that it has now. One that starts before its network keeps what it knew.
+  if (machine.cards.length > 0 && machine.cards.join() !== own.cards.join())
+    await dir.writeNode({ ...own, cards: [...machine.cards] })
   const keys = await readKeys(config.keyFile)
   const newest = new Newest()
   const wireguard = new HostWireGuard(own.interface, clock, log, { keyFile: config.keyFile })

@@ -13,6 +13,7 @@
 import { mkdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { FsError } from '../base/fault.ts'
+import { MACHINE_CARDS_MAX } from '../base/limits.ts'
 import type { Role } from '../base/mesh-roles.ts'
 import { type Infer, list, optional, struct, text, uint } from '../base/schema.ts'
 import { memberId, meshId, meshName, meshWord, nodeRoles, type SignedMap, signedMap } from '../wire/mesh-shapes.ts'
@@ -43,8 +44,9 @@ const nodeFields = {
   masterPort: uint(65_535),
   /** On a hub: where it takes joins, HOST:PORT as nodes reach it. */
   joins: optional(list(text(300), 4)),
-  /** Of the machine, to see that the disk was cloned. */
+  /** Which machine this is, to see that the disk was cloned (host/machine.ts). */
   machine: text(WORD_MAX),
+  cards: list(text(WORD_MAX), MACHINE_CARDS_MAX),
 }
 const node = struct(nodeFields)
 export type NodeRecord = Infer<typeof node>

@@ -127,7 +127,7 @@ class Soak {
 
   #give(path: string, classId: number): Promise<unknown> {
     const of = { ino: undefined, onlyFrom: undefined, page: undefined }
-    return this.#cluster.ask((admin) => admin.call('classOf', { stamp: ADMIN_STAMP, path, classId, ...of }))
+    return this.#cluster.askAgain((admin) => admin.call('classOf', { stamp: ADMIN_STAMP, path, classId, ...of }))
   }
 
   // ---- the load, and what is known of it
@@ -361,7 +361,7 @@ class Soak {
         const text = writeClass(classWith('turning', flags))
         const classId = this.#classes.get('turning')!
         await this.#turn.take(() =>
-          this.#cluster.ask((admin) => admin.call('classSet', { stamp: ADMIN_STAMP, classId, text })),
+          this.#cluster.askAgain((admin) => admin.call('classSet', { stamp: ADMIN_STAMP, classId, text })),
         )
         return tell('class changed', { ...flags })
       }
@@ -372,7 +372,7 @@ class Soak {
     const { disks } = await this.#cluster.status()
     const { disk } = disks.find(({ nodeName }) => nodeName === this.#cluster.chunkservers[index])!
     const drain = (begin: boolean): Promise<unknown> =>
-      this.#cluster.ask((admin) =>
+      this.#cluster.askAgain((admin) =>
         admin.call('diskDrain', { stamp: ADMIN_STAMP, disk: disk as DiskId, drain: begin, force: true }),
       )
     await drain(true)
@@ -411,7 +411,7 @@ class Soak {
   async #strays(): Promise<string[]> {
     const files: string[] = []
     for (let i = 0; i < SERVERS; i++) for (const file of await this.#cluster.chunkFiles(i)) files.push(file)
-    const { chunks } = await this.#cluster.ask((admin) => admin.call('checkPage', { cursor: '', limit: 65_536 }))
+    const { chunks } = await this.#cluster.askAgain((admin) => admin.call('checkPage', { cursor: '', limit: 65_536 }))
     const paths = new Map((await this.#cluster.status()).disks.map(({ disk, path }) => [disk, path]))
     const counted = new Set(
       chunks.flatMap(({ chunk, disks }) => disks.map((disk) => `${paths.get(disk)} ${chunkName(chunk as ChunkId)}`)),
