@@ -64,10 +64,6 @@ export const debianPackages = [
     why: 'programs in the network namespaces of the WAN tests',
   },
   { has: 'perl', packages: ['perl-base'], when: 'test', why: 'opens the TUN device of the WAN tests' },
-  { has: 'ip', packages: ['iproute2'], when: 'test', why: 'the network namespaces of the WAN tests' },
-  { has: 'nft', packages: ['nftables'], when: 'test', why: 'routers that translate addresses in the WAN tests' },
-  { has: 'wg', packages: ['wireguard-tools'], when: 'test', why: 'the mesh in the WAN tests' },
-  { has: 'wireguard-go', packages: ['wireguard-go'], when: 'test', why: 'WireGuard without a kernel module' },
 ]
 
 export function fail(sentence) {
