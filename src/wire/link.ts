@@ -15,11 +15,13 @@ import { assert, FsError } from '../base/fault.ts'
 import type { Identity } from '../base/identity.ts'
 import { int, struct, text } from '../base/schema.ts'
 import type { Clock, Log, Transport } from '../base/world.ts'
+import { Context } from './call-context.ts'
 import type { Role } from './call-row.ts'
 import { pack, unpack } from './codec.ts'
 import { encodeFrame, type Frame, FrameSplitter, type Kind } from './frame.ts'
-import type { Answer, Answered, CallContext, CallOptions, Handler, Handlers, Peer } from './peer.ts'
-import { type CallName, callById, calls, type Hello, PROTOCOL_VERSION, type Request } from './protocol.ts'
+import { helloProblem } from './hello.ts'
+import type { Answer, Answered, CallOptions, Handler, Handlers, Peer } from './peer.ts'
+import { type CallName, callById, calls, type Hello, type Request } from './protocol.ts'
 
 /** Requests of one peer being answered at a time: eight mounts' worth of kernel requests (64 each), doubled. */
 const IN_FLIGHT_MAX = 1024
@@ -461,53 +463,6 @@ export class Link implements Peer {
 /** An errno that the other side answered, as opposed to one of this connection: retrying it elsewhere is no use. */
 export class RemoteError extends FsError {
   override name = 'RemoteError'
-}
-
-class Context implements CallContext {
-  readonly peer: Peer
-  readonly deadline: number
-  #controller: AbortController | undefined
-  #reason: Error | undefined
-
-  constructor(peer: Peer, deadline: number) {
-    this.peer = peer
-    this.deadline = deadline
-  }
-
-  get signal(): AbortSignal {
-    if (this.#controller === undefined) {
-      this.#controller = new AbortController()
-      if (this.#reason !== undefined) this.#controller.abort(this.#reason)
-    }
-    return this.#controller.signal
-  }
-
-  abort(reason: Error): void {
-    this.#reason ??= reason
-    this.#controller?.abort(reason)
-  }
-}
-
-/** Why two sides must not talk, or undefined. An empty cluster id means "not a member yet": it goes with any. */
-function helloProblem(
-  ours: Hello,
-  theirs: Hello,
-  identity: Identity | undefined,
-): { code: Errno; detail: string } | undefined {
-  if (identity !== undefined && !identity.roles.includes(theirs.role)) {
-    const may = identity.roles.length === 0 ? 'no role' : `only ${identity.roles.join(', ')}`
-    return {
-      code: 'EPERM',
-      detail: `node ${identity.node} says that it is a ${theirs.role}; its certificate allows ${may}`,
-    }
-  }
-  if (theirs.version !== PROTOCOL_VERSION) {
-    const detail = `protocol version ${theirs.version} here, ${PROTOCOL_VERSION} there: upgrade the older side`
-    return { code: 'EPROTO', detail }
-  }
-  if (ours.cluster !== '' && theirs.cluster !== '' && ours.cluster !== theirs.cluster)
-    return { code: 'EPROTO', detail: `belongs to another cluster (${theirs.cluster}, not ${ours.cluster})` }
-  return undefined
 }
 
 /** The part of the message that the errno's own sentence does not say already. */
