@@ -51,7 +51,7 @@ export class BlockSource {
       const { reply, bulk } = await peer.call(
         'fetch',
         { disk: place.disk, chunk, block, count },
-        { timeoutMs: RANGE_TIMEOUT_MS, ...(signal === undefined ? {} : { signal }) },
+        { timeoutMs: RANGE_TIMEOUT_MS, answerBytes: count * BLOCK_BYTES, ...(signal === undefined ? {} : { signal }) },
       )
       return checked(chunk, block, { ...reply, data: bulk })
     } catch (error) {

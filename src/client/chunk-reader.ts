@@ -167,7 +167,7 @@ export class ChunkReader {
           const { bulk } = await peer.call(
             'read',
             { disk: place.disk, chunk, offset, length },
-            { timeoutMs: READ_TIMEOUT_MS },
+            { timeoutMs: READ_TIMEOUT_MS, answerBytes: length },
           )
           if (bulk.length >= atLeast) return [bulk]
           throw new TooShort(chunk, place.disk)

@@ -125,7 +125,7 @@ export class PartReader {
     const { bulk } = await peer.call(
       'read',
       { disk: place.disk, chunk, offset, length },
-      { timeoutMs: READ_TIMEOUT_MS },
+      { timeoutMs: READ_TIMEOUT_MS, answerBytes: length },
     )
     const tookMs = clock.monotonicMs() - startedMs
     const usual = this.#usualMs.get(place.disk) ?? tookMs

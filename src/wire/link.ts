@@ -7,7 +7,8 @@
  *
  * Limits (each bounds what a hostile or broken peer costs): IN_FLIGHT_MAX requests being answered, BACKLOG_BYTES_MAX of
  * answers that the peer does not take; beyond either we stop reading from it. A peer that is silent for `silenceMs`
- * although pinged is closed (half-open connections).
+ * although pinged is closed (half-open connections). How long an answer takes is measured all the time, and every time-out grows
+ * with it (round-trip.ts).
  */
 
 import { type Errno, errno, errnoFromNumber } from '../base/errno.ts'
@@ -22,6 +23,7 @@ import { encodeFrame, type Frame, FrameSplitter, type Kind } from './frame.ts'
 import { helloProblem } from './hello.ts'
 import type { Answer, Answered, CallOptions, Handler, Handlers, Peer } from './peer.ts'
 import { type CallName, callById, calls, type Hello, type Request } from './protocol.ts'
+import { RoundTrip, SAMPLES_MIN } from './round-trip.ts'
 
 /** Requests of one peer being answered at a time: eight mounts' worth of kernel requests (64 each), doubled. */
 const IN_FLIGHT_MAX = 1024
@@ -39,8 +41,10 @@ const BULK_ANSWERS_MAX = 32
 const BULK_BACKLOG_BYTES = 16 * 1024 * 1024
 /** How long the other side may take to answer a cancel; one that does not is as good as gone. */
 const CANCEL_ANSWER_MS = 5_000
-/** A connection that carried nothing for this long is pinged. */
-const PING_AFTER_MS = 1_000
+/** A round trip is measured so often on a connection that is busy; one that is silent is asked sooner. */
+const MEASURE_EVERY_MS = 5_000
+/** The default of LinkOptions.silenceMs. */
+const SILENCE_MS = 10_000
 
 export interface LinkOptions {
   readonly hello: Hello
@@ -48,9 +52,9 @@ export interface LinkOptions {
   readonly handlers: Partial<Handlers<CallName>>
   readonly clock: Clock
   readonly log: Log
-  /** Default 10 s. Over a WAN the owner passes more, from measured RTT. */
+  /** A peer that is silent for so long is gone; longer where its answers take long (round-trip.ts). Default 10 s. */
   readonly silenceMs?: number
-  /** For calls that name no timeout. Default 30 s. */
+  /** What the work of a call may take that names no timeout. Default 30 s. */
   readonly timeoutMs?: number
 }
 
@@ -67,6 +71,8 @@ interface Waiting {
   readonly name: CallName
   /** Monotonic ms; Infinity = none. */
   deadline: number
+  /** Bulk of the request, or expected with the answer. */
+  readonly bulkBytes: number
   resolve(answered: { reply: unknown; bulk: Buffer }): void
   reject(error: unknown): void
   forget(): void
@@ -74,6 +80,7 @@ interface Waiting {
 
 export class Link implements Peer {
   readonly address: string
+  readonly roundTrip: RoundTrip = new RoundTrip()
   readonly #transport: Transport
   readonly #options: LinkOptions
   readonly #splitter = new FrameSplitter()
@@ -90,6 +97,12 @@ export class Link implements Peer {
   #closed = false
   #closeError: Error | undefined
   #heardAt: number
+  /** One at a time: its number comes back in the pong. */
+  #ping: { readonly id: number; readonly sentMs: number } | undefined
+  #pings = 0
+  #pingedAt: number
+  /** Of all calls that wait for their answer. */
+  #bulkBytes = 0
   #paused = false
   #stopSweep: (() => void) | undefined
 
@@ -101,6 +114,7 @@ export class Link implements Peer {
     this.#onHello = onHello
     this.address = transport.peer
     this.#heardAt = options.clock.monotonicMs()
+    this.#pingedAt = this.#heardAt
     transport.onData(
       (data) => this.#receive(data),
       () => this.#splitter.room(),
@@ -127,7 +141,10 @@ export class Link implements Peer {
 
   /** The connecting side's first words. */
   async greet(): Promise<void> {
+    const { clock } = this.#options
+    const askedMs = clock.monotonicMs()
     const { reply } = await this.call('hello', this.#options.hello)
+    this.roundTrip.sample(clock.monotonicMs(), clock.monotonicMs() - askedMs)
     const problem = helloProblem(this.#options.hello, reply, this.identity)
     if (problem !== undefined) {
       const error = new FsError(problem.code, `${this.address}: ${problem.detail}`)
@@ -135,6 +152,7 @@ export class Link implements Peer {
       throw error
     }
     this.#hello = reply
+    this.#measure()
     this.#onHello(this)
   }
 
@@ -143,7 +161,11 @@ export class Link implements Peer {
     const signal = options.signal
     if (signal?.aborted) return Promise.reject(signal.reason)
     const row = calls[name]
-    const timeoutMs = options.timeoutMs ?? this.#options.timeoutMs ?? 30_000
+    const bulk = options.bulk ?? NOTHING
+    const bulkBytes = bulk.reduce((sum, part) => sum + part.length, options.answerBytes ?? 0)
+    this.#bulkBytes += bulkBytes
+    const workMs = options.timeoutMs ?? this.#options.timeoutMs ?? 30_000
+    const timeoutMs = this.roundTrip.timeoutMs(workMs, this.#bulkBytes)
     const requestId = this.#freeId()
     const body = pack(row.request as never, request as never)
     return new Promise((resolve, reject) => {
@@ -154,10 +176,11 @@ export class Link implements Peer {
           if (waiting === undefined) return
           this.#send('cancel', row.id, requestId, 0, EMPTY, NOTHING)
           if (options.answersCancel) {
-            waiting.deadline = Math.min(waiting.deadline, this.#options.clock.monotonicMs() + CANCEL_ANSWER_MS)
+            const answerMs = this.roundTrip.timeoutMs(CANCEL_ANSWER_MS, 0)
+            waiting.deadline = Math.min(waiting.deadline, this.#options.clock.monotonicMs() + answerMs)
             return
           }
-          this.#waiting.delete(requestId)
+          this.#forget(requestId, waiting)
           waiting.reject(signal.reason)
         }
         signal.addEventListener('abort', onAbort, { once: true })
@@ -165,11 +188,12 @@ export class Link implements Peer {
       this.#waiting.set(requestId, {
         name,
         deadline: timeoutMs === 0 ? Number.POSITIVE_INFINITY : this.#options.clock.monotonicMs() + timeoutMs,
+        bulkBytes,
         resolve: resolve as Waiting['resolve'],
         reject,
         forget: () => onAbort !== undefined && signal?.removeEventListener('abort', onAbort),
       })
-      this.#send('request', row.id, requestId, timeoutMs, body, options.bulk ?? NOTHING, options.bulkCrc)
+      this.#send('request', row.id, requestId, timeoutMs, body, bulk, options.bulkCrc)
     })
   }
 
@@ -245,8 +269,7 @@ export class Link implements Peer {
       case 'failure': {
         const waiting = this.#waiting.get(frame.requestId)
         if (waiting === undefined) return // cancelled or timed out meanwhile
-        this.#waiting.delete(frame.requestId)
-        waiting.forget()
+        this.#forget(frame.requestId, waiting)
         if (frame.kind === 'failure') {
           const { number, detail } = unpack(failureBody, frame.body, 'failure')
           waiting.reject(new RemoteError(errnoFromNumber(number), detail))
@@ -260,11 +283,39 @@ export class Link implements Peer {
         else this.#answering.get(frame.requestId)?.abort(new FsError('EINTR'))
         return
       case 'ping':
-        this.#send('pong', 0, 0, 0, EMPTY, NOTHING)
+        this.#send('pong', 0, frame.requestId, 0, EMPTY, NOTHING)
         return
       case 'pong':
+        this.#ponged(frame.requestId)
         return
     }
+  }
+
+  #forget(requestId: number, waiting: Waiting): void {
+    this.#waiting.delete(requestId)
+    this.#bulkBytes -= waiting.bulkBytes
+    waiting.forget()
+  }
+
+  #measure(): void {
+    this.#pings = (this.#pings % 0xffff_ffff) + 1
+    this.#pingedAt = this.#options.clock.monotonicMs()
+    this.#ping = { id: this.#pings, sentMs: this.#pingedAt }
+    this.#send('ping', 0, this.#ping.id, 0, EMPTY, NOTHING)
+  }
+
+  #ponged(id: number): void {
+    if (this.#ping === undefined) return
+    if (this.#ping.id !== id) {
+      // A peer of before does not say which: it is there, and no more is known.
+      if (id === 0) this.#ping = undefined
+      return
+    }
+    const now = this.#options.clock.monotonicMs()
+    this.roundTrip.sample(now, now - this.#ping.sentMs)
+    this.#ping = undefined
+    // The first ones at once, so that whoever has just connected soon knows how far it is.
+    if (this.roundTrip.samples < SAMPLES_MIN) this.#measure()
   }
 
   /** A reply that is not what the table says is the caller's failure too, not only the connection's. */
@@ -365,6 +416,7 @@ export class Link implements Peer {
     }
     this.#hello = hello
     this.#answer(frame, 'hello', { reply: this.#options.hello })
+    this.#measure()
     this.#onHello(this)
   }
 
@@ -426,20 +478,25 @@ export class Link implements Peer {
   #sweep(now: number): void {
     for (const [requestId, waiting] of this.#waiting) {
       if (waiting.deadline > now) continue
-      this.#waiting.delete(requestId)
-      waiting.forget()
+      this.#forget(requestId, waiting)
       this.#send('cancel', calls[waiting.name].id, requestId, 0, EMPTY, NOTHING)
       waiting.reject(new FsError('ETIMEDOUT', `${waiting.name} to ${this.address}`))
     }
     for (const context of this.#answering.values())
       if (context.deadline <= now) context.abort(new FsError('ETIMEDOUT', 'the deadline of the caller passed'))
-    const silent = now - this.#heardAt
-    if (this.#paused) return // we are the ones not listening
-    if (silent > (this.#options.silenceMs ?? 10_000)) {
-      this.close(new FsError('ETIMEDOUT', `${this.address} has been silent for ${Math.round(silent)} ms`))
-    } else if (silent > PING_AFTER_MS) {
-      this.#send('ping', 0, 0, 0, EMPTY, NOTHING)
+    if (this.#paused) {
+      // We are the ones not listening, and an answer that waits for us says nothing of the way.
+      this.#ping = undefined
+      return
     }
+    const silent = now - this.#heardAt
+    const silenceMs = this.roundTrip.silenceMs(this.#options.silenceMs ?? SILENCE_MS)
+    if (silent > silenceMs) {
+      this.close(new FsError('ETIMEDOUT', `${this.address} has been silent for ${Math.round(silent)} ms`))
+      return
+    }
+    const due = now - this.#pingedAt > MEASURE_EVERY_MS || silent > this.roundTrip.pingAfterMs(silenceMs)
+    if (due && this.#ping === undefined) this.#measure()
   }
 
   #ended(error?: Error): void {
@@ -453,6 +510,7 @@ export class Link implements Peer {
       waiting.reject(this.#closeError)
     }
     this.#waiting.clear()
+    this.#bulkBytes = 0
     for (const context of this.#answering.values()) context.abort(this.#closeError)
     this.#answering.clear()
     this.#parked.clear()

@@ -4,6 +4,7 @@
 
 import type { Identity } from '../base/identity.ts'
 import type { CallName, Hello, Reply, Request } from './protocol.ts'
+import type { RoundTrip } from './round-trip.ts'
 
 export interface CallOptions {
   /** Raw bytes beside the body; the link takes them over until the call has ended. */
@@ -17,8 +18,13 @@ export interface CallOptions {
    * carried out before the cancel came (a lock just granted).
    */
   readonly answersCancel?: boolean
-  /** Travels in the frame; both sides give up after it. Default: the link's. 0 = none (a lock that waits). */
+  /**
+   * What the other side may take for it; the way there and back is added (round-trip.ts). Travels in the frame; both sides
+   * give up after it. Default: the link's. 0 = none (a lock that waits).
+   */
   readonly timeoutMs?: number
+  /** Bulk bytes that the answer will bring, about: on a long way they are part of how long it takes. */
+  readonly answerBytes?: number
 }
 
 export interface Answered<C extends CallName> {
@@ -36,6 +42,8 @@ export interface Peer {
   /** Its address, for messages. */
   readonly address: string
   readonly closed: boolean
+  /** How long its answers take. */
+  readonly roundTrip: RoundTrip
   /** Throws FsError with the errno the other side answered, or ECONNRESET / ETIMEDOUT of the connection. */
   call<C extends CallName>(name: C, request: Request<C>, options?: CallOptions): Promise<Answered<C>>
   /** A one-way call; lost without notice when the connection is. */

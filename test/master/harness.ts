@@ -18,6 +18,7 @@ import { Master, type MasterCalls, type MasterOptions } from '../../src/master/s
 import type { Role } from '../../src/wire/call-row.ts'
 import type { Answered, CallContext, CallOptions, Handler, Peer } from '../../src/wire/peer.ts'
 import type { CallName, Hello, Reply, Request } from '../../src/wire/protocol.ts'
+import { RoundTrip } from '../../src/wire/round-trip.ts'
 import type { DeclaredPlace, DiskState, Settings } from '../../src/wire/shapes.ts'
 import { quietLog } from '../support/quiet-log.ts'
 
@@ -93,6 +94,7 @@ export class TestPeer implements Peer {
   /** Who it has proved to be. */
   identity: Identity | undefined
   readonly address: string
+  readonly roundTrip = new RoundTrip()
   closed = false
   /** One-way calls, in order. */
   readonly told: { name: CallName; request: unknown }[] = []

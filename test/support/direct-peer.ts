@@ -6,11 +6,13 @@
 import { FsError } from '../../src/base/fault.ts'
 import type { Answered, CallContext, CallOptions, Handlers, Peer } from '../../src/wire/peer.ts'
 import { type CallName, calls, type Hello, PROTOCOL_VERSION, type Request } from '../../src/wire/protocol.ts'
+import { RoundTrip } from '../../src/wire/round-trip.ts'
 
 export class DirectPeer implements Peer {
   readonly hello: Hello = { version: PROTOCOL_VERSION, cluster: '', role: 'chunkserver', name: 'direct' }
   readonly identity = undefined
   readonly address = 'direct'
+  readonly roundTrip = new RoundTrip()
   closed = false
   /** Called before each call; may throw what a connection would. */
   before: (name: CallName) => void | Promise<void> = () => {}

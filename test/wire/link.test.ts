@@ -207,6 +207,26 @@ describe('a link', () => {
     expect(await closed).toMatchObject({ code: 'ETIMEDOUT' })
   })
 
+  it('knows soon after the hello how long answers take, on both sides', async () => {
+    const { peer, peers } = await pair({})
+    for (const side of [peer, peers[0]!])
+      await expect.poll(() => side.roundTrip.samples, { timeout: 10_000 }).toBeGreaterThanOrEqual(3)
+    expect(peer.roundTrip.leastMs).toBeLessThan(1_000)
+  })
+
+  it('gives a call more time where the way is long, and tells the other side', async () => {
+    let deadline = 0
+    const { peer } = await pair({
+      statfs: (_request, _bulk, context) => {
+        deadline = (context as unknown as { deadline: number }).deadline - hostClock.monotonicMs()
+        return { reply: space }
+      },
+    })
+    for (let i = 0; i < 50; i++) peer.roundTrip.sample(hostClock.monotonicMs(), 1_000)
+    await peer.call('statfs', { session: s1, ino: undefined }, { timeoutMs: 60_000 })
+    expect(deadline).toBeGreaterThan(60_000 + 1_000)
+  })
+
   it.each([
     ['garbage', Buffer.from('GET / HTTP/1.1\r\nHost: holdfast\r\n\r\n'.repeat(3))],
     ['a header with a wrong checksum', Buffer.alloc(64, 7)],
