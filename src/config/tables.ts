@@ -357,6 +357,11 @@ const mesh = {
     means: 'Pass packets on, unread, between nodes that cannot reach each other, when this node is public.',
     danger: 'Costs traffic: up to 100 Mbit/s for each such pair, on UDP ports 40000 to 40999.',
   }),
+  congestion: choice(['bbr', 'cubic', 'reno', 'kernel'], 'bbr', {
+    means:
+      "TCP's congestion control of connections over the mesh, where the kernel has it; `kernel`: what the kernel is set to.",
+    danger: 'All but bbr take a lost packet for a full line: at 1 % loss and 40 ms a connection carries some 4 Mbit/s.',
+  }),
   masterHost: text('', { means: 'Where the master is, for the command line; empty: as the mesh says.' }),
   masterPort: port(MASTER_PORT, { means: "The master's port." }),
 } as const

@@ -52,6 +52,8 @@ export interface AgentOptions {
   readonly probePort: number
   /** Whether it passes packets of others on when it is public. */
   readonly relays: boolean
+  /** TCP's congestion control on the mesh's routes; undefined: the kernel's own. */
+  readonly congestion: string | undefined
   /** Where this node may be found now. */
   readonly standing: () => Pick<Request<'memberHere'>, 'candidates' | 'statics'>
   /** When the certificate ends, unix seconds. */
@@ -243,7 +245,7 @@ export class Agent {
 
   #wish(device: Device, nowS: number): TunnelWish | undefined {
     const { newest, clock, log } = this.#parts
-    const { own, linkMtu, probePort, relays } = this.#options
+    const { own, linkMtu, probePort, relays, congestion } = this.#options
     const publicKey = this.#publicKey
     const map = newest.map
     const settings = {
@@ -267,7 +269,7 @@ export class Agent {
       nowMs,
     )
     const mtus = new Map(others.map(({ id }) => [id, this.#view.mtuOf(id) ?? MTU_MIN]))
-    const routes = routesFor(map, own.node, mtus, interfaceMtu(linkMtu))
+    const routes = routesFor(map, own.node, mtus, interfaceMtu(linkMtu), congestion)
     const isTrying =
       others.some(({ keys }) => keys.length > 1) ||
       map.pairs.some(({ a, b, path }) => (a === own.node || b === own.node) && (path === 'punch' || path === 'settle'))

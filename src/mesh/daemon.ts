@@ -78,6 +78,7 @@ export async function run(config: MeshConfig, world: World, stopped: AbortSignal
         statics: [...config.advertise],
       }),
       relays: config.relay,
+      congestion: config.congestion === 'kernel' ? undefined : config.congestion,
       certificateUntil: () => endOf(certificate),
     },
   )

@@ -14,20 +14,21 @@ export interface Route {
   readonly congestion?: string
 }
 
-/** On 20 ms each way and 1 % loss: 300 Mbit/s where cubic makes 3. Node cannot choose it for a socket, the route can. */
-export const CONGESTION = 'bbr'
-
-/** `mtus`: what was proved, by node id; a peer of which nothing is known gets what passes everywhere. */
+/**
+ * `mtus`: what was proved, by node id; a peer of which nothing is known gets what passes everywhere. `congestion`: Node cannot
+ * choose it for a socket, the route can; on 20 ms each way and 1 % loss bbr makes 300 Mbit/s where cubic makes 3.
+ */
 export function routesFor(
   map: PeerMap,
   own: string,
   mtus: ReadonlyMap<string, number>,
   interfaceMtu: number,
-  congestion: string = CONGESTION,
+  congestion: string | undefined,
 ): Route[] {
+  const control = congestion === undefined ? {} : { congestion }
   const narrow = map.peers.flatMap((peer) => {
     const mtu = mtus.get(peer.id) ?? MTU_MIN
-    return peer.id === own || mtu >= interfaceMtu ? [] : [{ to: `${peer.ip}/32`, mtu, congestion }]
+    return peer.id === own || mtu >= interfaceMtu ? [] : [{ to: `${peer.ip}/32`, mtu, ...control }]
   })
-  return [{ to: map.prefix, congestion }, ...narrow]
+  return [{ to: map.prefix, ...control }, ...narrow]
 }
