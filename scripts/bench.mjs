@@ -1,5 +1,5 @@
 /*
- * `npm run bench -- [e2e|memory|micro|plan|snapshot|repair] [options]`: builds what it measures, then runs the benchmark. The build is left out
+ * `npm run bench -- [e2e|memory|micro|plan|snapshot|repair|wan] [options]`: builds what it measures, then runs the benchmark. The build is left out
  * when nothing built is measured. Ctrl-C and TERM are passed on, and the benchmark's own clean-up is waited for.
  */
 
@@ -14,6 +14,7 @@ const kinds = {
   plan: ['bench/planner.ts'],
   snapshot: ['bench/snapshot.ts'],
   repair: ['bench/repair.ts'],
+  wan: ['bench/wan/run.ts'],
   micro: readdirSync(`${project}bench/micro`)
     .filter((name) => name.endsWith('.ts'))
     .sort()

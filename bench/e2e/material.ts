@@ -31,24 +31,37 @@ export const gitEnvironment = {
 }
 
 export async function makeMaterial(source: string, directory: string, files: number): Promise<Material> {
-  const list = smallFiles(source)
-  if (list.length === 0) throw new Error(`no files below ${source}: npm ci first`)
-  await mkdir(directory, { recursive: true })
-  const copies = Math.ceil(files / list.length)
-  const tar = `${directory}/tree.tar`
-  await writeFile(`${directory}/list`, list.map((path) => `${path}\0`).join(''))
-  for (let copy = 1; copy <= copies; copy++) {
-    const fixed = ['--owner=0', '--group=0', '--numeric-owner', '--mtime=@1700000000', '--format=gnu']
-    const names = [`--transform=s,^,copy-${copy}/,`, '--null', '--no-recursion', `--files-from=${directory}/list`]
-    await run('tar', [copy === 1 ? '-cf' : '-rf', tar, '-C', source, ...fixed, ...names])
-  }
+  const { path: tar, list } = await makeTar(source, directory, files)
   const repository = `${directory}/repository.git`
   await run('git', ['init', '--quiet', '--bare', '--initial-branch=main', repository], { env: gitEnvironment })
   await run('git', ['-C', repository, 'fast-import', '--quiet'], { env: gitEnvironment, input: history(source, list) })
   await run('git', ['-C', repository, 'repack', '-adq', '--threads=1'], { env: gitEnvironment })
   const empty = `${directory}/empty`
   await run('git', ['init', '--quiet', empty], { env: gitEnvironment })
-  return { tar, files: copies * list.length, repository, repositoryFiles: list.length, empty }
+  return { tar, files, repository, repositoryFiles: list.length, empty }
+}
+
+export interface Tar {
+  readonly path: string
+  readonly files: number
+  /** What one copy is made of, relative to the source. */
+  readonly list: readonly string[]
+}
+
+/** So many files: whole copies of the source and the beginning of one more. */
+export async function makeTar(source: string, directory: string, files: number): Promise<Tar> {
+  const list = smallFiles(source)
+  if (list.length === 0) throw new Error(`no files below ${source}: npm ci first`)
+  await mkdir(directory, { recursive: true })
+  const path = `${directory}/tree.tar`
+  for (let done = 0, copy = 1; done < files; done += list.length, copy++) {
+    const taken = list.slice(0, files - done)
+    await writeFile(`${directory}/list`, taken.map((path) => `${path}\0`).join(''))
+    const fixed = ['--owner=0', '--group=0', '--numeric-owner', '--mtime=@1700000000', '--format=gnu']
+    const names = [`--transform=s,^,copy-${copy}/,`, '--null', '--no-recursion', `--files-from=${directory}/list`]
+    await run('tar', [copy === 1 ? '-cf' : '-rf', path, '-C', source, ...fixed, ...names])
+  }
+  return { path, files, list }
 }
 
 function smallFiles(source: string): string[] {
