@@ -23,6 +23,7 @@ import { dataHandlers, orderHandlers } from '../../src/chunk/service.ts'
 import { BlockCache } from '../../src/client/block-cache.ts'
 import { ChunkReader } from '../../src/client/chunk-reader.ts'
 import { Chunkservers } from '../../src/client/chunkservers.ts'
+import { Patience } from '../../src/client/patience.ts'
 import type { MasterSession } from '../../src/client/session.ts'
 import { hostClock, hostRandom } from '../../src/host/clock.ts'
 import { hostLog } from '../../src/host/log.ts'
@@ -121,10 +122,10 @@ async function best(
 
 function readerOf(places: ChunkPlaces): ChunkReader {
   const world = { net: hostNet, clock: hostClock, random: hostRandom, log }
-  const session = { ask: async () => ({ chunks: [places] }) } as unknown as MasterSession
+  const session = { askUnlessCut: async () => ({ chunks: [places] }) } as unknown as MasterSession
   const cache = new BlockCache({ limitBytes: 0 })
   const chunkservers = new Chunkservers(world, '', 'bench')
-  return new ChunkReader(world, session, chunkservers, cache, { ownHost: 'elsewhere', onDisconnectMs: 1_000 })
+  return new ChunkReader(world, session, chunkservers, cache, new Patience(hostClock, 1_000), { ownHost: 'elsewhere' })
 }
 
 async function readAll(reader: ChunkReader, places: ChunkPlaces): Promise<void> {

@@ -31,6 +31,8 @@ export interface MountRequest {
   readonly readOnly: boolean
   /** What is deleted, instead of the files. */
   readonly meta: boolean
+  readonly onDisconnect: 'wait' | 'error'
+  readonly onDisconnectMs: number | undefined
   readonly opLog: string | undefined
   readonly prefer: readonly string[]
   readonly rack: string
@@ -65,6 +67,8 @@ export async function mountInBackground(
         rack: request.rack,
         site: request.site,
         meta: request.meta,
+        onDisconnect: request.onDisconnect,
+        ...(request.onDisconnectMs === undefined ? {} : { onDisconnectMs: request.onDisconnectMs }),
         allowOther: process.getuid?.() === 0,
         ...(request.opLog === undefined ? {} : { opLog: resolve(request.opLog) }),
       },

@@ -1,7 +1,7 @@
 /*
  * Bytes of chunks, from whichever copy answers. Copies are tried in order of preference; one that fails is passed over for
- * a while; when all have failed the master is asked where the chunk is now, again and again until `onDisconnectMs` is
- * over. A damaged block is the chunkserver's own report; here it is only a reason to ask the next copy. A chunk without copies
+ * a while; when all have failed the master is asked where the chunk is now, again and again while there is patience; while
+ * it is away, they are tried again where they were. A damaged block is the chunkserver's own report; here it is only a reason to ask the next copy. A chunk without copies
  * is read from its parts (part-reader.ts).
  */
 
@@ -14,7 +14,8 @@ import type { BlockCache } from './block-cache.ts'
 import type { Chunkservers } from './chunkservers.ts'
 import { Generations } from './core/generations.ts'
 import { PartReader, PartsUnreadable } from './part-reader.ts'
-import type { Interruptible, MasterSession } from './session.ts'
+import type { Interruptible, Patience } from './patience.ts'
+import type { MasterSession } from './session.ts'
 import { aboutChunk, refuses, Shunned, TooShort } from './shunned.ts'
 
 /** Chunks whose places are remembered: 4 TiB worth at 64 MiB each. */
@@ -40,7 +41,7 @@ export class ChunkReader {
   readonly #chunkservers: Chunkservers
   readonly #cache: BlockCache
   readonly #ownHost: string
-  readonly #onDisconnectMs: number
+  readonly #patience: Patience
   readonly #places = new Generations<ChunkId, ChunkPlaces>(PLACES_MAX)
   readonly #shunned: Shunned
   readonly #parts: PartReader
@@ -53,14 +54,15 @@ export class ChunkReader {
     session: MasterSession,
     chunkservers: Chunkservers,
     cache: BlockCache,
-    options: { ownHost: string; onDisconnectMs: number },
+    patience: Patience,
+    options: { ownHost: string },
   ) {
     this.#world = world
     this.#session = session
     this.#chunkservers = chunkservers
     this.#cache = cache
     this.#ownHost = options.ownHost
-    this.#onDisconnectMs = options.onDisconnectMs
+    this.#patience = patience
     this.#shunned = new Shunned(world.clock)
     this.#parts = new PartReader(world, chunkservers, this.#shunned, options.ownHost)
   }
@@ -134,11 +136,12 @@ export class ChunkReader {
     atLeast: number,
     caller: Interruptible | undefined,
   ): Promise<Buffer[]> {
-    const deadline = this.#world.clock.monotonicMs() + this.#onDisconnectMs
+    const deadline = this.#patience.deadline()
     let lastError: unknown
+    let worthless = false
     for (let round = 0; ; round++) {
       const remembered = round === 0 ? this.#places.get(chunk) : undefined
-      const known = remembered ?? (await this.#locate(chunk, caller))
+      const known = remembered ?? (await this.#locate(chunk, caller, worthless ? undefined : this.#places.get(chunk)))
       const places = this.#inOrder(known, chunk, offset)
       const parted = known?.ec === undefined ? undefined : { chunk, length: known.length, ec: known.ec }
       let asked = places.length
@@ -185,7 +188,8 @@ export class ChunkReader {
       }
       const late = partsFirst ? undefined : await fromParts()
       if (late !== undefined) return late
-      if (this.#world.clock.monotonicMs() > deadline || (refused === asked && refused > 0 && round >= REFUSED_ROUNDS))
+      worthless = refused === asked && refused > 0
+      if (this.#patience.left(deadline) < 0 || (worthless && round >= REFUSED_ROUNDS))
         throw new FsError('EIO', `no copy of chunk ${chunkName(chunk)} could be read`, { cause: lastError })
       // What was remembered may be old: copies move, and give way to parts. The master is asked at once.
       if (remembered === undefined) await this.#pause(RETRY_MS[Math.min(round, RETRY_MS.length - 1)]!, caller)
@@ -205,14 +209,21 @@ export class ChunkReader {
     const now = this.#world.clock.monotonicMs()
     if (now - (this.#lookedMs.get(chunk) ?? Number.NEGATIVE_INFINITY) < LOOK_AGAIN_MS) return
     this.#lookedMs.set(chunk, now)
-    this.#locate(chunk, undefined).catch((error: unknown) => {
+    this.#locate(chunk, undefined, this.#places.get(chunk)).catch((error: unknown) => {
       if (errnoOf(error) === undefined) throw error
       this.#world.log.debug({ chunk, error: String(error) }, 'where the parts of a chunk are now could not be asked')
     })
   }
 
-  async #locate(chunk: ChunkId, caller: Interruptible | undefined): Promise<ChunkPlaces | undefined> {
-    const { chunks } = await this.#session.ask('chunkPlaces', { chunks: [chunk] }, caller)
+  /** While the master is away it is where it was, if that is `remembered`. */
+  async #locate(
+    chunk: ChunkId,
+    caller: Interruptible | undefined,
+    remembered: ChunkPlaces | undefined,
+  ): Promise<ChunkPlaces | undefined> {
+    const instead = (): { chunks: ChunkPlaces[] } | undefined =>
+      remembered === undefined ? undefined : { chunks: [remembered] }
+    const { chunks } = await this.#session.askUnlessCut('chunkPlaces', { chunks: [chunk] }, caller, instead)
     const places = chunks[0]
     if (places !== undefined) this.learn(places)
     return places

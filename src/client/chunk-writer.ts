@@ -18,6 +18,7 @@ import { bulkCrc } from '../wire/frame.ts'
 import type { Peer } from '../wire/peer.ts'
 import type { ChunkPlaces, Place } from '../wire/shapes.ts'
 import { type Chunkservers, isTransportFailure } from './chunkservers.ts'
+import type { Patience } from './patience.ts'
 import { fits, type OpenChunk, type Segment } from './segment.ts'
 import type { MasterSession } from './session.ts'
 
@@ -30,6 +31,8 @@ const PACK_WINDOW = 2
 /** A restarting chunkserver is back within this; waiting is cheaper than a new chunk and a copy to be made. */
 const TARGET_PATIENCE_MS = 3_000
 const RETRY_PAUSE_MS = 100
+/** The same for a cluster of which no chunkserver is there, which may be long. */
+const OPEN_AGAIN_MS = [100, 200, 500, 1_000, 2_000]
 /** An open chunk without appends for this long is sealed, so that it can be replicated and cached. */
 const IDLE_SEAL_MS = 30_000
 const TIDY_MS = 1_000
@@ -62,7 +65,7 @@ export class ChunkWriter {
   readonly #session: MasterSession
   readonly #chunkservers: Chunkservers
   readonly #onPlaces: (places: ChunkPlaces) => void
-  readonly #onDisconnectMs: number
+  readonly #patience: Patience
   readonly #open = new Set<OpenChunk>()
   /** By number; the cluster bounds how many there are. */
   readonly #classes = new Map<number, ClassChunks>()
@@ -74,13 +77,13 @@ export class ChunkWriter {
     session: MasterSession,
     chunkservers: Chunkservers,
     onPlaces: (places: ChunkPlaces) => void,
-    options: { onDisconnectMs: number },
+    patience: Patience,
   ) {
     this.#world = world
     this.#session = session
     this.#chunkservers = chunkservers
     this.#onPlaces = onPlaces
-    this.#onDisconnectMs = options.onDisconnectMs
+    this.#patience = patience
     this.#tidyLater()
   }
 
@@ -220,12 +223,13 @@ export class ChunkWriter {
   }
 
   async #openChunk(classId: number, kind: 'pack' | 'stream'): Promise<OpenChunk> {
-    const deadline = this.#world.clock.monotonicMs() + this.#onDisconnectMs
+    const deadline = this.#patience.deadline()
     let places: ChunkPlaces | undefined
     let bytesMax: number | undefined
-    while (places === undefined) {
-      const now = this.#world.clock.monotonicMs()
-      this.#forgive(now)
+    let back: (() => void) | undefined
+    for (let attempt = 0; places === undefined; attempt++) {
+      this.#forgive(this.#world.clock.monotonicMs())
+      const session = this.#session.id
       try {
         const wish = { count: 1, kind, avoid: [...this.#avoid.keys()], classId }
         const opened = await this.#session.change('chunkOpen', wish)
@@ -233,12 +237,18 @@ export class ChunkWriter {
         bytesMax = opened.bytesMax
         if (places === undefined) throw new FsError('ENOSPC', 'no disk can take a new chunk')
       } catch (error) {
+        // A new session has begun since it was asked: what an old one opened is sealed.
+        if (errnoOf(error) === 'ESTALE' && session !== this.#session.id) continue
+        back?.()
         // EAGAIN: no chunkserver is there at the moment, which is not the same as a full cluster.
         if (errnoOf(error) !== 'EAGAIN') throw error
-        if (now > deadline) throw new FsError('EIO', 'no chunkserver came back in time', { cause: error })
-        await this.#world.clock.sleep(RETRY_PAUSE_MS)
+        if (this.#patience.left(deadline) < 0)
+          throw new FsError('EIO', 'no chunkserver came back in time', { cause: error })
+        back = this.#patience.away()
+        await this.#world.clock.sleep(OPEN_AGAIN_MS[Math.min(attempt, OPEN_AGAIN_MS.length - 1)]!)
       }
     }
+    back?.()
     this.#onPlaces(places)
     const chunk: OpenChunk = {
       id: places.chunk,

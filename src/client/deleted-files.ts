@@ -15,7 +15,8 @@ import type { ChunkReader } from './chunk-reader.ts'
 import { timeText } from './core/trash-names.ts'
 import { FileReader, seekIn } from './file-reader.ts'
 import { FileState } from './file-state.ts'
-import type { Interruptible, MasterSession } from './session.ts'
+import type { Interruptible } from './patience.ts'
+import type { MasterSession } from './session.ts'
 
 /** What getfattr shows of a deleted file; absent where it does not apply. */
 const XATTRS: Readonly<Record<string, (file: DeletedFile) => string | undefined>> = {

@@ -13,8 +13,8 @@ import type { Reply } from '../wire/protocol.ts'
 import type { ChunkPlaces, Extent } from '../wire/shapes.ts'
 import type { ChunkReader } from './chunk-reader.ts'
 import type { FileState } from './file-state.ts'
+import type { Interruptible } from './patience.ts'
 import { Readahead } from './readahead.ts'
-import type { Interruptible } from './session.ts'
 
 /** Files up to this size are read with their neighbours in the pack. */
 export const SMALL_BYTES = 256 * 1024

@@ -20,6 +20,7 @@ import type { Committer } from './committer.ts'
 import { SMALL_BYTES } from './file-reader.ts'
 import type { FileState, PendingSegment } from './file-state.ts'
 import type { NameJournal } from './name-journal.ts'
+import type { Interruptible, Patience } from './patience.ts'
 import { Segment } from './segment.ts'
 import type { MasterSession } from './session.ts'
 
@@ -41,6 +42,7 @@ export class FileWriter {
   readonly #writer: ChunkWriter
   readonly #committer: Committer
   readonly #journal: NameJournal
+  readonly #patience: Patience
   readonly #onCommitted: (attr: Attr) => void
   readonly #onLost: (ino: Ino) => void
   readonly #dirtyLimitBytes: number
@@ -57,6 +59,7 @@ export class FileWriter {
     writer: ChunkWriter,
     committer: Committer,
     journal: NameJournal,
+    patience: Patience,
     onCommitted: (attr: Attr) => void,
     onLost: (ino: Ino) => void,
     options: { dirtyLimitBytes: number },
@@ -66,16 +69,23 @@ export class FileWriter {
     this.#writer = writer
     this.#committer = committer
     this.#journal = journal
+    this.#patience = patience
     this.#onCommitted = onCommitted
     this.#onLost = onLost
     this.#dirtyLimitBytes = options.dirtyLimitBytes
   }
 
-  async write(file: FileState, offset: number, data: Buffer, killSuidGid: boolean): Promise<void> {
+  async write(
+    file: FileState,
+    offset: number,
+    data: Buffer,
+    killSuidGid: boolean,
+    caller: Interruptible,
+  ): Promise<void> {
     this.throwError(file)
     if (offset + data.length > FILE_BYTES_MAX) throw new FsError('EFBIG')
     if (data.length === 0) return
-    while (this.#dirtyBytes > this.#dirtyLimitBytes) await this.#room()
+    while (this.#dirtyBytes > this.#dirtyLimitBytes) await this.#patience.interruptible(this.#room(), caller)
     const run = file.run
     if (run !== undefined && run.offset + run.length === offset && run.length < SEGMENT_BYTES) {
       run.parts.push(data)
@@ -133,6 +143,11 @@ export class FileWriter {
     this.throwError(file)
   }
 
+  /** As `commit`; what fails after the caller was interrupted is told to the file's next user. */
+  commitFor(file: FileState, sync: boolean, caller: Interruptible): Promise<void> {
+    return this.#patience.interruptible(this.commit(file, sync), caller, (error) => this.#keep(file, error))
+  }
+
   /**
    * Whether the close of a small new file may be answered before its commit: the master knows that the file is here and
    * recalls it when another mount opens it, so nobody can tell, and hundreds of files share one append and one commit.
@@ -157,7 +172,7 @@ export class FileWriter {
     file.lag = new Promise((resolve) => this.#lagging.set(file, resolve))
     file.lag.catch((error: unknown) => {
       // Whoever looks at the file next hears of it; if nobody does, retire() logs it.
-      file.error ??= error instanceof FsError ? error : new FsError('EIO', undefined, { cause: error })
+      this.#keep(file, error)
     })
     if (this.#lagging.size >= LAG_FILES) this.#commitLagging()
   }
@@ -346,7 +361,7 @@ export class FileWriter {
       { ino, offset, length: segment.length, error: String(error) },
       'written data could not be stored; the writer is told',
     )
-    file.error ??= error instanceof FsError ? error : new FsError('EIO', undefined, { cause: error })
+    this.#keep(file, error)
     this.#discard(file, entry)
   }
 
@@ -394,8 +409,12 @@ export class FileWriter {
   #commitBehind(file: FileState): void {
     this.commit(file, false).catch((error: unknown) => {
       // Nobody waits for this commit: the error is kept for the next write, flush or fsync of the file.
-      file.error ??= error instanceof FsError ? error : new FsError('EIO', undefined, { cause: error })
+      this.#keep(file, error)
     })
+  }
+
+  #keep(file: FileState, error: unknown): void {
+    file.error ??= error instanceof FsError ? error : new FsError('EIO', undefined, { cause: error })
   }
 
   #markDirty(file: FileState): void {

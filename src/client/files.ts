@@ -17,6 +17,7 @@ import type { FileReader } from './file-reader.ts'
 import { FileState } from './file-state.ts'
 import type { FileWriter } from './file-writer.ts'
 import type { NameJournal } from './name-journal.ts'
+import type { Interruptible, Patience } from './patience.ts'
 import { Releases } from './releases.ts'
 import type { MasterSession } from './session.ts'
 import type { Caller } from './vfs.ts'
@@ -31,6 +32,7 @@ export class Files {
   readonly #journal: NameJournal
   readonly #reader: FileReader
   readonly #writer: FileWriter
+  readonly #patience: Patience
   readonly #open = new Map<Ino, FileState>()
   readonly #closed = new Generations<Ino, FileState>(CLOSED_FILES_MAX)
   readonly #releases: Releases
@@ -42,6 +44,7 @@ export class Files {
     journal: NameJournal,
     reader: FileReader,
     writer: FileWriter,
+    patience: Patience,
   ) {
     this.#world = world
     this.#session = session
@@ -49,6 +52,7 @@ export class Files {
     this.#journal = journal
     this.#reader = reader
     this.#writer = writer
+    this.#patience = patience
     const isOpen = (ino: Ino): boolean => (this.#open.get(ino)?.opens ?? 0) > 0
     // The master would count a file as open for ever whose close it hears before its creation.
     // One that is told while a connection is being made would be lost: what is open was said as that began.
@@ -157,14 +161,30 @@ export class Files {
     return this.#open.get(ino) ?? this.#closed.get(ino)
   }
 
+  /**
+   * What is shown of an open file while the master is away: what it was when that was last heard. Its bytes and its size
+   * belong together, and who has it open has asked for them before. Undefined: it had changed since.
+   */
+  held(ino: Ino): Attr | undefined {
+    const file = this.#open.get(ino)
+    return file !== undefined && file.opens > 0 && file.version !== -1 ? file.attr : undefined
+  }
+
   /** Attributes as shown here, else as the master has them. */
   async attr(ino: Ino, caller: Caller): Promise<Attr> {
     if (this.#session.fresh() || this.#open.get(ino)?.ahead) {
       const known = this.view(ino)
       if (known !== undefined) return known
     }
+    const cut = this.#session.connected ? undefined : this.held(ino)
+    if (cut !== undefined) return cut
     await this.#journal.settleIf(ino)
-    const attr = await this.#session.ask('getattr', { ino }, caller)
+    const instead = (): { cut: Attr } | undefined => {
+      const attr = this.held(ino)
+      return attr === undefined ? undefined : { cut: attr }
+    }
+    const attr = await this.#session.askUnlessCut('getattr', { ino }, caller, instead)
+    if ('cut' in attr) return attr.cut
     // The master may not have heard yet that the last user of a deleted file has closed it.
     if (attr.nlink === 0 && !this.isOpen(ino)) throw new FsError('ESTALE', `inode ${ino}`)
     this.learn(attr)
@@ -176,11 +196,16 @@ export class Files {
     if (!this.#journal.involves(attr.ino)) this.#tree.learn(attr)
   }
 
+  /** What is pending of names, for somebody who may be interrupted: it is told all the same. */
+  async waitingFor(told: Promise<void> | undefined, caller: Interruptible): Promise<void> {
+    if (told !== undefined) await this.#patience.interruptible(told, caller)
+  }
+
   /** Whatever is held back or unwritten of an inode goes to the master first. */
-  async settle(ino: Ino): Promise<void> {
-    await this.#journal.settleIf(ino)
+  async settle(ino: Ino, caller: Interruptible): Promise<void> {
+    await this.waitingFor(this.#journal.settleIf(ino), caller)
     const file = this.#open.get(ino)
-    if (file?.ahead) await this.#writer.commit(file, false)
+    if (file?.ahead) await this.#writer.commitFor(file, false, caller)
   }
 
   /** A file that is ahead of the master shows its own attributes; its names are the master's business all the same. */
@@ -229,8 +254,17 @@ export class Files {
     else file.version = -1
   }
 
-  /** Nothing is known to be true any more. Answers what is open. */
-  disconnected(): Ino[] {
+  /** Nothing is heard of what changes elsewhere. To be called while the tree cache has what was heard last. */
+  disconnected(): void {
+    this.#closed.clear()
+    for (const file of this.#open.values()) {
+      const known = this.#tree.attr(file.ino)
+      if (!file.ahead && known !== undefined && known.version > file.attr.version) file.attr = known
+    }
+  }
+
+  /** Everything may have changed meanwhile. Answers what is open. */
+  returned(): Ino[] {
     this.#closed.clear()
     for (const file of this.#open.values()) this.#reader.changedElsewhere(file)
     return this.opens()

@@ -26,7 +26,8 @@ import { FileWriter } from './file-writer.ts'
 import { Files } from './files.ts'
 import { NameJournal } from './name-journal.ts'
 import { Names } from './names.ts'
-import { type Interruptible, MasterSession, type MountPlace } from './session.ts'
+import { type Interruptible, Patience } from './patience.ts'
+import { MasterSession, type MountPlace } from './session.ts'
 import type { Caller, Entry, FallocateMode, FileLock, Invalidation, NewNode, RenameFlags, StatFs, Vfs } from './vfs.ts'
 
 const STATFS_MS = 1_000
@@ -41,7 +42,9 @@ export interface FilesystemOptions {
   readonly version: string
   /** The address by which chunkservers on this machine are known, to prefer their copies. */
   readonly ownHost: string
-  /** How long operations wait for a lost master or for lost chunkservers before EIO. */
+  /** Whether operations wait for a lost master, or lost chunkservers, until they are back, or EIO comes after a time. */
+  readonly onDisconnect: 'wait' | 'error'
+  /** That time; also how long the end of a mount waits for what is unwritten. */
   readonly onDisconnectMs: number
   readonly cacheBytes: number
   readonly dirtyBytes: number
@@ -50,6 +53,8 @@ export interface FilesystemOptions {
 
 export class Filesystem implements Vfs {
   readonly #world: World
+  readonly #endMs: number
+  readonly #patience: Patience
   readonly #session: MasterSession
   readonly #chunkservers: Chunkservers
   readonly #chunkWriter: ChunkWriter
@@ -69,7 +74,9 @@ export class Filesystem implements Vfs {
 
   constructor(world: World, options: FilesystemOptions) {
     this.#world = world
-    const { onDisconnectMs, ownHost } = options
+    const { ownHost } = options
+    this.#endMs = options.onDisconnectMs
+    this.#patience = new Patience(world.clock, options.onDisconnect === 'wait' ? Number.POSITIVE_INFINITY : this.#endMs)
     this.#session = new MasterSession(
       world,
       {
@@ -77,12 +84,14 @@ export class Filesystem implements Vfs {
         recall: (wanted) => this.#recalled(wanted),
         classPatterns: (patterns) => this.#journal.classesBy(patterns),
         disconnected: () => this.#disconnected(),
+        returned: () => this.#returned(),
         lost: () => this.#lost(),
         opens: () => this.#files.kept(),
         made: () => this.#files.made(),
         directories: () => this.#journal.parents(),
         numbers: () => this.#journal.numbers(),
       },
+      this.#patience,
       { ...options.master, ...options, client: world.random.hex(16) },
     )
     this.#journal = new NameJournal(world, this.#session, {
@@ -95,18 +104,28 @@ export class Filesystem implements Vfs {
     })
     this.#chunkservers = new Chunkservers(world, options.cluster, options.hostName)
     const cache = new BlockCache({ limitBytes: options.cacheBytes })
-    const chunkReader = new ChunkReader(world, this.#session, this.#chunkservers, cache, { ownHost, onDisconnectMs })
+    const chunkReader = new ChunkReader(world, this.#session, this.#chunkservers, cache, this.#patience, { ownHost })
     const learnPlaces = (places: ChunkPlaces): void => chunkReader.learn(places)
-    this.#chunkWriter = new ChunkWriter(world, this.#session, this.#chunkservers, learnPlaces, { onDisconnectMs })
+    this.#chunkWriter = new ChunkWriter(world, this.#session, this.#chunkservers, learnPlaces, this.#patience)
     const committer = new Committer(this.#session)
     const learn = (attr: Attr): void => this.#tree.learn(attr)
     // The door shows bytes and a size that are not there.
     const lost = (ino: Ino): void => this.#listener({ kind: 'inode', ino, data: true })
     this.#reader = new FileReader((...range) => this.#locate(...range), chunkReader)
-    this.#writer = new FileWriter(world, this.#session, this.#chunkWriter, committer, this.#journal, learn, lost, {
-      dirtyLimitBytes: options.dirtyBytes,
-    })
-    this.#files = new Files(world, this.#session, this.#tree, this.#journal, this.#reader, this.#writer)
+    this.#writer = new FileWriter(
+      world,
+      this.#session,
+      this.#chunkWriter,
+      committer,
+      this.#journal,
+      this.#patience,
+      learn,
+      lost,
+      {
+        dirtyLimitBytes: options.dirtyBytes,
+      },
+    )
+    this.#files = new Files(world, this.#session, this.#tree, this.#journal, this.#reader, this.#writer, this.#patience)
     this.#names = new Names(
       world.clock,
       this.#session,
@@ -163,7 +182,7 @@ export class Filesystem implements Vfs {
     return this.#names.link(ino, newParent, newName, caller)
   }
   async readlink(ino: Ino, caller: Caller): Promise<string> {
-    await this.#files.settle(ino)
+    await this.#files.settle(ino, caller)
     return (await this.#session.ask('readlink', { ino }, caller)).target
   }
 
@@ -186,7 +205,7 @@ export class Filesystem implements Vfs {
     if (here !== undefined) return here
     const attr = await this.#journal.asking(
       [ino],
-      () => this.#files.settle(ino),
+      () => this.#files.settle(ino, caller),
       () => this.#session.change('setattr', { ino, change }, caller),
     )
     this.#tree.learn(attr)
@@ -200,8 +219,13 @@ export class Filesystem implements Vfs {
 
   async getxattr(ino: Ino, name: string, caller: Caller): Promise<Buffer> {
     if (this.#session.fresh() && this.#files.view(ino)?.hasXattr === false) throw new FsError('ENODATA')
+    // The kernel asks before it lets anybody write whether there is something to be taken away.
+    const cut = (): 'none' | undefined => (this.#files.held(ino)?.hasXattr === false ? 'none' : undefined)
+    if (!this.#session.connected && cut() !== undefined) throw new FsError('ENODATA')
     await this.#journal.settleIf(ino)
-    return (await this.#session.ask('getxattr', { ino, name }, caller)).value
+    const answer = await this.#session.askUnlessCut('getxattr', { ino, name }, caller, cut)
+    if (answer === 'none') throw new FsError('ENODATA')
+    return answer.value
   }
 
   async setxattr(
@@ -213,7 +237,7 @@ export class Filesystem implements Vfs {
   ): Promise<void> {
     await this.#journal.asking(
       [ino],
-      () => this.#files.settle(ino),
+      () => this.#files.settle(ino, caller),
       async () => this.#files.learnOwn(await this.#session.change('setxattr', { ino, name, value, ...flags }, caller)),
     )
   }
@@ -227,7 +251,7 @@ export class Filesystem implements Vfs {
   async removexattr(ino: Ino, name: string, caller: Caller): Promise<void> {
     await this.#journal.asking(
       [ino],
-      () => this.#files.settle(ino),
+      () => this.#files.settle(ino, caller),
       async () => this.#files.learnOwn(await this.#session.change('removexattr', { ino, name }, caller)),
     )
   }
@@ -279,11 +303,11 @@ export class Filesystem implements Vfs {
   ): Promise<void> {
     const file = await this.#files.toWrite(ino, caller)
     const at = options.append ? Math.max(offset, file.attr.size) : offset
-    await this.#writer.write(file, at, data, options.killSuidGid)
+    await this.#writer.write(file, at, data, options.killSuidGid, caller)
     this.#reader.forgetAhead(file)
   }
 
-  async flush(ino: Ino, _caller: Caller): Promise<void> {
+  async flush(ino: Ino, caller: Caller): Promise<void> {
     const file = this.#files.find(ino)
     if (file === undefined) return
     // Also a shell's redirection: it closes the file once before a byte is written, when it puts it in the place of its output.
@@ -291,18 +315,18 @@ export class Filesystem implements Vfs {
     const firstClose = file.young
     file.young = false
     if (firstClose && this.#session.fresh() && this.#writer.mayLag(file)) this.#writer.commitSoon(file)
-    else await this.#writer.commit(file, false)
+    else await this.#writer.commitFor(file, false, caller)
   }
 
   async fsync(ino: Ino, caller: Caller): Promise<void> {
     const file = this.#files.remembered(ino)
-    if (file !== undefined) return this.#writer.commit(file, true)
-    await this.#journal.settle()
+    if (file !== undefined) return this.#writer.commitFor(file, true, caller)
+    await this.#files.waitingFor(this.#journal.settle(), caller)
     await this.#session.ask('sync', {}, caller)
   }
 
   async syncfs(caller: Caller): Promise<void> {
-    await this.#journal.settle()
+    await this.#files.waitingFor(this.#journal.settle(), caller)
     await this.#writer.commitAll(true)
     await this.#chunkWriter.syncAll()
     await this.#session.ask('sync', {}, caller)
@@ -310,7 +334,7 @@ export class Filesystem implements Vfs {
 
   async fallocate(ino: Ino, mode: FallocateMode, offset: number, length: number, caller: Caller): Promise<void> {
     if (offset + length > FILE_BYTES_MAX) throw new FsError('EFBIG')
-    await this.#files.settle(ino)
+    await this.#files.settle(ino, caller)
     const request = { ino, ...mode, offset, length, killSuidGid: caller.uid !== 0 }
     this.#files.learnOwn(await this.#session.change('fallocate', request, caller), true)
   }
@@ -323,7 +347,7 @@ export class Filesystem implements Vfs {
     length: number,
     caller: Caller,
   ): Promise<number> {
-    await Promise.all([this.#files.settle(source), this.#files.settle(target)])
+    await Promise.all([this.#files.settle(source, caller), this.#files.settle(target, caller)])
     const request = { source, sourceOffset, target, targetOffset, length, killSuidGid: caller.uid !== 0 }
     const { copied, attr } = await this.#session.change('copyRange', request, caller)
     this.#files.learnOwn(attr, true)
@@ -331,7 +355,7 @@ export class Filesystem implements Vfs {
   }
 
   async seek(ino: Ino, offset: number, whence: 'data' | 'hole', caller: Caller): Promise<number> {
-    await this.#files.settle(ino)
+    await this.#files.settle(ino, caller)
     return seekIn((...range) => this.#locate(...range), ino, offset, whence, caller)
   }
 
@@ -349,8 +373,8 @@ export class Filesystem implements Vfs {
 
   async setLock(ino: Ino, lock: FileLock, wait: boolean, caller: Caller): Promise<void> {
     // Who gets the lock next must see what was written under it.
-    if (lock.kind === 'unlock') await this.#files.settle(ino)
-    else await this.#journal.settleIf(ino)
+    if (lock.kind === 'unlock') await this.#files.settle(ino, caller)
+    else await this.#files.waitingFor(this.#journal.settleIf(ino), caller)
     let owners = this.#lockOwners.get(ino)
     if (owners === undefined) {
       owners = new Set()
@@ -360,10 +384,21 @@ export class Filesystem implements Vfs {
     await this.#session.change('setLock', { ino, lock, wait }, caller, wait ? 0 : undefined)
   }
 
-  async releaseLocks(ino: Ino, family: 'posix' | 'flock', owner: string): Promise<void> {
+  async releaseLocks(ino: Ino, family: 'posix' | 'flock', owner: string, caller?: Caller): Promise<void> {
     const owners = this.#lockOwners.get(ino)
     if (owners === undefined || !owners.delete(`${family}:${owner}`)) return
     if (owners.size === 0) this.#lockOwners.delete(ino)
+    const released = this.#release(ino, family, owner)
+    if (caller === undefined) return released
+    await this.#patience.interruptible(released, caller, (error) =>
+      this.#world.log.warn({ ino, error: String(error) }, 'locks of a file that was closed could not be given back'),
+    )
+  }
+
+  async #release(ino: Ino, family: 'posix' | 'flock', owner: string): Promise<void> {
+    const file = this.#files.find(ino)
+    // A close that was interrupted has not waited for what was written under the lock.
+    if (file?.ahead) await this.#files.recalled(ino)
     await this.#session.change('releaseLocks', { ino, family, owner })
   }
 
@@ -385,6 +420,7 @@ export class Filesystem implements Vfs {
   }
 
   async close(): Promise<void> {
+    this.#patience.endWithin(this.#endMs)
     try {
       await this.#journal.settle()
       await this.#writer.commitAll(true)
@@ -455,8 +491,12 @@ export class Filesystem implements Vfs {
 
   #disconnected(): void {
     this.#journal.letGo()
+    this.#files.disconnected()
     this.#names.disconnected()
-    for (const ino of this.#files.disconnected()) this.#listener({ kind: 'inode', ino, data: true })
+  }
+
+  #returned(): void {
+    for (const ino of this.#files.returned()) this.#listener({ kind: 'inode', ino, data: true })
   }
 
   #lost(): void {

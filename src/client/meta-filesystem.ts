@@ -27,6 +27,7 @@ import { hourName, parseHourName, parseTrashName, trashName } from './core/trash
 import { DeletedFiles, shownAttr } from './deleted-files.ts'
 import type { FilesystemOptions } from './filesystem.ts'
 import { MetaInfo } from './meta-info.ts'
+import { Patience } from './patience.ts'
 import { MasterSession } from './session.ts'
 import type { Caller, Entry, FileLock, Invalidation, RenameFlags, StatFs, Vfs } from './vfs.ts'
 
@@ -65,7 +66,8 @@ export class MetaFilesystem implements Vfs {
   #listener: (change: Invalidation) => void = () => undefined
 
   constructor(world: World, options: Omit<FilesystemOptions, 'dirtyBytes'>) {
-    const { onDisconnectMs, ownHost } = options
+    const { onDisconnect, onDisconnectMs, ownHost } = options
+    const patience = new Patience(world.clock, onDisconnect === 'wait' ? Number.POSITIVE_INFINITY : onDisconnectMs)
     this.#clock = world.clock
     this.#session = new MasterSession(
       world,
@@ -76,7 +78,8 @@ export class MetaFilesystem implements Vfs {
         // Nothing is ever held back here.
         recall: () => Promise.resolve(),
         classPatterns: () => undefined,
-        disconnected: () => {
+        disconnected: () => undefined,
+        returned: () => {
           for (const ino of this.#files.disconnected()) this.#listener({ kind: 'inode', ino, data: true })
         },
         lost: () => undefined,
@@ -86,11 +89,12 @@ export class MetaFilesystem implements Vfs {
         directories: () => [],
         numbers: () => [],
       },
+      patience,
       { ...options.master, ...options, client: world.random.hex(16) },
     )
     this.#chunkservers = new Chunkservers(world, options.cluster, options.hostName)
     const cache = new BlockCache({ limitBytes: options.cacheBytes })
-    const chunks = new ChunkReader(world, this.#session, this.#chunkservers, cache, { ownHost, onDisconnectMs })
+    const chunks = new ChunkReader(world, this.#session, this.#chunkservers, cache, patience, { ownHost })
     this.#files = new DeletedFiles(this.#session, chunks)
     this.#info = new MetaInfo(this.#session, this.#files, world.clock)
     this.#restored = new Restored(world.clock)

@@ -7,7 +7,8 @@ import { formatBytes } from '../base/units.ts'
 import type { Clock } from '../base/world.ts'
 import { timeText } from './core/trash-names.ts'
 import type { DeletedFiles } from './deleted-files.ts'
-import type { Interruptible, MasterSession } from './session.ts'
+import type { Interruptible } from './patience.ts'
+import type { MasterSession } from './session.ts'
 
 const LIFE_MS = 1_000
 /** Nobody counts the bytes of the trash; so many of its files are added up, which is some tens of milliseconds of the master's. */

@@ -20,7 +20,8 @@ import type { FileWriter } from './file-writer.ts'
 import type { Files } from './files.ts'
 import { Listings } from './listings.ts'
 import { ANY, type NameJournal } from './name-journal.ts'
-import type { Interruptible, MasterSession } from './session.ts'
+import type { Interruptible } from './patience.ts'
+import type { MasterSession } from './session.ts'
 import type { Caller, Entry, NewNode, RenameFlags } from './vfs.ts'
 import { Walks } from './walks.ts'
 
@@ -179,7 +180,9 @@ export class Names {
     if (here !== undefined) return here
     const { type, rdev = 0, target = '' } = node
     const request = { parent, name, type, mode, umask, uid, gid, rdev, target }
-    const { recalls, attr, ...answer } = await this.#ask(parent, () => this.#session.change('make', request, caller))
+    const { recalls, attr, ...answer } = await this.#ask(parent, caller, () =>
+      this.#session.change('make', request, caller),
+    )
     this.#born(parent, name, attr, answer.parent)
     if (attr.type === 'dir') {
       this.#tree.madeDirectory(attr.ino)
@@ -205,7 +208,7 @@ export class Names {
     const here = this.#makeHere(parent, name, { ...node, uid, gid, opened: true })
     if (here !== undefined) return this.#files.born(here)
     const request = { parent, name, mode: mode & 0o7777, umask, uid, gid, ...flags, killSuidGid: uid !== 0 }
-    const { recalls, attr, created, ...answer } = await this.#ask(parent, () =>
+    const { recalls, attr, created, ...answer } = await this.#ask(parent, caller, () =>
       this.#session.change('create', request, caller),
     )
     this.#born(parent, name, attr, answer.parent)
@@ -228,7 +231,7 @@ export class Names {
   async unlink(parent: Ino, name: string, caller: Caller): Promise<void> {
     checkName(name)
     if (this.#unlinkHere(parent, name)) return
-    const { recalls, ino, nlink, ...answer } = await this.#ask(parent, () =>
+    const { recalls, ino, nlink, ...answer } = await this.#ask(parent, caller, () =>
       this.#session.change('unlink', { parent, name }, caller),
     )
     this.#gone(parent, name, answer.parent)
@@ -241,11 +244,11 @@ export class Names {
     if (name === '.') throw new FsError('EINVAL')
     checkName(name)
     if (this.#rmdirHere(parent, name)) return
-    const { recalls, ino, ...answer } = await this.#ask(parent, () =>
+    const { recalls, ino, ...answer } = await this.#ask(parent, caller, () =>
       // What was removed in the directory itself, and whether it is empty, is the master's to say.
       this.#journal.asking(
         [this.#known(parent, name) ?? ANY],
-        () => this.#journal.settle(),
+        () => this.#files.waitingFor(this.#journal.settle(), caller),
         () => this.#session.change('rmdir', { parent, name }, caller),
       ),
     )
@@ -267,10 +270,10 @@ export class Names {
     // Write, close, rename over the old one: the new name must never stand for less than what was written.
     const known = this.#tree.name(parent, name)
     if (known === undefined) await this.#writer.settleLagging()
-    else if (known !== 0) await this.#files.settle(toIno(known))
+    else if (known !== 0) await this.#files.settle(toIno(known), caller)
     const { ino, replaced, parents } = await this.#journal.asking(
       [parent, newParent, this.#known(newParent, newName) ?? ANY],
-      () => this.#journal.settle(),
+      () => this.#files.waitingFor(this.#journal.settle(), caller),
       () => this.#session.change('rename', { parent, name, newParent, newName, ...flags }, caller),
     )
     this.#tree.forget(parent)
@@ -296,10 +299,10 @@ export class Names {
 
   async link(ino: Ino, newParent: Ino, newName: string, caller: Caller): Promise<Attr> {
     checkName(newName)
-    await this.#files.settle(ino)
+    await this.#files.settle(ino, caller)
     const attr = await this.#journal.asking(
       [newParent],
-      () => this.#journal.settleIf(newParent),
+      () => this.#files.waitingFor(this.#journal.settleIf(newParent), caller),
       () => this.#session.change('link', { ino, newParent, newName }, caller),
     )
     this.#born(newParent, newName, attr)
@@ -308,10 +311,10 @@ export class Names {
   }
 
   /** A change of names in one directory, answered with what `hold` wants to know of the time when it was asked for. */
-  #ask<T extends object>(directory: Ino, change: () => Promise<T>): Promise<T & { recalls: number }> {
+  #ask<T extends object>(directory: Ino, caller: Caller, change: () => Promise<T>): Promise<T & { recalls: number }> {
     return this.#journal.asking(
       [directory],
-      () => this.#journal.settleIf(directory),
+      () => this.#files.waitingFor(this.#journal.settleIf(directory), caller),
       async () => {
         const { recalls } = this.#journal
         return { ...(await change()), recalls }

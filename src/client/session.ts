@@ -2,8 +2,8 @@
  * The session with the master: one connection at a time, made again for as long as this client lives.
  *
  * Every state-changing request gets a stamp (session, seq) once and keeps it over reconnects, so the master answers it
- * exactly once. A request that finds no connection waits, at most `onDisconnectMs`, interruptible by its signal; then it
- * fails with EIO. When the master says that the session is over (it expired while we were away), a new one begins and
+ * exactly once. A request that finds no connection waits as long as there is patience (patience.ts), interruptible by its
+ * signal; then it fails with EIO. When the master says that the session is over (it expired while we were away), a new one begins and
  * `onLost` is told: locks and opens are gone, open chunks were sealed at their committed length.
  *
  * fresh(): everything changed elsewhere until at most FRESH_MS ago has been pushed to us. Pushes and answers share one
@@ -21,6 +21,7 @@ import type { Answered, Peer } from '../wire/peer.ts'
 import { type CallName, PROTOCOL_VERSION, type Request } from '../wire/protocol.ts'
 import type { DeclaredPlace, Settings, Stamp } from '../wire/shapes.ts'
 import { ClusterClock } from './core/cluster-clock.ts'
+import type { Interruptible, Patience } from './patience.ts'
 
 /** With the kernel's own cache (door) on top, nothing shown is more than a second behind. */
 const FRESH_MS = 500
@@ -31,6 +32,8 @@ const HEARTBEAT_MS = 200
 const IDLE_AFTER_MS = 2_000
 const IDLE_HEARTBEAT_MS = 3_000
 const RETRY_MS = [20, 50, 100, 200, 400, 800, 1_500]
+/** Whoever waits looks this often whether there is still patience: it may have ended with the mount. */
+const LOOK_MS = 1_000
 
 export interface SessionOptions {
   readonly host: string
@@ -41,8 +44,6 @@ export interface SessionOptions {
   readonly hostName: string
   readonly mountpoint: string
   readonly version: string
-  /** How long a request waits for a lost master before EIO. */
-  readonly onDisconnectMs: number
   /** Where this mount stands and what it reads from first, as configured. */
   readonly place?: MountPlace
 }
@@ -60,8 +61,10 @@ export interface SessionEvents {
   recall(wanted: Request<'recall'>): Promise<void>
   /** How what is made here gets its storage class. */
   classPatterns(patterns: Request<'classPatterns'>['patterns']): void
-  /** The connection is gone: nothing is known to be true any more. */
+  /** The connection is gone: nothing is told any more of what changes elsewhere. */
   disconnected(): void
+  /** There is one again, and nothing has been answered on it yet: whatever was known may have changed meanwhile. */
+  returned(): void
   /** The old session was over; a new one has begun. */
   lost(): void
   /** Inodes that are open here, for the master to know them again. */
@@ -74,17 +77,13 @@ export interface SessionEvents {
   numbers(): Request<'sessionResume'>['numbers']
 }
 
-/** Who may lose patience. The signal is asked for only when there is something to wait for: making one costs. */
-export interface Interruptible {
-  readonly signal: AbortSignal
-}
-
 type StampedName = { [C in CallName]: 'stamp' extends keyof Request<C> ? C : never }[CallName]
 type SessionName = { [C in CallName]: 'session' extends keyof Request<C> ? C : never }[CallName]
 
 export class MasterSession {
   readonly #world: World
   readonly #events: SessionEvents
+  readonly #patience: Patience
   readonly #options: SessionOptions
   #peer: Peer | undefined
   #session: SessionId | undefined
@@ -102,12 +101,16 @@ export class MasterSession {
   #usedMs = 0
   #closed = false
   #connecting = false
+  /** While there is no connection. */
+  #back: (() => void) | undefined
+  #lostMs = 0
   /** Set when the master refused us for good (another cluster, another version): every request fails with it. */
   #refused: FsError | undefined
 
-  constructor(world: World, events: SessionEvents, options: SessionOptions) {
+  constructor(world: World, events: SessionEvents, patience: Patience, options: SessionOptions) {
     this.#world = world
     this.#events = events
+    this.#patience = patience
     this.#options = options
     this.#client = options.client
   }
@@ -158,6 +161,17 @@ export class MasterSession {
     timeoutMs?: number,
   ): Promise<Answered<C>['reply']> {
     return this.#persist(name, () => ({ ...request, session: this.id }) as unknown as Request<C>, caller, timeoutMs)
+  }
+
+  /** As `ask`; while there is no connection, what `instead` answers, if it does. */
+  askUnlessCut<C extends SessionName, T>(
+    name: C,
+    request: Omit<Request<C>, 'session'>,
+    caller: Interruptible | undefined,
+    instead: () => T | undefined,
+  ): Promise<Answered<C>['reply'] | T> {
+    const whole = (): Request<C> => ({ ...request, session: this.id }) as unknown as Request<C>
+    return this.#persist(name, whole, caller, undefined, instead)
   }
 
   /** A request that changes something, executed exactly once whatever the network does. */
@@ -219,16 +233,19 @@ export class MasterSession {
     return this.#seq + 1
   }
 
-  async #persist<C extends CallName>(
+  async #persist<C extends CallName, T = never>(
     name: C,
     request: () => Request<C>,
     caller: Interruptible | undefined,
     timeoutMs: number | undefined,
-  ): Promise<Answered<C>['reply']> {
-    const deadline = this.#world.clock.monotonicMs() + this.#options.onDisconnectMs
+    instead?: () => T | undefined,
+  ): Promise<Answered<C>['reply'] | T> {
+    const deadline = this.#patience.deadline()
     for (;;) {
       const peer = this.#peer
       if (peer === undefined) {
+        const known = instead?.()
+        if (known !== undefined) return known
         await this.#waitForPeer(deadline, caller?.signal)
         continue
       }
@@ -246,7 +263,7 @@ export class MasterSession {
         if (caller?.signal.aborted) throw new FsError('EINTR', undefined, { cause: error })
         const code = errnoOf(error)
         if (code !== 'ECONNRESET' && code !== 'ETIMEDOUT') throw error
-        if (this.#world.clock.monotonicMs() > deadline)
+        if (this.#patience.left(deadline) < 0)
           throw new FsError('EIO', `the master did not answer ${name}`, { cause: error })
         if (!peer.closed) peer.close(error as Error)
         if (this.#peer === peer) this.#dropped(peer)
@@ -257,7 +274,7 @@ export class MasterSession {
   async #waitForPeer(deadline: number, signal: AbortSignal | undefined): Promise<void> {
     if (this.#refused !== undefined) throw this.#refused
     if (this.#closed) throw new FsError('ENOTCONN', 'the client is closed')
-    const left = deadline - this.#world.clock.monotonicMs()
+    const left = this.#patience.left(deadline)
     if (left <= 0)
       throw new FsError('EIO', `no connection to the master at ${this.#options.host}:${this.#options.port}`)
     if (signal?.aborted) throw new FsError('EINTR')
@@ -267,7 +284,7 @@ export class MasterSession {
         signal?.removeEventListener('abort', done)
         resolve()
       }
-      const stop = this.#world.clock.timer(left, done)
+      const stop = this.#world.clock.timer(Math.min(left, LOOK_MS), done)
       this.#waiters.push(done)
       signal?.addEventListener('abort', done, { once: true })
     })
@@ -283,6 +300,8 @@ export class MasterSession {
     if (this.#peer !== peer) return
     this.#peer = undefined
     if (this.#closed) return
+    this.#back ??= this.#patience.away()
+    this.#lostMs = this.#world.clock.monotonicMs()
     this.#events.disconnected()
     this.#world.log.warn({ master: peer.address }, 'lost the master; operations wait until it is back')
     this.#connectLoop()
@@ -300,8 +319,16 @@ export class MasterSession {
     for (let attempt = 0; !this.#closed; attempt++) {
       const askedMs = this.#world.clock.monotonicMs()
       try {
+        const again = this.#session !== undefined
         const peer = await this.#dial()
+        if (again) this.#events.returned()
         this.#peer = peer
+        this.#back?.()
+        this.#back = undefined
+        if (again) {
+          const awayMs = Math.round(this.#world.clock.monotonicMs() - this.#lostMs)
+          this.#world.log.info({ master: peer.address, awayMs }, 'the master is back')
+        }
         this.#heard(askedMs)
         peer.onClose(() => this.#dropped(peer))
         this.#wake()

@@ -160,8 +160,11 @@ export interface Vfs {
   getLock(ino: Ino, lock: FileLock, caller: Caller): Promise<FileLock | undefined>
   /** `wait`: until granted or `caller.signal` (EINTR); else EAGAIN. */
   setLock(ino: Ino, lock: FileLock, wait: boolean, caller: Caller): Promise<void>
-  /** All locks of one owner on this inode (close of a descriptor for posix, release for flock). */
-  releaseLocks(ino: Ino, family: 'posix' | 'flock', owner: string): Promise<void>
+  /**
+   * All locks of one owner on this inode (close of a descriptor for posix, release for flock). They go in any case; a
+   * caller who is interrupted does not wait for that.
+   */
+  releaseLocks(ino: Ino, family: 'posix' | 'flock', owner: string, caller?: Caller): Promise<void>
 
   /** What a quota leaves of the filesystem to this inode, or the whole of it. */
   statfs(ino: Ino, caller: Caller): Promise<StatFs>

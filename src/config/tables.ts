@@ -301,11 +301,17 @@ const mount = {
       'Show what is deleted instead of the files: the trash, to be read, restored and purged, and files held open. For root; see docs/guides/trash.md.',
     danger: 'rm in it deletes for good.',
   }),
+  onDisconnect: choice(['wait', 'error'], 'error', {
+    means:
+      'What becomes of an operation that needs a master or chunkserver which is away: it waits until that is back, or fails with EIO when `onDisconnectMs` is over.',
+    danger: 'With wait, programs stand still for as long as a link is cut; they can be interrupted.',
+  }),
   onDisconnectMs: durationMs(
     300_000,
     {},
     {
-      means: 'How long an operation waits for the master or a chunkserver before it fails with EIO.',
+      means:
+        'How long such an operation waits before it fails with EIO, where onDisconnect is `error`; with both, how long the end of the mount waits for what is unwritten.',
       danger: 'Too short turns a restart into write errors; programs wait (interruptible) until then.',
     },
   ),

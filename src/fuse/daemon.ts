@@ -36,6 +36,7 @@ export async function run(config: MountConfig, world: World, signal: AbortSignal
     mountpoint: config.mountpoint,
     version,
     ownHost: '127.0.0.1',
+    onDisconnect: config.onDisconnect,
     onDisconnectMs: config.onDisconnectMs,
     cacheBytes: config.cacheBytes,
     ...(placed ? { place: { place: { machine, rack, site }, prefer } } : {}),

@@ -286,7 +286,7 @@ const TABLE: readonly Op[] = [
       try {
         await door.vfs.flush(node, caller)
       } finally {
-        await door.vfs.releaseLocks(node, 'posix', owner)
+        await door.vfs.releaseLocks(node, 'posix', owner, caller)
       }
     },
   }),

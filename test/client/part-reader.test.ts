@@ -12,6 +12,7 @@ import { BlockCache } from '../../src/client/block-cache.ts'
 import { ChunkReader } from '../../src/client/chunk-reader.ts'
 import { Chunkservers } from '../../src/client/chunkservers.ts'
 import { PartReader } from '../../src/client/part-reader.ts'
+import { Patience } from '../../src/client/patience.ts'
 import type { MasterSession } from '../../src/client/session.ts'
 import { Shunned } from '../../src/client/shunned.ts'
 import { readRank } from '../../src/topology/read-rank.ts'
@@ -64,14 +65,15 @@ class Reading {
   newReader(cacheBytes = 0): void {
     const world: World = { net: this.net, clock: realClock, random: seededRandom(seed), log: silentLog }
     const session = {
-      ask: async () => {
+      askUnlessCut: async () => {
         this.asked++
         return { chunks: [this.told] }
       },
     } as unknown as MasterSession
     const chunkservers = new Chunkservers(world, '', 'reader')
     const cache = new BlockCache({ limitBytes: cacheBytes })
-    this.reader = new ChunkReader(world, session, chunkservers, cache, { ownHost: 'elsewhere', onDisconnectMs: 2_000 })
+    const patience = new Patience(realClock, 2_000)
+    this.reader = new ChunkReader(world, session, chunkservers, cache, patience, { ownHost: 'elsewhere' })
   }
 
   async serve(node: ChunkNode): Promise<void> {

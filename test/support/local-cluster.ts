@@ -294,6 +294,7 @@ export class LocalCluster {
       mountpoint: '/none',
       version: 'test',
       ownHost: '127.0.0.1',
+      onDisconnect: 'error',
       onDisconnectMs: 60_000,
       cacheBytes: 8 << 20,
       dirtyBytes: 16 << 20,

@@ -225,6 +225,7 @@ export class MemoryCluster {
       mountpoint: '/memory',
       version: 'test',
       ownHost: 'elsewhere',
+      onDisconnect: 'error',
       onDisconnectMs: 30_000,
       cacheBytes: 8 << 20,
       dirtyBytes: 16 << 20,

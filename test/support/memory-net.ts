@@ -167,12 +167,14 @@ export class MemoryBranch implements Net {
   readonly #net: MemoryNet
   #ends: End[] = []
   #hung: Hung = { there: false, back: false }
+  #closedPort: number | undefined
 
   constructor(net: MemoryNet) {
     this.#net = net
   }
 
   async connect(host: string, port: number): Promise<Transport> {
+    if (port === this.#closedPort) throw new FsError('EHOSTUNREACH', `${host}:${port}`)
     const end = this.#net.dial(host, port)
     this.#ends.push(end)
     this.#apply(end)
@@ -187,6 +189,14 @@ export class MemoryBranch implements Net {
     const ends = this.#ends
     this.#ends = []
     cutAll(ends)
+  }
+
+  /** Connections to this port break, and no new ones are made until it is called without one. */
+  cutOff(port?: number): void {
+    this.#closedPort = port
+    const meant = this.#ends.filter((end) => end.peer.endsWith(`:${port}`))
+    this.#ends = this.#ends.filter((end) => !meant.includes(end))
+    cutAll(meant)
   }
 
   /** What is sent arrives later: what goes there, what comes back, or both. */

@@ -2,6 +2,7 @@
 
 import { Args, Flags } from '@oclif/core'
 import { BaseCommand, ClusterCommand } from '../base.ts'
+import { durationOf } from './trash.ts'
 
 export class Mount extends ClusterCommand {
   static override summary = 'Mount a cluster at a directory, in the background.'
@@ -11,6 +12,7 @@ export class Mount extends ClusterCommand {
     '<%= config.bin %> mount --dir .holdfast mnt2',
     '<%= config.bin %> mount --master 10.1.0.1:9460 /mnt/holdfast --read-only',
     '<%= config.bin %> mount --dir .holdfast mnt3 --prefer ssd,H',
+    '<%= config.bin %> mount --on-disconnect error --on-disconnect-after 30s /mnt/holdfast',
     '<%= config.bin %> mount --meta /mnt/holdfast-meta',
   ]
   static override args = { path: Args.string({ required: true, description: 'Where; made when missing.' }) }
@@ -32,11 +34,21 @@ export class Mount extends ClusterCommand {
       summary: 'Show what is deleted instead: the trash, and files held open (root).',
       default: false,
     }),
+    'on-disconnect': Flags.option({
+      options: ['wait', 'error'] as const,
+      default: 'error',
+      summary: 'What operations do that need a server which is away: wait until it is back, or fail after a time.',
+    })(),
+    'on-disconnect-after': Flags.string({
+      summary: 'That time, like 30s; 5 min without it.',
+      helpValue: 'DURATION',
+    }),
     'op-log': Flags.string({ summary: 'Write one JSON line per operation to this file.', helpValue: 'FILE' }),
   }
 
   async run(): Promise<{ mountpoint: string; pid: number; log: string }> {
     const { args, flags } = await this.parse(Mount)
+    const after = flags['on-disconnect-after']
     const { mountInBackground } = await import('../mounting.ts')
     const mounted = await mountInBackground(args.path, {
       dir: flags.dir,
@@ -47,6 +59,8 @@ export class Mount extends ClusterCommand {
       rack: flags.rack ?? '',
       site: flags.site ?? '',
       meta: flags.meta,
+      onDisconnect: flags['on-disconnect'],
+      onDisconnectMs: after === undefined ? undefined : durationOf(after),
       opLog: flags['op-log'],
     })
     this.log(`Mounted at ${mounted.mountpoint} (process ${mounted.pid}); its log is ${mounted.log}`)
