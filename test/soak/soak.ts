@@ -14,7 +14,7 @@
 import { rename } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { parseArgs } from 'node:util'
-import { errnoOf } from '../../src/base/fault.ts'
+import { errnoOf, FsError } from '../../src/base/fault.ts'
 import { type ChunkId, chunkName, type DiskId, type Ino, ROOT_INO } from '../../src/base/ids.ts'
 import type { Random } from '../../src/base/world.ts'
 import { ADMIN_STAMP } from '../../src/cli/admin.ts'
@@ -228,17 +228,17 @@ class Soak {
     const path = `/${last.known.dir}/${last.known.name}`
     await client.syncfs(root)
     await this.#turn.take(() =>
-      this.#cluster.ask(async (admin) => {
+      this.#cluster.askAgain(async (admin) => {
         const { entries } = await admin.call('trashList', { cursor: '', limit: 4096, match: path })
         const entry = entries.find((one) => one.path === path || `/${one.path}` === path)
-        if (entry === undefined) throw new Error(`${path} is not in the trash: ${JSON.stringify(entries)}`)
+        if (entry === undefined) throw new FsError('ENOENT', `${path} is not in the trash: ${JSON.stringify(entries)}`)
         await admin.call('trashRestore', {
           stamp: ADMIN_STAMP,
           ino: entry.ino as Ino,
           path: undefined,
           name: undefined,
         })
-      }),
+      }, 'ENOENT'),
     )
     this.#files.set(path.slice(1), last.known)
     tell('restored')
@@ -246,21 +246,19 @@ class Soak {
 
   async #snapshot(client: Filesystem, dice: Random): Promise<void> {
     const job = (name: 'snapshotCreate' | 'treeDelete', source: string, target: string): Promise<void> =>
-      this.#turn.take(() =>
-        this.#cluster.ask(async (admin) => {
-          const { job } =
-            name === 'treeDelete'
-              ? await admin.call(name, { stamp: ADMIN_STAMP, path: source })
-              : await admin.call(name, { stamp: ADMIN_STAMP, source, target })
-          for (;;) {
-            const now = (await admin.call('snapshotList', {})).find((one) => one.job === job)
-            if (now === undefined) throw new Error(`nothing is known of job ${job}`)
-            if (now.errno !== '') throw new Error(`${name} ${source}: ${now.errno} ${now.detail}`)
-            if (now.phase === 'over') return
-            await realClock.sleep(20)
-          }
-        }),
-      )
+      this.#turn.take(async () => {
+        if (name === 'treeDelete')
+          await this.#cluster.askAgain((admin) => admin.call(name, { stamp: ADMIN_STAMP, path: source }), 'ENOENT')
+        else await this.#cluster.askAgain((admin) => admin.call(name, { stamp: ADMIN_STAMP, source, target }), 'EEXIST')
+        for (;;) {
+          const jobs = await this.#cluster.askAgain((admin) => admin.call('snapshotList', {}))
+          const now = jobs.find((one) => one.source === source && one.target === target)
+          if (now === undefined) throw new Error(`nothing is known of ${name} ${source}: ${JSON.stringify(jobs)}`)
+          if (now.errno !== '') throw new Error(`${name} ${source}: ${now.errno} ${now.detail}`)
+          if (now.phase === 'over') return
+          await realClock.sleep(20)
+        }
+      })
     if (this.#snapshots.length >= SNAPSHOTS_MAX) {
       const old = this.#snapshots.shift()!
       await job('treeDelete', `/${old.path}`, '')

@@ -11,6 +11,7 @@ import { mkdir, mkdtemp, open, readdir, readFile, rm, stat, writeFile } from 'no
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import type { Errno } from '../../src/base/errno.ts'
 import { errnoOf } from '../../src/base/fault.ts'
 import type { World } from '../../src/base/world.ts'
 import { Admin } from '../../src/cli/admin.ts'
@@ -323,14 +324,21 @@ export class LocalCluster {
       throw error
     }
   }
-  /** The same for what may be asked twice: a master that stands still because its machine does is asked again. */
-  async askAgain<T>(question: (admin: Admin) => Promise<T>): Promise<T> {
+  /**
+   * The same while the machine stands still, and with it one end or both, which then takes the other for gone: asked again.
+   * `done`: what is answered to what had been carried out the first time.
+   */
+  async askAgain<T>(question: (admin: Admin) => Promise<T>): Promise<T>
+  async askAgain<T>(question: (admin: Admin) => Promise<T>, done: Errno): Promise<T | undefined>
+  async askAgain<T>(question: (admin: Admin) => Promise<T>, done?: Errno): Promise<T | undefined> {
     const deadline = realClock.monotonicMs() + STALLED_MS
-    for (;;)
+    for (let lost = false; ; lost = true)
       try {
         return await this.ask(question)
       } catch (error) {
-        if (errnoOf(error) !== 'ETIMEDOUT' || realClock.monotonicMs() > deadline) throw error
+        const code = errnoOf(error)
+        if (lost && code !== undefined && code === done) return undefined
+        if ((code !== 'ETIMEDOUT' && code !== 'ECONNRESET') || realClock.monotonicMs() > deadline) throw error
       }
   }
   status(): Promise<StatusReport> {
