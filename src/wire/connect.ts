@@ -3,16 +3,17 @@
  */
 
 import type { Listener, Net } from '../base/world.ts'
+import { Bundle } from './bundle.ts'
 import { Link, type LinkOptions } from './link.ts'
 import type { Peer } from './peer.ts'
 
+export interface ConnectOptions extends LinkOptions {
+  readonly connectTimeoutMs?: number
+  readonly signal?: AbortSignal
+}
+
 /** Throws FsError ECONNREFUSED, ETIMEDOUT, EHOSTUNREACH, or EPROTO when the other side is of another cluster or version. */
-export async function connectLink(
-  net: Net,
-  host: string,
-  port: number,
-  options: LinkOptions & { connectTimeoutMs?: number; signal?: AbortSignal },
-): Promise<Peer> {
+export async function connectLink(net: Net, host: string, port: number, options: ConnectOptions): Promise<Link> {
   const transport = await net.connect(host, port, {
     timeoutMs: options.connectTimeoutMs ?? 5_000,
     ...(options.signal === undefined ? {} : { signal: options.signal }),
@@ -20,6 +21,17 @@ export async function connectLink(
   const link = new Link(transport, false, options, () => undefined)
   await link.greet()
   return link
+}
+
+/** As connectLink, for bulk: where it is far, over several connections. `connections`: so many; 0: as many as it takes. */
+export async function connectBundle(
+  net: Net,
+  host: string,
+  port: number,
+  options: ConnectOptions & { readonly connections: number },
+): Promise<Bundle> {
+  const dial = (): Promise<Link> => connectLink(net, host, port, options)
+  return new Bundle(await dial(), dial, options.clock, options.log, options.connections)
 }
 
 export async function serveLinks(

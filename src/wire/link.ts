@@ -103,6 +103,8 @@ export class Link implements Peer {
   #pingedAt: number
   /** Of all calls that wait for their answer. */
   #bulkBytes = 0
+  #receivedBytes = 0
+  #sentBytes = 0
   #paused = false
   #stopSweep: (() => void) | undefined
 
@@ -133,6 +135,11 @@ export class Link implements Peer {
   }
   get closed(): boolean {
     return this.#closed
+  }
+
+  /** Received, and sent as far as the network has taken it. */
+  get carriedBytes(): number {
+    return this.#receivedBytes + this.#sentBytes - this.#transport.backlogBytes()
   }
 
   get identity(): Identity | undefined {
@@ -233,11 +240,14 @@ export class Link implements Peer {
   ): void {
     if (this.#closed) return
     const head = encodeFrame({ kind, callId, requestId, deadlineMs }, body, bulk, crcOfBulk)
+    this.#sentBytes += head.length
+    for (const part of bulk) this.#sentBytes += part.length
     this.#transport.send(bulk.length === 0 ? [head] : [head, ...bulk])
   }
 
   #receive(data: Buffer): void {
     this.#heardAt = this.#options.clock.monotonicMs()
+    this.#receivedBytes += data.length
     try {
       this.#splitter.push(data, (frame) => {
         if (!this.#closed) this.#frame(frame)

@@ -25,6 +25,11 @@ export interface CallOptions {
   readonly timeoutMs?: number
   /** Bulk bytes that the answer will bring, about: on a long way they are part of how long it takes. */
   readonly answerBytes?: number
+  /**
+   * Calls with the same number arrive in the order in which they were made, as long as one of them is under way; others may
+   * overtake each other where a peer has several connections (bundle.ts).
+   */
+  readonly order?: number
 }
 
 export interface Answered<C extends CallName> {
