@@ -37,6 +37,13 @@ export class BlockSource {
     return this.#store.find(disk) !== undefined
   }
 
+  /** Answers whether the way there is long, as it is known when that is asked. */
+  async isFar(place: Place): Promise<() => boolean> {
+    if (this.holds(place.disk)) return () => false
+    const { roundTrip } = await this.#peers.get(place.host, place.port)
+    return () => roundTrip.isFar
+  }
+
   async fetch(
     place: Place,
     chunk: ChunkId,

@@ -40,7 +40,7 @@ export class BlockTarget {
     await peer.call(
       'append',
       { disk: target.disk, chunk, offset, create: offset === 0, sync: false },
-      { bulk: data, ...within(TARGET_TIMEOUT_MS, signal) },
+      { bulk: data, order: chunk, ...within(TARGET_TIMEOUT_MS, signal) },
     )
   }
 

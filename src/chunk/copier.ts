@@ -26,6 +26,8 @@ import { WholeSource } from './whole-source.ts'
 const RANGE_BLOCKS = MOVE_BYTES / BLOCK_BYTES
 /** Ranges in flight: 8 MiB cover 300 Mbit/s at 200 ms, and bound what one copy holds in memory. */
 const WINDOW = 8
+/** From far away as much in smaller ranges: enough for each of many connections, and one that stalls holds up little. */
+const FAR_SPLIT = 4
 /** What one append of a compaction carries. */
 const COMPACT_BYTES = 1024 * 1024
 
@@ -78,6 +80,7 @@ export class Copier {
   async #pull(file: ChunkFile, place: Place, length: number, pace: Pace, signal?: AbortSignal): Promise<void> {
     const { chunk } = file
     const last = blockCount(length)
+    const isFar = await this.#parts.source.isFar(place)
     let next = blockOf(file.length)
     const ask = async (block: number, count: number): Promise<{ block: number; got: FetchedBlocks }> => {
       await pace.take(count * BLOCK_BYTES, signal)
@@ -86,10 +89,11 @@ export class Copier {
     const begin = (): ReturnType<typeof ask> | undefined => {
       if (next >= last) return undefined
       const block = next
-      next += Math.min(RANGE_BLOCKS, last - next)
+      next += Math.min(isFar() ? RANGE_BLOCKS / FAR_SPLIT : RANGE_BLOCKS, last - next)
       return ask(block, next - block)
     }
-    await pipelined(WINDOW, begin, async ({ block, got }) => {
+    const width = (): number => (isFar() ? WINDOW * FAR_SPLIT : WINDOW)
+    await pipelined(width, begin, async ({ block, got }) => {
       const from = block * BLOCK_BYTES
       const usable = Math.min(from + got.data.length, length)
       if (usable <= file.length)

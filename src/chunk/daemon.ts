@@ -20,7 +20,7 @@ import type { ChunkserverConfig } from '../config/tables.ts'
 import { poolThreads } from '../host/thread-pool.ts'
 import { version } from '../host/version.ts'
 import { labelNames } from '../topology/label-names.ts'
-import { connectLink, serveLinks } from '../wire/connect.ts'
+import { connectBundle, connectLink, serveLinks } from '../wire/connect.ts'
 import type { Peer } from '../wire/peer.ts'
 import { type Hello, PROTOCOL_VERSION } from '../wire/protocol.ts'
 import { ChunkStore } from './chunk-store.ts'
@@ -221,7 +221,10 @@ export async function run(config: ChunkserverConfig, world: World, signal: Abort
     name,
   })
   const peers = new Peers((host, port) =>
-    connectLink(net, host, port, { hello: hello(), handlers: {}, clock, log, signal }),
+    connectBundle(net, host, port, {
+      ...{ hello: hello(), handlers: {}, clock, log, signal },
+      connections: config.connections,
+    }),
   )
   const handlers = orderHandlers(store, dataOrders(store, peers, clock, log), admin)
   const listener = await serveLinks(net, config.listenHost, config.listenPort, {

@@ -1,5 +1,5 @@
 /*
- * Connections to other chunkservers: one each, made on demand, kept until it breaks. At most as many as there are
+ * Links to other chunkservers: one each (of several connections where it is far), made on demand, kept until it breaks. At most as many as there are
  * chunkservers that this one copies from or compacts to.
  */
 

@@ -4,11 +4,11 @@
  */
 
 /**
- * `begin` starts the next piece, undefined at the end; `take` gets the results one after the other. After a failure nothing more is
+ * At most `width` at a time, which may change meanwhile. `begin` starts the next piece, undefined at the end; `take` gets the results one after the other. After a failure nothing more is
  * begun, what was begun before the failed one is still taken, and nothing is under way any more when this throws.
  */
 export async function pipelined<T>(
-  width: number,
+  width: number | (() => number),
   begin: () => Promise<T> | undefined,
   take: (result: T) => void | Promise<void>,
 ): Promise<void> {
@@ -16,7 +16,8 @@ export async function pipelined<T>(
   let ended = false
   try {
     for (;;) {
-      while (window.length < width && !ended) {
+      const most = typeof width === 'number' ? width : width()
+      while (window.length < most && !ended) {
         const begun = begin()
         if (begun === undefined) {
           ended = true

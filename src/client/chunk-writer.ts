@@ -321,7 +321,7 @@ export class ChunkWriter {
     const create = append.offset === 0
     const request = { chunk: chunk.id, offset: append.offset, create, sync: append.sync }
     const written = await this.#onTargets(chunk, targets, (peer, disk) =>
-      peer.call('append', { ...request, disk }, { bulk, bulkCrc: crc }),
+      peer.call('append', { ...request, disk }, { bulk, bulkCrc: crc, order: chunk.id }),
     )
     chunk.inFlight--
     if (written.length < targets.length)

@@ -1,11 +1,11 @@
 /*
- * Connections to chunkservers, one per address, made when first needed and kept. A server that could not be reached is
+ * Links to chunkservers, one per address (of several connections where it is far), made when first needed and kept. A server that could not be reached is
  * not tried again before a short pause, so that a read which has another copy goes there at once.
  */
 
 import { errnoOf, FsError } from '../base/fault.ts'
 import type { World } from '../base/world.ts'
-import { connectLink } from '../wire/connect.ts'
+import { connectBundle } from '../wire/connect.ts'
 import type { Peer } from '../wire/peer.ts'
 import { PROTOCOL_VERSION } from '../wire/protocol.ts'
 
@@ -17,13 +17,16 @@ export class Chunkservers {
   readonly #world: World
   readonly #cluster: string
   readonly #name: string
+  readonly #connections: number
   readonly #peers = new Map<string, Promise<Peer>>()
   readonly #failedAt = new Map<string, number>()
 
-  constructor(world: World, cluster: string, name: string) {
+  /** `connections`: to each chunkserver; 0: as many as it takes. */
+  constructor(world: World, cluster: string, name: string, connections = 0) {
     this.#world = world
     this.#cluster = cluster
     this.#name = name
+    this.#connections = connections
   }
 
   /** Throws a transport FsError (retry elsewhere or later). */
@@ -34,12 +37,13 @@ export class Chunkservers {
     const failedAt = this.#failedAt.get(address)
     if (failedAt !== undefined && this.#world.clock.monotonicMs() - failedAt < PAUSE_MS)
       return Promise.reject(new FsError('ECONNREFUSED', `${address} was unreachable a moment ago`))
-    const dialled = connectLink(this.#world.net, host, port, {
+    const dialled = connectBundle(this.#world.net, host, port, {
       hello: { version: PROTOCOL_VERSION, cluster: this.#cluster, role: 'mount', name: this.#name },
       handlers: {},
       clock: this.#world.clock,
       log: this.#world.log,
       connectTimeoutMs: CONNECT_TIMEOUT_MS,
+      connections: this.#connections,
     }).then(
       (peer) => {
         this.#failedAt.delete(address)

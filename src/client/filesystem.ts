@@ -48,6 +48,8 @@ export interface FilesystemOptions {
   readonly onDisconnectMs: number
   readonly cacheBytes: number
   readonly dirtyBytes: number
+  /** To each chunkserver; 0 or nothing: as many as it takes. */
+  readonly connections?: number
   readonly place?: MountPlace
 }
 
@@ -102,7 +104,7 @@ export class Filesystem implements Vfs {
       unlinked: (ino) => this.#tree.forget(ino),
       refused: (change, error) => this.#refused(change, error),
     })
-    this.#chunkservers = new Chunkservers(world, options.cluster, options.hostName)
+    this.#chunkservers = new Chunkservers(world, options.cluster, options.hostName, options.connections)
     const cache = new BlockCache({ limitBytes: options.cacheBytes })
     const chunkReader = new ChunkReader(world, this.#session, this.#chunkservers, cache, this.#patience, { ownHost })
     const learnPlaces = (places: ChunkPlaces): void => chunkReader.learn(places)

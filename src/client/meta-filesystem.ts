@@ -92,7 +92,7 @@ export class MetaFilesystem implements Vfs {
       patience,
       { ...options.master, ...options, client: world.random.hex(16) },
     )
-    this.#chunkservers = new Chunkservers(world, options.cluster, options.hostName)
+    this.#chunkservers = new Chunkservers(world, options.cluster, options.hostName, options.connections)
     const cache = new BlockCache({ limitBytes: options.cacheBytes })
     const chunks = new ChunkReader(world, this.#session, this.#chunkservers, cache, patience, { ownHost })
     this.#files = new DeletedFiles(this.#session, chunks)

@@ -59,6 +59,18 @@ const log = {
   }),
 } as const
 
+/** To each node that bulk goes to or comes from; as many as wire/lane-count.ts takes. */
+const connections = integer(
+  '',
+  0,
+  { min: 0, max: 16 },
+  {
+    means:
+      'To each chunkserver, for bulk. 0: one where it is near; where it is far, four, and more while they carry clearly more, as they do on lines that lose packets.',
+    danger: 'Many take a larger share of a full line than others do.',
+  },
+)
+
 const master = {
   dataDir: path(undefined, {
     means: 'The directory of the metadata database.',
@@ -252,6 +264,7 @@ const chunkserver = {
       danger: 'A disk filled to the last byte slows down and cannot delete on some filesystems.',
     },
   ),
+  connections,
   scrubDays: integer(
     'days',
     30,
@@ -315,6 +328,7 @@ const mount = {
       danger: 'Too short turns a restart into write errors; programs wait (interruptible) until then.',
     },
   ),
+  connections,
   cacheBytes: sizeBytes(
     64 * MiB,
     { min: MiB },

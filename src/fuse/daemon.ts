@@ -39,6 +39,7 @@ export async function run(config: MountConfig, world: World, signal: AbortSignal
     onDisconnect: config.onDisconnect,
     onDisconnectMs: config.onDisconnectMs,
     cacheBytes: config.cacheBytes,
+    connections: config.connections,
     ...(placed ? { place: { place: { machine, rack, site }, prefer } } : {}),
   }
   const filesystem = config.meta

@@ -109,6 +109,7 @@ const config = (): ChunkserverConfig => ({
   site: 's1',
   machine: '',
   leaveFreeBytes: 0,
+  connections: 0,
   scrubDays: 30,
 })
 const start = () => {
