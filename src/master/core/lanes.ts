@@ -162,9 +162,11 @@ export class Lanes {
   }
 }
 
+/** One that runs for longer than it has paid for has something to move all the same, and is not let go without a pace. */
+const LEFT_LEAST = 1 / 16
 /** Without a pace it may be at its beginning or its end. */
 const leftOf = ({ forMs, atMs }: Paid, nowMs: number): number =>
-  forMs === 0 ? 1 : Math.min(1, Math.max(0, 1 - (nowMs - atMs) / forMs))
+  forMs === 0 ? 1 : Math.min(1, Math.max(LEFT_LEAST, 1 - (nowMs - atMs) / forMs))
 
 /** What is left of it between two sites. */
 export const leftOver = (paid: Paid, lane: string, nowMs: number): number =>

@@ -113,6 +113,19 @@ test('orders under way share another rate by what each has left, and pay for no 
   expect(lanes.admit(between, rates(0, 0, 2 * MiB), 35_000)).toMatchObject({ bytesPerSecond: 2 * MiB })
 })
 
+test('an order that takes longer than it has paid for still has a pace, at whatever rate may go', () => {
+  const lanes = new Lanes()
+  const order = lanes.admit(copy(disk(1, 1, 'A'), disk(2, 2, 'B'), 40 * MiB), rates(0, 0, 4 * MiB), 0) as Paid
+  for (const [rate, atMs] of [
+    [2 * MiB, 10_000],
+    [MiB, 500_000],
+  ] as const) {
+    const after = repaced(order, rates(0, 0, rate), [order], atMs)
+    expect(after.bytesPerSecond).toBe(rate)
+    expect(after.forMs).toBeGreaterThan(0)
+  }
+})
+
 test('whatever is asked for: over any time a lane lets through its rate, and one order more of either kind', () => {
   const orders = fc.array(
     fc.record({
