@@ -89,7 +89,8 @@ export class Copier {
     const begin = (): ReturnType<typeof ask> | undefined => {
       if (next >= last) return undefined
       const block = next
-      next += Math.min(isFar() ? RANGE_BLOCKS / FAR_SPLIT : RANGE_BLOCKS, last - next)
+      const piece = Math.max(1, Math.floor(pace.pieceBytes / BLOCK_BYTES))
+      next += Math.min(isFar() ? RANGE_BLOCKS / FAR_SPLIT : RANGE_BLOCKS, piece, last - next)
       return ask(block, next - block)
     }
     const width = (): number => (isFar() ? WINDOW * FAR_SPLIT : WINDOW)

@@ -10,6 +10,8 @@ import type { Clock } from '../base/world.ts'
 
 /** What may go at once after a pause, as time at the rate: enough to keep a window of requests busy. */
 const BURST_MS = 250
+/** What is asked for at once, as time at the rate: more would stand before a narrow line all at once, and others behind it. */
+const PIECE_MS = 50
 /** Whoever waits looks so often whether the rate is another one by now. */
 const LOOK_MS = 1_000
 
@@ -30,6 +32,11 @@ export class Pace {
   set bytesPerSecond(value: number) {
     this.#advance()
     this.#bytesPerSecond = value
+  }
+
+  /** As much as is well asked for at once; infinite without a limit. */
+  get pieceBytes(): number {
+    return this.#bytesPerSecond <= 0 ? Number.POSITIVE_INFINITY : (this.#bytesPerSecond * PIECE_MS) / 1000
   }
 
   async take(bytes: number, signal?: AbortSignal): Promise<void> {
