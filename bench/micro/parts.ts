@@ -20,6 +20,7 @@ import { Disk } from '../../src/chunk/disk.ts'
 import { RealDiskIo } from '../../src/chunk/disk-io.ts'
 import { Peers } from '../../src/chunk/peers.ts'
 import { dataHandlers, orderHandlers } from '../../src/chunk/service.ts'
+import { Ways } from '../../src/chunk/ways.ts'
 import { BlockCache } from '../../src/client/block-cache.ts'
 import { ChunkReader } from '../../src/client/chunk-reader.ts'
 import { Chunkservers } from '../../src/client/chunkservers.ts'
@@ -66,8 +67,9 @@ async function serve(root: string, first: number): Promise<void> {
     throw new Error('fixed disks')
   }
   const admin = { addDisk: refuse, removeDisk: refuse }
-  const orders = orderHandlers(store, dataOrders(store, new Peers(dial), hostClock, log), admin)
-  const handlers = { ...dataHandlers(store), ...orders }
+  const ways = new Ways(hostClock, log, { master: () => undefined })
+  const orders = orderHandlers(store, dataOrders(store, new Peers(dial), ways, hostClock, log), admin)
+  const handlers = { ...dataHandlers(store, ways), ...orders }
   const listener = await serveLinks(hostNet, HOST, 0, { hello, handlers, clock: hostClock, log })
   console.log(listener.port)
   for await (const _ of process.stdin);

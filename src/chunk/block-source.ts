@@ -13,6 +13,7 @@ import type { FetchedBlocks } from './chunk-file.ts'
 import type { ChunkStore } from './chunk-store.ts'
 import { partialBytes } from './core/chunk-format.ts'
 import type { Peers } from './peers.ts'
+import type { Ways } from './ways.ts'
 
 /** A range that takes longer: the source is of no use now, the next may be. */
 const RANGE_TIMEOUT_MS = 30_000
@@ -25,11 +26,13 @@ export const asFsError = (error: unknown): FsError => {
 export class BlockSource {
   readonly #store: ChunkStore
   readonly #peers: Peers
+  readonly #ways: Ways
   readonly #log: Log
 
-  constructor(store: ChunkStore, peers: Peers, log: Log) {
+  constructor(store: ChunkStore, peers: Peers, ways: Ways, log: Log) {
     this.#store = store
     this.#peers = peers
+    this.#ways = ways
     this.#log = log
   }
 
@@ -54,13 +57,20 @@ export class BlockSource {
     const local = this.#store.find(place.disk)
     try {
       if (local !== undefined) return await local.chunks.fetch(chunk, block, count)
-      const peer = await this.#peers.get(place.host, place.port)
-      const { reply, bulk } = await peer.call(
-        'fetch',
-        { disk: place.disk, chunk, block, count },
-        { timeoutMs: RANGE_TIMEOUT_MS, answerBytes: count * BLOCK_BYTES, ...(signal === undefined ? {} : { signal }) },
-      )
-      return checked(chunk, block, { ...reply, data: bulk })
+      return await this.#ways.copying(place, async (moved) => {
+        const peer = await this.#peers.get(place.host, place.port)
+        const { reply, bulk } = await peer.call(
+          'fetch',
+          { disk: place.disk, chunk, block, count },
+          {
+            timeoutMs: RANGE_TIMEOUT_MS,
+            answerBytes: count * BLOCK_BYTES,
+            ...(signal === undefined ? {} : { signal }),
+          },
+        )
+        moved(bulk.length)
+        return checked(chunk, block, { ...reply, data: bulk })
+      })
     } catch (error) {
       signal?.throwIfAborted()
       const failure = asFsError(error)

@@ -8,6 +8,7 @@ import { type ChunkId, chunkName } from '../base/ids.ts'
 import type { InventoryEntry, Place } from '../wire/shapes.ts'
 import type { ChunkStore } from './chunk-store.ts'
 import type { Peers } from './peers.ts'
+import type { Ways } from './ways.ts'
 
 /** An append or sync that takes longer: the target is of no use now. */
 const TARGET_TIMEOUT_MS = 30_000
@@ -17,10 +18,12 @@ const VERIFY_TIMEOUT_MS = 120_000
 export class BlockTarget {
   readonly #store: ChunkStore
   readonly #peers: Peers
+  readonly #ways: Ways
 
-  constructor(store: ChunkStore, peers: Peers) {
+  constructor(store: ChunkStore, peers: Peers, ways: Ways) {
     this.#store = store
     this.#peers = peers
+    this.#ways = ways
   }
 
   /** Makes the chunk when it is the first append. */
@@ -36,12 +39,15 @@ export class BlockTarget {
       await local.chunks.append(chunk, offset, data, offset === 0, true)
       return
     }
-    const peer = await this.#peers.get(target.host, target.port)
-    await peer.call(
-      'append',
-      { disk: target.disk, chunk, offset, create: offset === 0, sync: false },
-      { bulk: data, order: chunk, ...within(TARGET_TIMEOUT_MS, signal) },
-    )
+    await this.#ways.copying(target, async (moved) => {
+      const peer = await this.#peers.get(target.host, target.port)
+      await peer.call(
+        'append',
+        { disk: target.disk, chunk, offset, create: offset === 0, sync: false },
+        { bulk: data, order: chunk, ...within(TARGET_TIMEOUT_MS, signal) },
+      )
+      moved(data.reduce((sum, part) => sum + part.length, 0))
+    })
   }
 
   async sync(target: Place, chunk: ChunkId, length: number, signal?: AbortSignal): Promise<void> {

@@ -16,7 +16,7 @@ import type { DiskId } from '../base/ids.ts'
 import { Worker } from '../base/worker.ts'
 import type { World } from '../base/world.ts'
 import { diskLine } from '../config/rows.ts'
-import type { ChunkserverConfig } from '../config/tables.ts'
+import { AGENT_PORT, type ChunkserverConfig } from '../config/tables.ts'
 import { poolThreads } from '../host/thread-pool.ts'
 import { version } from '../host/version.ts'
 import { labelNames } from '../topology/label-names.ts'
@@ -34,6 +34,7 @@ import { patiently } from './patience.ts'
 import { Peers } from './peers.ts'
 import { Scrubber } from './scrubber.ts'
 import { dataHandlers, orderHandlers } from './service.ts'
+import { Ways } from './ways.ts'
 
 /** How often every disk is looked at: a full, vanished or read-only disk is known within this. */
 const PROBE_MS = 1_000
@@ -226,17 +227,24 @@ export async function run(config: ChunkserverConfig, world: World, signal: Abort
       connections: config.connections,
     }),
   )
-  const handlers = orderHandlers(store, dataOrders(store, peers, clock, log), admin)
+  const host = config.advertiseHost === '' ? config.listenHost : config.advertiseHost
+  const ways = new Ways(clock, log, {
+    master: () => master?.registered,
+    // Of this node, which has proved who it is at the address that this listens on.
+    ...(config.cluster.identityDir === ''
+      ? {}
+      : { agent: () => connectLink(net, host, AGENT_PORT, { hello: hello(), handlers: {}, clock, log, signal }) }),
+  })
+  const handlers = orderHandlers(store, dataOrders(store, peers, ways, clock, log), admin)
   const listener = await serveLinks(net, config.listenHost, config.listenPort, {
     hello: hello(),
     // orderVerify only looks: a check from the command line asks for it directly, and who wrote a part wants to know it whole.
-    handlers: { ...dataHandlers(store), orderVerify: handlers.orderVerify },
+    handlers: { ...dataHandlers(store, ways), orderVerify: handlers.orderVerify },
     clock,
     log,
   })
   const connect = (): Promise<Peer> =>
     connectLink(net, config.masterHost, config.masterPort, { hello: hello(), handlers, clock, log, signal })
-  const host = config.advertiseHost === '' ? config.listenHost : config.advertiseHost
   master = new MasterLink(
     store,
     connect,
@@ -262,7 +270,7 @@ export async function run(config: ChunkserverConfig, world: World, signal: Abort
     }
   })()
   try {
-    await Promise.all([master.run(signal), probing])
+    await Promise.all([master.run(signal), ways.run(signal), probing])
   } finally {
     await listener.close()
     await peers.close()

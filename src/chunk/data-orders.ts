@@ -13,6 +13,7 @@ import { OrderQueue } from './order-queue.ts'
 import { Paces } from './pace.ts'
 import type { Peers } from './peers.ts'
 import { Rebuilder } from './rebuilder.ts'
+import type { Ways } from './ways.ts'
 
 export interface DataOrders {
   readonly copier: Copier
@@ -21,9 +22,9 @@ export interface DataOrders {
   readonly paces: Paces
 }
 
-export function dataOrders(store: ChunkStore, peers: Peers, clock: Clock, log: Log): DataOrders {
-  const source = new BlockSource(store, peers, log)
-  const target = new BlockTarget(store, peers)
+export function dataOrders(store: ChunkStore, peers: Peers, ways: Ways, clock: Clock, log: Log): DataOrders {
+  const source = new BlockSource(store, peers, ways, log)
+  const target = new BlockTarget(store, peers, ways)
   const parts: OrderParts = { store, source, target, queue: new OrderQueue(), clock, paces: new Paces(clock) }
   return { copier: new Copier(parts), encoder: new Encoder(parts), rebuilder: new Rebuilder(parts), paces: parts.paces }
 }

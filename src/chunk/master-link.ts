@@ -60,6 +60,7 @@ export class MasterLink {
   /** Disks that were asked for something and have not answered yet. */
   readonly #busy = new Set<Disk>()
   #node: NodeId | undefined
+  #peer: Peer | undefined
   #wake: AbortController | undefined
   #pokes = 0
   #cluster = ''
@@ -82,6 +83,12 @@ export class MasterLink {
 
   get cluster(): string {
     return this.#cluster
+  }
+
+  /** Where it is registered now; undefined: nowhere. */
+  get registered(): { readonly peer: Peer; readonly node: NodeId } | undefined {
+    const [peer, node] = [this.#peer, this.#node]
+    return peer === undefined || peer.closed || node === undefined ? undefined : { peer, node }
   }
 
   /** Something changed: tell the master now. */
@@ -163,6 +170,7 @@ export class MasterLink {
       disks: this.#known().map((disk) => disk.report()),
     })
     this.#node = reply.node
+    this.#peer = peer
     for (const { uuid, disk: id, knownSeq } of reply.disks) {
       const disk = this.#store.disks.find((one) => one.uuid === uuid)
       if (disk === undefined) continue

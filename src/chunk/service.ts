@@ -11,6 +11,7 @@ import type { CallContext, Handlers } from '../wire/peer.ts'
 import type { InventoryEntry } from '../wire/shapes.ts'
 import type { ChunkStore } from './chunk-store.ts'
 import type { DataOrders } from './data-orders.ts'
+import type { Ways } from './ways.ts'
 
 type DataCalls = 'append' | 'read' | 'syncChunk' | 'fetch'
 type OrderCalls =
@@ -45,9 +46,10 @@ const ofOrder = ({ signal }: CallContext): AbortSignal => {
 
 const NOTHING: { readonly reply: Record<string, never> } = { reply: {} }
 
-export function dataHandlers(store: ChunkStore): Handlers<DataCalls> {
+export function dataHandlers(store: ChunkStore, ways: Ways): Handlers<DataCalls> {
   return {
     append: ({ disk: id, chunk, offset, create, sync }, bulk, { peer }) => {
+      ways.served(peer, bulk.length)
       const disk = store.get(id)
       // Another chunkserver appends what it rewrites, to make room; mounts append what is new.
       const fromReserve = peer.hello.role === 'chunkserver'
@@ -58,7 +60,8 @@ export function dataHandlers(store: ChunkStore): Handlers<DataCalls> {
         return lengthReply(await disk.chunks.sync(chunk, offset + bulk.length))
       })()
     },
-    read: ({ disk: id, chunk, offset, length }) => {
+    read: ({ disk: id, chunk, offset, length }, _bulk, { peer }) => {
+      ways.served(peer, length)
       const { chunks } = store.get(id)
       const data = chunks.readNow(chunk, offset, length) ?? chunks.read(chunk, offset, length)
       return data instanceof Promise ? data.then(bulkReply) : bulkReply(data)

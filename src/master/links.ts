@@ -10,12 +10,11 @@ import { FsError } from '../base/fault.ts'
 import type { Clock } from '../base/world.ts'
 import type { Urgency } from '../topology/throttle.ts'
 import type { LinkLimitedBy, LinkReport } from '../wire/reports-mesh.ts'
-import type { LineSample } from '../wire/shapes.ts'
 import { type Crossing, type Paid, pairLane, type SitePair, sitePair } from './core/lanes.ts'
 import { ownLimit } from './core/links.ts'
 import { movingRules } from './core/moving.ts'
 import type { State } from './core/state.ts'
-import { LineRates } from './line-rates.ts'
+import { LineRates, type LineSample } from './line-rates.ts'
 
 /** What is measured is the mean of so long: several chunks at the rates of small lines. */
 const MEASURED_S = 30
@@ -55,11 +54,20 @@ export class Links {
   /** By who planned, and pair. */
   readonly #waiting = new Map<string, { readonly atMs: number; readonly pairs: Map<string, Waiting> }>()
 
-  constructor(state: State, clock: Clock, minuteOfDay: MinuteOfDay) {
+  /** A measured line has another rate by now. */
+  onRate: () => void = () => undefined
+
+  /** `isMeasured`: whether nodes of two sites know how far they are from each other. */
+  constructor(
+    state: State,
+    clock: Clock,
+    minuteOfDay: MinuteOfDay,
+    isMeasured: (a: string, b: string) => boolean = () => false,
+  ) {
     this.#state = state
     this.#clock = clock
     this.#minuteOfDay = minuteOfDay
-    this.#lines = new LineRates(clock)
+    this.#lines = new LineRates(clock, isMeasured)
   }
 
   get minute(): number {
@@ -70,7 +78,7 @@ export class Links {
     const allowed = this.#allowed(a, b)
     const line = this.#lines.rate(a, b)
     if (line === undefined || line.bytesPerSecond >= allowed.bytesPerSecond) return allowed
-    return { bytesPerSecond: line.bytesPerSecond, by: line.yields ? 'mounts' : 'line' }
+    return line
   }
 
   /** Whatever the line carries. */
@@ -83,10 +91,14 @@ export class Links {
     return { bytesPerSecond: Number.POSITIVE_INFINITY, by: 'nothing' }
   }
 
-  sampled(sample: LineSample): void {
+  /** Answers whether what is seen of this line is of use now. */
+  sampled(sample: LineSample): boolean {
     const { bytesPerSecond } = this.#allowed(sample.a, sample.b)
     const limit = bytesPerSecond === Number.POSITIVE_INFINITY ? undefined : bytesPerSecond
-    this.#lines.take(sample, this.#urgency(pairLane(sitePair(sample.a, sample.b))), limit)
+    const before = this.#lines.rate(sample.a, sample.b)?.bytesPerSecond
+    const isSteered = this.#lines.take(sample, this.#urgency(pairLane(sitePair(sample.a, sample.b))), limit)
+    if (this.#lines.rate(sample.a, sample.b)?.bytesPerSecond !== before) this.onRate()
+    return isSteered
   }
 
   /** Of the most urgent that is copied now. */
@@ -111,7 +123,9 @@ export class Links {
     return [...this.#running]
   }
   begun(paid: Paid): void {
-    if (paid.crossings.length > 0) this.#running.add(paid)
+    if (paid.crossings.length === 0) return
+    this.#running.add(paid)
+    for (const { pair } of paid.crossings) this.#lines.begins(pair)
   }
   ended(paid: Paid, error: unknown): void {
     if (!this.#running.delete(paid)) return
@@ -119,6 +133,7 @@ export class Links {
     // How far one came that failed is not known, but it kept to its pace.
     const share = error === undefined ? 1 : paid.forMs > 0 ? Math.min(1, (nowMs - paid.atMs) / paid.forMs) : 0
     for (const { pair, bytes } of paid.crossings) {
+      if (![...this.#running].some((other) => crossing(other, pairLane(pair)) !== undefined)) this.#lines.ended(pair)
       const memory = this.#memory(pair)
       if (memory === undefined) continue
       spread(memory.moved, bytes * share, paid.atMs, nowMs)
@@ -179,6 +194,7 @@ export class Links {
       alwaysBytesPerSecond: link?.bytesPerS ?? null,
       windows: (link?.windows ?? []).map(({ from, to, bytesPerS }) => ({ from, to, bytesPerSecond: bytesPerS })),
       errors: this.#pairs.get(lane)?.errors ?? [],
+      line: this.#lines.view(a, b) ?? null,
     }
   }
 

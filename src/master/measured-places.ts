@@ -196,6 +196,27 @@ export class MeasuredPlaces implements Work {
     return nodes.locate({ host, ...declared }, node === undefined ? {} : this.#regionOfClient(node))
   }
 
+  /** Where whoever has this address stands, as far as that follows from it. */
+  whereIsHost(host: string): Location {
+    const { nodes } = this.#parts
+    const node = nodes.members.at(host)
+    return nodes.locate({ host }, node === undefined ? {} : this.#regionOfClient(node))
+  }
+
+  /** Whether nodes with chunkservers at these sites know how far they are from each other. */
+  isMeasured(a: string, b: string): boolean {
+    const { state, nodes } = this.#parts
+    if (state.mesh.founded === undefined) return false
+    const at = (site: string): string[] =>
+      state
+        .nodes()
+        .filter(({ node }) => nodes.location(node).site === site)
+        .flatMap(({ record }) => nodes.members.of(record) ?? [])
+    const nowMs = this.#nowMs()
+    const others = at(b)
+    return at(a).some((one) => others.some((other) => this.#matrix.distanceMs(one, other, nowMs) !== undefined))
+  }
+
   /** The node of the mesh that a connection comes from: as it has proved, or by its address. */
   nodeOf(peer: Peer | undefined): string | undefined {
     if (peer === undefined) return undefined

@@ -2,21 +2,36 @@
  * What the command line asks and orders of the ways between sites.
  */
 
+import { FsError } from '../base/fault.ts'
 import type { Handlers } from '../wire/peer.ts'
 import type { LinkReport } from '../wire/reports-mesh.ts'
 import type { Links } from './links.ts'
-import { change, NOTHING } from './parts.ts'
+import { change } from './parts.ts'
 import { siteLack } from './presence.ts'
 import type { ReportParts } from './reports.ts'
 import { allow } from './service-admin.ts'
 
-type LinkCalls = 'linkShow' | 'linkLimit' | 'lineSamples' | 'siteLack'
+type LinkCalls = 'linkShow' | 'linkLimit' | 'waysSeen' | 'siteLack'
 
 /** Pairs in a report: more than that nobody reads. */
 const SHOWN_MAX = 1_000
+/** Where an address stands is looked up again after so long, and remembered of so many: chunkservers and mounts that are busy now. */
+const SITE_MS = 5_000
+const SITES_MAX = 4_096
 
 export function linkHandlers(parts: ReportParts, links: Links, zone: string): Handlers<LinkCalls> {
   const { state, nodes } = parts
+  const sites = new Map<string, { readonly site: string; readonly atMs: number }>()
+  const siteOf = (host: string, port: number): string => {
+    const nowMs = parts.clock.monotonicMs()
+    const key = `${host} ${port}`
+    const known = sites.get(key)
+    if (known !== undefined && nowMs - known.atMs < SITE_MS) return known.site
+    if (sites.size >= SITES_MAX) sites.clear()
+    const site = siteAt(parts, host, port)
+    sites.set(key, { site, atMs: nowMs })
+    return site
+  }
   return {
     linkShow: () => {
       const sites = state.nodes().flatMap(({ node }) => nodes.location(node).site ?? [])
@@ -41,9 +56,16 @@ export function linkHandlers(parts: ReportParts, links: Links, zone: string): Ha
       return change<'linkLimit'>(parts, stamp, () => ({ kind: 'linkLimit', ...wish }))
     },
 
-    lineSamples: ({ samples }) => {
-      for (const sample of samples) links.sampled(sample)
-      return NOTHING
+    waysSeen: ({ node, ways }, _bulk, { peer }) => {
+      if (nodes.peer(node) !== peer) throw new FsError('ESTALE', `chunkserver ${node} has not registered here`)
+      const own = nodes.location(node).site ?? '?'
+      let wanted = false
+      for (const { host, port, ...seen } of ways) {
+        const other = siteOf(host, port)
+        if (other === own) continue
+        if (links.sampled({ a: own, b: other, who: `${node} ${host} ${port}`, ...seen })) wanted = true
+      }
+      return { reply: { wanted } }
     },
 
     siteLack: async (asked) => {
@@ -52,4 +74,11 @@ export function linkHandlers(parts: ReportParts, links: Links, zone: string): Ha
       return { reply: siteLack(parts, asked) }
     },
   }
+}
+
+/** Of a chunkserver, or with port 0 of whatever else speaks from there. '?': nobody has said. */
+function siteAt({ state, nodes, measured }: ReportParts, host: string, port: number): string {
+  const server = state.nodes().find(({ record }) => record.host === host && (record.port === port || port === 0))
+  const { site } = server === undefined ? measured.whereIsHost(host) : nodes.location(server.node)
+  return site ?? '?'
 }

@@ -183,7 +183,7 @@ export class Master {
     )
     const behind: WorkParts = { state, loop, nodes, orders, clock, log }
     const deletions = new Deletions(behind, spare)
-    const links = new Links(state, clock, options.minuteOfDay ?? minuteOfUtc)
+    const links = new Links(state, clock, options.minuteOfDay ?? minuteOfUtc, (a, b) => measured.isMeasured(a, b))
     const bounds = new Bounds(state, clock, links)
     const pace = { bytesPerSecond: options.repairBytesPerSecond }
     const damage: Damage = new Damage(behind, watch, bounds, pace)
@@ -251,6 +251,7 @@ export class Master {
     damage.onWork = () => mending.poke()
     removal.onWork = () => removing.poke()
     measured.onSaid = () => measuring.poke()
+    links.onRate = () => repairs.pace(bounds, log)
 
     const committed = (changes: readonly Change[]): void => {
       sessions.push(changes)

@@ -13,8 +13,9 @@ import type { Clock, Listener, Log, Net } from '../base/world.ts'
 import { serveLinks } from '../wire/connect.ts'
 import type { MeasuredPath, SignedMap } from '../wire/mesh-shapes.ts'
 import type { Handlers } from '../wire/peer.ts'
-import { type CallName, PROTOCOL_VERSION, type Request } from '../wire/protocol.ts'
+import { type CallName, PROTOCOL_VERSION, type Reply, type Request } from '../wire/protocol.ts'
 import type { MeshPeerReport, MeshReport } from '../wire/reports-mesh.ts'
+import { CloseWatch } from './close-watch.ts'
 import type { Device } from './core/dump.ts'
 import { interfaceMtu, MTU_MIN } from './core/mtu.ts'
 import { type PathEvent, provedWay, relayHosts } from './core/path.ts'
@@ -75,6 +76,7 @@ export class Agent {
   readonly #parts: AgentParts
   readonly #options: AgentOptions
   readonly #view: PeersView
+  readonly #closely = new CloseWatch()
   readonly #tunnel: Tunnel
   readonly #worker: Worker
   readonly #keyChange: KeyChange
@@ -281,7 +283,7 @@ export class Agent {
 
   #seen(round: TunnelRound): void {
     this.#round = round
-    const { newest, clock, relay, probe, log } = this.#parts
+    const { newest, clock, relay, log } = this.#parts
     const { own } = this.#options
     const map = newest.map
     if (map === undefined) return
@@ -289,13 +291,18 @@ export class Agent {
     const nowMs = clock.monotonicMs()
     const others = trusted(map, now.sec).filter((peer) => peer.id !== own.node)
     this.#view.onDevice(round.device, others, (peer) => wayOf(map, own.node, peer.id), nowMs)
-    probe.setPeers(this.#view.asked(others))
+    this.#askPeers(others)
     this.#lookForProofs(map, round.device, others, now.sec)
     this.#hub?.look(round.device)
     relay?.setSlots(relayedBy(map, own.node, now.sec)).catch((error: unknown) => {
       if (errnoOf(error) === undefined) throw error
       log.error({ error: (error as Error).message }, 'this node cannot relay for others')
     })
+  }
+
+  #askPeers(others: readonly PeerEntry[]): void {
+    const { clock, probe } = this.#parts
+    probe.setPeers(this.#view.asked(others, (id) => this.#closely.isWatched(id, clock.monotonicMs())))
   }
 
   /** Tells the hub what the device proves of the ways that the map wants tried, and that a way was lost. */
@@ -321,7 +328,8 @@ export class Agent {
 
   /** What became of an echo. */
   heard(round: Parameters<PeersView['onRound']>[0]): void {
-    this.#view.onRound(round, this.#parts.clock.monotonicMs())
+    const nowMs = this.#parts.clock.monotonicMs()
+    if (this.#closely.heard(round, nowMs)) this.#view.onRound(round, nowMs)
   }
 
   // ---- answering
@@ -337,12 +345,33 @@ export class Agent {
           throw new FsError('EPERM', 'the key of a node is changed on that node only')
         return { reply: { key: await this.#keyChange.rotate(AbortSignal.any([signal, caller])) } }
       },
+      agentWays: ({ ways }, _bulk, { peer }) => {
+        if (peer.identity !== undefined && peer.identity.node !== own.node)
+          throw new FsError('EPERM', 'ways are measured closely for chunkservers of this node only')
+        return { reply: { ways: this.#watchClosely(ways) } }
+      },
       ...this.#hub?.handlers(),
     }
     return serveLinks(net, own.ip, own.agentPort, {
       hello: { version: PROTOCOL_VERSION, cluster: own.cluster, role: 'mesh', name: own.name },
       ...{ handlers, clock, log },
     })
+  }
+
+  #watchClosely(ways: Request<'agentWays'>['ways']): Reply<'agentWays'>['ways'] {
+    const { newest, clock } = this.#parts
+    const nowMs = clock.monotonicMs()
+    const others = newest.map === undefined ? [] : trusted(newest.map, clock.now().sec)
+    const byIp = new Map(others.map((peer) => [peer.ip, peer]))
+    let isNew = false
+    const answer = ways.flatMap(({ host, since }) => {
+      const peer = byIp.get(host)
+      if (peer === undefined || peer.id === this.#options.own.node) return []
+      isNew ||= !this.#closely.isWatched(peer.id, nowMs)
+      return [{ host, ...this.#closely.ask(peer.id, since, this.#view.rttOf(peer.id, nowMs), nowMs) }]
+    })
+    if (isNew) this.#askPeers(others.filter(({ id }) => id !== this.#options.own.node))
+    return answer
   }
 
   async #answerMap(since: number, waitMs: number, caller: AbortSignal, signal: AbortSignal) {

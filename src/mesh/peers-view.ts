@@ -98,15 +98,14 @@ export class PeersView {
     if (full !== undefined) known.mtu = onEcho(known.mtu, full.packetBytes, full.answered, answered, nowMs)
   }
 
-  /** Whom to ask, and how. */
-  asked(peers: readonly PeerEntry[]): ProbePeer[] {
+  /** Whom to ask, and how; `isBusy`: somebody steers by what is measured there. */
+  asked(peers: readonly PeerEntry[], isBusy: (id: string) => boolean): ProbePeer[] {
     return peers.flatMap(({ id, ip }) => {
       const known = this.#known.get(id)
       if (known === undefined) return []
       const isQuick = known.watch.probesLost > 0 || known.mtu.testing !== undefined
-      return [
-        { id, address: ip, epoch: known.epoch, pace: isQuick ? 'quick' : 'usual', packetBytes: nextEcho(known.mtu) },
-      ]
+      const pace = isBusy(id) ? 'busy' : isQuick ? 'quick' : 'usual'
+      return [{ id, address: ip, epoch: known.epoch, pace, packetBytes: nextEcho(known.mtu) }]
     })
   }
 

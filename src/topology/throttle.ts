@@ -147,6 +147,22 @@ export function newThrottle(nowMs: number, epoch = 0): ThrottleState {
   }
 }
 
+/**
+ * After a silence in which nothing was copied. Half of what the line was seen to carry is let go at once, as it is of who was idle; nothing
+ * else of what was seen last says anything of now.
+ */
+export function resumed(before: ThrottleState, nowMs: number): ThrottleState {
+  const full = before.full.filter((one) => nowMs - one.atMs < CAPACITY_MS)
+  const fresh = { ...newThrottle(nowMs, before.epoch), lossUsual: before.lossUsual }
+  if (full.length === 0) return fresh
+  const bytesPerS = Math.max(START_BYTES_PER_S, mostOf(full) / 2)
+  const { fulls, fullAtMs } = before
+  return {
+    ...{ ...fresh, full, fulls, fullAtMs, slowStart: false },
+    ...{ bytesPerS, loopBytesPerS: bytesPerS, loopBefore: bytesPerS },
+  }
+}
+
 /** What may be sent at once: 50 ms of the rate, and never less than a window of a copy. */
 export const bucketBytes = (bytesPerS: number): number => Math.max(128 * 1024, bytesPerS / 20)
 

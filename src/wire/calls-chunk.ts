@@ -14,6 +14,8 @@ import {
   labels,
   node,
   place,
+  WAYS_MAX,
+  waySeen,
 } from './shapes.ts'
 
 /** Which part of an erasure-coded chunk. */
@@ -58,6 +60,13 @@ export const chunkCalls = {
     struct({ node, disk, chunk, blocks: list(uint(1023), 1024), detail: text() }),
     nothing,
     { by: ['chunkserver'], failures: ['ESTALE'] },
+  ),
+  waysSeen: call(
+    94,
+    'What a chunkserver has seen of its ways to others since it said so last, four times a second while it copies. Answers whether any of it is of use now.',
+    struct({ node, ways: list(waySeen, WAYS_MAX) }),
+    struct({ wanted: bool }),
+    { by: ['chunkserver'], failures: ['ESTALE'], idempotent: false },
   ),
 
   // ---- what a chunkserver answers to the master (orders)

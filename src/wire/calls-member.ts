@@ -19,6 +19,7 @@ import {
   signedMap,
 } from './mesh-shapes.ts'
 import type { MeshReport } from './reports-mesh.ts'
+import { WAYS_MAX, wayEchoes } from './shapes.ts'
 
 const call = callsBy('mesh')
 
@@ -89,5 +90,12 @@ export const memberCalls = {
     nothing,
     struct({ key: key32 }),
     { failures: ['EPERM', 'EHOSTUNREACH', 'EAGAIN'] },
+  ),
+  agentWays: call(
+    229,
+    'What the echoes to these addresses of the mesh have said after `since` (0: from now on), asked by a chunkserver of this node, which is about to copy over them: they are measured closely for as long as somebody asks. Addresses that are not measured are left out.',
+    struct({ ways: list(struct({ host: text(255), since: uint() }), WAYS_MAX) }),
+    struct({ ways: list(struct({ host: text(255), at: uint(), echoes: wayEchoes }), WAYS_MAX) }),
+    { by: ['chunkserver'], failures: ['EPERM'] },
   ),
 } as const

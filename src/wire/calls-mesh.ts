@@ -28,7 +28,6 @@ import {
   tokenMaking,
 } from './mesh-shapes.ts'
 import type { TopologyReport } from './reports-mesh.ts'
-import { LINKS_MAX, lineSample } from './shapes.ts'
 
 const call = callsBy('admin')
 
@@ -138,12 +137,5 @@ export const meshCalls = {
     struct({ node: memberId, site: optional(meshWord), rack: optional(meshWord) }),
     nothing,
     { failures: ['ENOENT'] },
-  ),
-  lineSamples: call(
-    230,
-    'What was seen of ways between sites since the last time, four times a second. Of one pair always from the same side: epochs and bytes of two would be mixed.',
-    struct({ samples: list(lineSample, LINKS_MAX) }),
-    nothing,
-    { idempotent: false },
   ),
 } as const

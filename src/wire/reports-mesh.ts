@@ -3,7 +3,7 @@
  */
 
 /** What decides how fast background copies go between two sites. */
-export type LinkLimitedBy = 'limit' | 'hours' | 'setting' | 'line' | 'mounts' | 'nothing'
+export type LinkLimitedBy = 'limit' | 'hours' | 'setting' | 'line' | 'mounts' | 'start' | 'nothing'
 
 export interface LinkReport {
   a: string
@@ -23,6 +23,19 @@ export interface LinkReport {
   windows: { from: number; to: number; bytesPerSecond: number }[]
   /** The last first; in seconds since 1970. */
   errors: { atSec: number; what: string }[]
+  /** What is measured of it while something is copied; null: nothing is. */
+  line: LineReport | null
+}
+
+export interface LineReport {
+  /** The round trip without a queue, and what the queue adds now; null: no echo has come back. */
+  baseMs: number
+  queueMs: number | null
+  /** Acknowledged, the mean of 5 s: of background copies, and of mounts as far as chunkservers see them. */
+  backgroundBytesPerSecond: number
+  foregroundBytesPerSecond: number
+  /** What it was seen to carry; null: it was never seen full. */
+  carriesBytesPerSecond: number | null
 }
 
 export interface LinksReport {

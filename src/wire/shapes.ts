@@ -344,22 +344,33 @@ export interface Moving {
 /** Pairs of sites with limits of their own: those of 45 sites. */
 export const LINKS_MAX = 1024
 export const siteName: Schema<string> = text(64)
-/** What was seen of the way between two sites since the last sample. */
-export const lineSample = struct({
-  a: siteName,
-  b: siteName,
+/** Ways that one message tells of: those that a chunkserver copies over at once, and the busiest of its mounts. */
+export const WAYS_MAX = 64
+/** Echoes of a way in one message: twelve seconds of them. */
+export const ECHOES_MAX = 64
+/** What the echoes of a way have said since the last time. */
+export const wayEchoes = struct({
   /** Of the path; with another one all that was known of it is over. */
   epoch: uint(),
   /** The round trip without queues; undefined: not measured yet. */
   baseUs: optional(uint()),
-  /** Of the probes that were answered. */
-  rttsUs: list(uint(), 64),
-  lostProbes: uint(),
-  /** Acknowledged by the receivers: of background copies, and of mounts and all else of ours. */
+  /** Of those that were answered. */
+  rttsUs: list(uint(), ECHOES_MAX),
+  lost: uint(),
+})
+export type WayEchoes = Infer<typeof wayEchoes>
+/** What a chunkserver has seen of its way to somebody since it said so last. */
+export const waySeen = struct({
+  host: text(255),
+  /** Of another chunkserver; 0: whoever is there, mounts. */
+  port: uint(65_535),
+  /** undefined: nobody measures it. */
+  echoes: optional(wayEchoes),
+  /** Acknowledged by whoever receives: of background copies, and of mounts. */
   backgroundBytes: uint(),
   foregroundBytes: uint(),
 })
-export type LineSample = Infer<typeof lineSample>
+export type WaySeen = Infer<typeof waySeen>
 /** Files asked for by number in one call. */
 export const SITE_LACK_MAX = 512
 /** Minutes of the day; over midnight when `to` comes before `from`, the whole day when they are the same. */

@@ -8,6 +8,7 @@ import { BLOCK_BYTES } from '../../src/base/limits.ts'
 import type { Listener, World } from '../../src/base/world.ts'
 import { DATA_OFFSET } from '../../src/chunk/core/chunk-format.ts'
 import { dataHandlers } from '../../src/chunk/service.ts'
+import { Ways } from '../../src/chunk/ways.ts'
 import { BlockCache } from '../../src/client/block-cache.ts'
 import { ChunkReader } from '../../src/client/chunk-reader.ts'
 import { Chunkservers } from '../../src/client/chunkservers.ts'
@@ -78,7 +79,7 @@ class Reading {
 
   async serve(node: ChunkNode): Promise<void> {
     const hello: Hello = { version: PROTOCOL_VERSION, cluster: '', role: 'chunkserver', name: 'node' }
-    const handlers = dataHandlers(node.store)
+    const handlers = dataHandlers(node.store, new Ways(realClock, silentLog, { master: () => undefined }))
     const part = this.striped.nodes.indexOf(node)
     const listener = await serveLinks(this.net, 'node', node.place.port, {
       hello,

@@ -5,7 +5,7 @@
 
 import { describe, expect, test } from 'vitest'
 import type { LinkReport, LinksReport } from '../../src/wire/reports-mesh.ts'
-import type { LineSample } from '../../src/wire/shapes.ts'
+import type { WayEchoes, WaySeen } from '../../src/wire/shapes.ts'
 import { between, type Line, type Moment, mean, quantile, run, type Traffic } from '../topology/line-model.ts'
 import { masterOfEachTest, TestChunkserver, TestMaster, TestMount, TestPeer, writeFile } from './harness.ts'
 
@@ -15,6 +15,8 @@ const ADMIN = { session: 0 as never, seq: 0, acked: 0 }
 const admin = new TestPeer('admin', 'holdfast')
 const ends = masterOfEachTest()
 
+type Told = Partial<WayEchoes & Pick<WaySeen, 'backgroundBytes' | 'foregroundBytes'>> & { measured?: boolean }
+
 async function cluster(...more: string[]) {
   const master = ends(new TestMaster({ copies: 2 }))
   const servers = ['home', 'cabin', ...more].map((site, i) => {
@@ -23,14 +25,17 @@ async function cluster(...more: string[]) {
   })
   for (const server of servers) await server.join(master)
   // These two answer at once.
-  const ask = (name: 'lineSamples' | 'linkShow', request: object): unknown => {
+  const ask = (peer: TestPeer, name: 'waysSeen' | 'linkShow', request: object): unknown => {
     const handler = master.master.handlers[name] as (...args: unknown[]) => { reply: unknown }
-    return handler(request, Buffer.alloc(0), admin.context()).reply
+    return handler(request, Buffer.alloc(0), peer.context()).reply
   }
-  const link = (): LinkReport => (ask('linkShow', {}) as LinksReport).links[0]!
-  const tell = (more: Partial<LineSample>): void => {
-    const idle = { baseUs: 40_000, rttsUs: [40_100, 40_200], lostProbes: 0, backgroundBytes: 0, foregroundBytes: 0 }
-    ask('lineSamples', { samples: [{ a: 'home', b: 'cabin', epoch: 0, ...idle, ...more }] })
+  const link = (): LinkReport => (ask(admin, 'linkShow', {}) as LinksReport).links[0]!
+  const tell = (seen: Told, by = servers[1]!): boolean => {
+    const { backgroundBytes = 0, foregroundBytes = 0, measured = true, ...echoes } = seen
+    const measures = { epoch: 0, baseUs: 40_000, rttsUs: [40_100, 40_200], lost: 0, ...echoes }
+    const bytes = { backgroundBytes, foregroundBytes }
+    const way = { host: '127.0.0.1', port: 5065, echoes: measured ? measures : undefined, ...bytes }
+    return (ask(by.peer, 'waysSeen', { node: by.node, ways: [way] }) as { wanted: boolean }).wanted
   }
   /** What the model sees is told; what may go then is what it sends. */
   const control = (line: Line, traffic: Traffic, seconds: number): Moment[] =>
@@ -39,7 +44,7 @@ async function cluster(...more: string[]) {
       tell({
         baseUs: baseMs === undefined ? undefined : Math.round(baseMs * 1000),
         rttsUs: rttsMs.map((ms) => Math.round(ms * 1000)),
-        lostProbes,
+        lost: lostProbes,
         backgroundBytes: Math.round(backgroundBytes),
         foregroundBytes: Math.round(foregroundBytes),
       })
@@ -76,7 +81,7 @@ describe('a line between two sites', () => {
     expect(mean(between(whole, 105, 120).map((m) => m.backgroundMbit))).toBeGreaterThan(70)
   })
 
-  test('carries no more than the operator allows, and that alone counts when nobody measures any more', async () => {
+  test('carries no more than the operator allows', async () => {
     const { master, control, link } = await cluster()
     const wish = { stamp: ADMIN, a: 'home', b: 'cabin', window: undefined }
     await master.call(admin, 'linkLimit', { ...wish, bytesPerS: 20 * MBIT })
@@ -87,7 +92,69 @@ describe('a line between two sites', () => {
     await master.call(admin, 'linkLimit', { ...wish, bytesPerS: undefined })
     expect(link().limitedBy).toBe('line')
     master.clock.jump(6_000)
-    expect(link()).toMatchObject({ limitBytesPerSecond: null, limitedBy: 'nothing' })
+    // Nothing is copied: who comes next begins with a part of what the line was seen to carry.
+    expect(link()).toMatchObject({ limitedBy: 'start', line: null })
+    expect(link().limitBytesPerSecond).toBeLessThan(20 * MBIT)
+  })
+
+  test('has no rate of its own when nobody measures it, whatever bytes are told of', async () => {
+    const { tell, link } = await cluster()
+    expect(tell({ measured: false, backgroundBytes: MiB })).toBe(false)
+    expect(tell({ baseUs: undefined, backgroundBytes: MiB })).toBe(false)
+    expect(link()).toMatchObject({ limitBytesPerSecond: null, limitedBy: 'nothing', line: null })
+    expect(tell({})).toBe(true)
+    expect(tell({ measured: false, foregroundBytes: MiB })).toBe(true)
+    expect(link().limitBytesPerSecond).toBe(MiB)
+  })
+
+  test('is measured by one of those that copy over it, until that one is silent, and by its bytes of all', async () => {
+    const { master, servers, tell, link } = await cluster('cabin')
+    const [, near, far] = servers
+    // The way of the other is longer by as much as ten queues: of one base with the first it would stop everything.
+    for (let i = 0; i < 40; i++) {
+      master.clock.jump(250)
+      tell({ backgroundBytes: MiB / 4 }, near)
+      tell({ backgroundBytes: MiB / 4, baseUs: 240_000, rttsUs: [240_500], epoch: 7 }, far)
+    }
+    expect(link().line).toMatchObject({ baseMs: 40 })
+    expect(link().line!.backgroundBytesPerSecond).toBeGreaterThan(1.9 * MiB)
+    const before = link().limitBytesPerSecond!
+    expect(before).toBeGreaterThan(2 * MiB)
+    for (let i = 0; i < 12; i++) {
+      master.clock.jump(250)
+      tell({ backgroundBytes: MiB / 4, baseUs: 240_000, rttsUs: [240_500], epoch: 7 }, far)
+    }
+    expect(link().line).toMatchObject({ baseMs: 240 })
+    expect(link().limitBytesPerSecond!).toBeGreaterThan(MiB)
+  })
+
+  test('is felt for anew when its measured path is another one', async () => {
+    const { control, tell, link, master } = await cluster()
+    control(line, {}, 30)
+    expect(link().limitBytesPerSecond).toBeGreaterThan(4 * MiB)
+    master.clock.jump(250)
+    tell({ epoch: 1, baseUs: 90_000, rttsUs: [90_100] })
+    expect(link().limitBytesPerSecond).toBe(MiB)
+  })
+
+  test('begins with half of what it carried after a pause, and with little after a long one', async () => {
+    const { control, tell, link, master } = await cluster()
+    control(line, {}, 60)
+    master.clock.jump(60_000)
+    tell({})
+    const later = link()
+    expect(later.limitBytesPerSecond).toBeGreaterThan(30 * MBIT)
+    expect(later.limitBytesPerSecond).toBeLessThan(60 * MBIT)
+    master.clock.jump(700_000)
+    tell({})
+    expect(link().limitBytesPerSecond).toBe(MiB)
+  })
+
+  test('is no line when both are of one site, and is told of by whoever is registered only', async () => {
+    const { tell, servers } = await cluster('home')
+    expect(tell({}, servers[2])).toBe(false)
+    const stranger = { ...servers[1]!, peer: new TestPeer('chunkserver', 'x'), node: servers[1]!.node }
+    expect(() => tell({}, stranger as TestChunkserver)).toThrow('has not registered')
   })
 
   test('has steps of a quarter of a second, however often it is told of', async () => {
@@ -138,4 +205,8 @@ test('copies under way have the rate of the line, and yield within two seconds w
   await during(2, MiB, 15_000)
   expect(paces.at(-1)!).toBeLessThan(alone / 2)
   expect(link().limitedBy).toBe('mounts')
+  // Whoever measured is gone: nothing may hold the order at what was true then.
+  for (let i = 0; i < 12; i++) await master.clock.pass(1_000)
+  expect(link()).toMatchObject({ limitBytesPerSecond: null, limitedBy: 'nothing' })
+  expect(paces.at(-1)).toBe(0)
 }, 20_000)

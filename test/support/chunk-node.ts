@@ -11,6 +11,7 @@ import type { Encoder } from '../../src/chunk/encoder.ts'
 import { Peers } from '../../src/chunk/peers.ts'
 import type { Rebuilder } from '../../src/chunk/rebuilder.ts'
 import { dataHandlers, orderHandlers } from '../../src/chunk/service.ts'
+import { Ways } from '../../src/chunk/ways.ts'
 import type { Place } from '../../src/wire/shapes.ts'
 import { DirectPeer } from './direct-peer.ts'
 import { type ManualClock, silentLog } from './manual-clock.ts'
@@ -36,12 +37,13 @@ export class ChunkNode {
     this.id = diskId(n)
     this.place = { disk: this.id, node: nodeId(n), host: 'node', port: n }
     const peers = new Peers(async (_host, port) => net.get(port)!.peer)
-    const orders = dataOrders(this.store, peers, clock, silentLog)
+    const ways = new Ways(clock, silentLog, { master: () => undefined })
+    const orders = dataOrders(this.store, peers, ways, clock, silentLog)
     const refuse = async (): Promise<never> => {
       throw new Error('one disk, for good')
     }
     const { orderVerify } = orderHandlers(this.store, orders, { addDisk: refuse, removeDisk: refuse })
-    this.peer = new DirectPeer({ ...dataHandlers(this.store), orderVerify })
+    this.peer = new DirectPeer({ ...dataHandlers(this.store, ways), orderVerify })
     this.copier = orders.copier
     this.encoder = orders.encoder
     this.rebuilder = orders.rebuilder

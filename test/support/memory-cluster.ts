@@ -14,6 +14,7 @@ import { Disk } from '../../src/chunk/disk.ts'
 import { MasterLink } from '../../src/chunk/master-link.ts'
 import { Peers } from '../../src/chunk/peers.ts'
 import { dataHandlers, orderHandlers } from '../../src/chunk/service.ts'
+import { Ways } from '../../src/chunk/ways.ts'
 import { Filesystem, type FilesystemOptions } from '../../src/client/filesystem.ts'
 import { MetaFilesystem } from '../../src/client/meta-filesystem.ts'
 import type { Command } from '../../src/master/core/commands.ts'
@@ -375,8 +376,9 @@ export class MemoryChunkserver {
       throw new FsError('EINVAL', 'one disk, for good')
     }
     const admin = { addDisk: refuse, removeDisk: refuse }
-    const orders = orderHandlers(store, dataOrders(store, peers, clock, log), admin)
-    const handlers = { ...dataHandlers(store), orderVerify: orders.orderVerify }
+    const ways = new Ways(clock, log, { master: () => link?.registered })
+    const orders = orderHandlers(store, dataOrders(store, peers, ways, clock, log), admin)
+    const handlers = { ...dataHandlers(store, ways), orderVerify: orders.orderVerify }
     const listener = await serveLinks(net, 'memory', this.port, { hello, handlers, clock, log })
     const identity = { uuid: `uuid-${name}`, name, host: 'memory', port: this.port, version: 'test', ...declared }
     const dialMaster = async (): Promise<Peer> => this.#counting(await dial('memory', MASTER_PORT, orders))

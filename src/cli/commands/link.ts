@@ -18,6 +18,7 @@ const WHY: Readonly<Record<LinkReport['limitedBy'], string>> = {
   setting: 'sites-rate of the settings',
   line: 'what the line carries',
   mounts: 'mounts use the line',
+  start: 'copies begin with it',
   nothing: 'no limit',
 }
 
