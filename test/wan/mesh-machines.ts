@@ -154,6 +154,10 @@ export class Machines {
     await running.gone
   }
 
+  /** How many lines it has written since it was started, up to some hundreds. */
+  lines(node: string, role: string): number {
+    return this.#running.get(`${node} ${role}`)!.said.join('').split('\n').length - 1
+  }
   said(node: string, role: string): string {
     return this.#running.get(`${node} ${role}`)?.said.slice(-6).join('') ?? ''
   }
