@@ -150,7 +150,7 @@ export class Bundle implements Peer {
       } catch (error) {
         // Only what broke with its connection can be had from another one.
         if (!(error instanceof FsError) || error instanceof RemoteError || !lane.link.closed) throw error
-        if (left === 1 || options.signal?.aborted || this.#lanes.length === 0) throw error
+        if (!calls[name].idempotent || left === 1 || options.signal?.aborted || this.#lanes.length === 0) throw error
       }
     }
   }
