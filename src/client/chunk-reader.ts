@@ -1,8 +1,8 @@
 /*
- * Bytes of chunks, from whichever copy answers. Copies are tried in order of preference; one that fails is passed over for
- * a while; when all have failed the master is asked where the chunk is now, again and again while there is patience; while
- * it is away, they are tried again where they were. A damaged block is the chunkserver's own report; here it is only a reason to ask the next copy. A chunk without copies
- * is read from its parts (part-reader.ts).
+ * Bytes of chunks, from whichever copy answers. Copies are tried in order of preference (copy-reads.ts); one that fails is
+ * passed over for a while; when all have failed the master is asked where the chunk is now, again and again while there is
+ * patience; while it is away, they are tried again where they were. A damaged block is the chunkserver's own report; here it is only a
+ * reason to ask the next copy. A chunk without copies is read from its parts (part-reader.ts).
  */
 
 import { errnoOf, FsError } from '../base/fault.ts'
@@ -12,11 +12,12 @@ import type { World } from '../base/world.ts'
 import type { ChunkPlaces, Place } from '../wire/shapes.ts'
 import type { BlockCache } from './block-cache.ts'
 import type { Chunkservers } from './chunkservers.ts'
+import { CopyReads } from './copy-reads.ts'
 import { Generations } from './core/generations.ts'
 import { PartReader, PartsUnreadable } from './part-reader.ts'
 import type { Interruptible, Patience } from './patience.ts'
 import type { MasterSession } from './session.ts'
-import { aboutChunk, refuses, Shunned, TooShort } from './shunned.ts'
+import { Shunned } from './shunned.ts'
 
 /** Chunks whose places are remembered: 4 TiB worth at 64 MiB each. */
 const PLACES_MAX = 65_536
@@ -32,18 +33,16 @@ const RANK_COST = 128
 const SHUNNED_COST = 4096 * RANK_COST
 /** When every copy has been refused (damaged, gone) this often, waiting longer brings nothing back. */
 const REFUSED_ROUNDS = 4
-/** What one read may take before the next copy is asked; a server that hangs must not hang the reader. */
-const READ_TIMEOUT_MS = 5_000
 
 export class ChunkReader {
   readonly #world: World
   readonly #session: MasterSession
-  readonly #chunkservers: Chunkservers
   readonly #cache: BlockCache
   readonly #ownHost: string
   readonly #patience: Patience
   readonly #places = new Generations<ChunkId, ChunkPlaces>(PLACES_MAX)
   readonly #shunned: Shunned
+  readonly #copies: CopyReads
   readonly #parts: PartReader
   /** When it was last asked where the parts of a chunk are, because one had to be decoded. */
   readonly #lookedMs = new Generations<ChunkId, number>(LOOKED_MAX)
@@ -59,11 +58,11 @@ export class ChunkReader {
   ) {
     this.#world = world
     this.#session = session
-    this.#chunkservers = chunkservers
     this.#cache = cache
     this.#ownHost = options.ownHost
     this.#patience = patience
     this.#shunned = new Shunned(world.clock)
+    this.#copies = new CopyReads(world, chunkservers, this.#shunned)
     this.#parts = new PartReader(world, chunkservers, this.#shunned, options.ownHost)
   }
 
@@ -164,28 +163,11 @@ export class ChunkReader {
       const partsFirst = parted !== undefined && places[0] !== undefined && this.#parts.isBetter(parted, places)
       const early = partsFirst ? await fromParts() : undefined
       if (early !== undefined) return early
-      for (const place of places) {
-        try {
-          const peer = await this.#chunkservers.peer(place.host, place.port)
-          const { bulk } = await peer.call(
-            'read',
-            { disk: place.disk, chunk, offset, length },
-            { timeoutMs: READ_TIMEOUT_MS, answerBytes: length },
-          )
-          if (bulk.length >= atLeast) return [bulk]
-          throw new TooShort(chunk, place.disk)
-        } catch (error) {
-          if (caller?.signal.aborted) throw new FsError('EINTR', undefined, { cause: error })
-          if (errnoOf(error) === undefined) throw error
-          lastError = error
-          if (refuses(error)) refused++
-        }
-        this.#shunned.add(place.disk, aboutChunk(lastError) ? chunk : undefined)
-        this.#world.log.warn(
-          { chunk, disk: place.disk, error: String(lastError) },
-          'a copy could not be read; asking the next one',
-        )
-      }
+      const got = await this.#copies.read(places, { chunk, offset, length, atLeast }, () => !caller?.signal.aborted)
+      if (got instanceof Uint8Array) return [got]
+      if (caller?.signal.aborted) throw new FsError('EINTR', undefined, { cause: got.error })
+      refused += got.refused
+      lastError = got.error ?? lastError
       const late = partsFirst ? undefined : await fromParts()
       if (late !== undefined) return late
       worthless = refused === asked && refused > 0

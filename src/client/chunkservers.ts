@@ -8,6 +8,7 @@ import type { World } from '../base/world.ts'
 import { connectBundle } from '../wire/connect.ts'
 import type { Peer } from '../wire/peer.ts'
 import { PROTOCOL_VERSION } from '../wire/protocol.ts'
+import type { RoundTrip } from '../wire/round-trip.ts'
 
 const CONNECT_TIMEOUT_MS = 5_000
 /** Short enough that a restarted server is used again at once, long enough that a dead one costs no time. */
@@ -19,6 +20,8 @@ export class Chunkservers {
   readonly #name: string
   readonly #connections: number
   readonly #peers = new Map<string, Promise<Peer>>()
+  /** Of those connected. */
+  readonly #roundTrips = new Map<string, RoundTrip>()
   readonly #failedAt = new Map<string, number>()
 
   /** `connections`: to each chunkserver; 0: as many as it takes. */
@@ -47,7 +50,11 @@ export class Chunkservers {
     }).then(
       (peer) => {
         this.#failedAt.delete(address)
-        peer.onClose(() => this.#peers.delete(address))
+        this.#roundTrips.set(address, peer.roundTrip)
+        peer.onClose(() => {
+          this.#peers.delete(address)
+          this.#roundTrips.delete(address)
+        })
         return peer
       },
       (error: unknown) => {
@@ -58,6 +65,11 @@ export class Chunkservers {
     )
     this.#peers.set(address, dialled)
     return dialled
+  }
+
+  /** How long its answers take, if it is connected. */
+  roundTripMs(host: string, port: number): number | undefined {
+    return this.#roundTrips.get(`${host}:${port}`)?.srttMs
   }
 
   close(): void {

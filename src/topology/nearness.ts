@@ -122,7 +122,9 @@ export function readSteps(copies: readonly Copy[]): { distance: number; step: nu
 
 /** When nothing has come of a read by then, the next copy is asked as well. `usualMs`: what 95 of 100 reads of that server take. */
 export function hedgeAfterMs(path: ReadPath | undefined, usualMs: number | undefined): number {
-  return Math.max(3 * (path?.srttMs ?? 0), usualMs ?? HEDGE_UNKNOWN_MS)
+  return Math.max(HEDGE_MIN_MS, 3 * (path?.srttMs ?? 0), usualMs ?? HEDGE_UNKNOWN_MS)
 }
+/** Not before that: a pause of garbage collection, a disk that seeks. */
+const HEDGE_MIN_MS = 25
 /** Of a server that has not answered enough reads to say what is usual: a disk that seeks and has others waiting. */
 const HEDGE_UNKNOWN_MS = 100

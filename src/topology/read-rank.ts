@@ -15,6 +15,9 @@ export const OTHER_SITE = 3
 export const readRank = (backup: boolean, preference: number, distance: number, step = 0): number =>
   (backup ? BACKUP : 0) + preference * PER_PREFERENCE + distance * STEPS + step
 
+/** Read from only when all else has failed. */
+export const isBackup = (rank: number = 0): boolean => rank >= BACKUP
+
 /** Of places in one tier none is avoided for another. */
 export const readTier = (rank: number = 0): number =>
   2 * Math.floor(rank / PER_PREFERENCE) + (Math.floor((rank % PER_PREFERENCE) / STEPS) === OTHER_SITE ? 1 : 0)

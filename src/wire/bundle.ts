@@ -150,7 +150,8 @@ export class Bundle implements Peer {
       } catch (error) {
         // Only what broke with its connection can be had from another one.
         if (!(error instanceof FsError) || error instanceof RemoteError || !lane.link.closed) throw error
-        if (!calls[name].idempotent || left === 1 || options.signal?.aborted || this.#lanes.length === 0) throw error
+        const isOver = options.signal?.aborted || options.handle?.reason !== undefined || this.#lanes.length === 0
+        if (!calls[name].idempotent || left === 1 || isOver) throw error
       }
     }
   }
@@ -193,15 +194,19 @@ export class Bundle implements Peer {
   }
 
   /** Calls wait here and not in a connection: the one that is done first takes the next, whatever holds up the others. Begun. */
-  #turn(bytes: number, { timeoutMs = TIMEOUT_MS, signal }: CallOptions): Promise<Lane> {
+  #turn(bytes: number, { timeoutMs = TIMEOUT_MS, signal, handle }: CallOptions): Promise<Lane> {
     return new Promise((resolve, reject) => {
       const ahead = this.#queue.reduce((sum, waiting) => sum + waiting.bytes, bytes) / this.#lanes.length
       const patienceMs = this.#nearest.timeoutMs(timeoutMs, ahead)
-      const onAbort = (): void => {
+      const takeBack = (reason: unknown): void => {
         this.#queue = this.#queue.filter((one) => one !== waiting)
-        reject(signal?.reason)
+        reject(reason)
       }
-      const settled = (): void => signal?.removeEventListener('abort', onAbort)
+      const onAbort = (): void => takeBack(signal?.reason)
+      const settled = (): void => {
+        signal?.removeEventListener('abort', onAbort)
+        handle?.carried(undefined)
+      }
       const waiting: Waiting = {
         bytes,
         deadlineMs: patienceMs === 0 ? Number.POSITIVE_INFINITY : this.#clock.monotonicMs() + patienceMs,
@@ -215,6 +220,7 @@ export class Bundle implements Peer {
         },
       }
       signal?.addEventListener('abort', onAbort, { once: true })
+      handle?.carried(takeBack)
       this.#queue.push(waiting)
       this.#grow()
       this.#sampleLater()

@@ -165,8 +165,9 @@ export class Link implements Peer {
 
   call<C extends CallName>(name: C, request: Request<C>, options: CallOptions = {}): Promise<Answered<C>> {
     if (this.#closed) return Promise.reject(this.#closeError ?? new FsError('ECONNRESET', this.address))
-    const signal = options.signal
+    const { signal, handle } = options
     if (signal?.aborted) return Promise.reject(signal.reason)
+    if (handle?.reason !== undefined) return Promise.reject(handle.reason)
     const row = calls[name]
     const bulk = options.bulk ?? NOTHING
     const bulkBytes = bulk.reduce((sum, part) => sum + part.length, options.answerBytes ?? 0)
@@ -176,29 +177,31 @@ export class Link implements Peer {
     const requestId = this.#freeId()
     const body = pack(row.request as never, request as never)
     return new Promise((resolve, reject) => {
-      let onAbort: (() => void) | undefined
-      if (signal !== undefined) {
-        onAbort = () => {
-          const waiting = this.#waiting.get(requestId)
-          if (waiting === undefined) return
-          this.#send('cancel', row.id, requestId, 0, EMPTY, NOTHING)
-          if (options.answersCancel) {
-            const answerMs = this.roundTrip.timeoutMs(CANCEL_ANSWER_MS, 0)
-            waiting.deadline = Math.min(waiting.deadline, this.#options.clock.monotonicMs() + answerMs)
-            return
-          }
-          this.#forget(requestId, waiting)
-          waiting.reject(signal.reason)
+      const takeBack = (reason: unknown): void => {
+        const waiting = this.#waiting.get(requestId)
+        if (waiting === undefined) return
+        this.#send('cancel', row.id, requestId, 0, EMPTY, NOTHING)
+        if (options.answersCancel) {
+          const answerMs = this.roundTrip.timeoutMs(CANCEL_ANSWER_MS, 0)
+          waiting.deadline = Math.min(waiting.deadline, this.#options.clock.monotonicMs() + answerMs)
+          return
         }
-        signal.addEventListener('abort', onAbort, { once: true })
+        this.#forget(requestId, waiting)
+        waiting.reject(reason)
       }
+      const onAbort = signal === undefined ? undefined : () => takeBack(signal.reason)
+      if (onAbort !== undefined) signal?.addEventListener('abort', onAbort, { once: true })
+      handle?.carried(takeBack)
       this.#waiting.set(requestId, {
         name,
         deadline: timeoutMs === 0 ? Number.POSITIVE_INFINITY : this.#options.clock.monotonicMs() + timeoutMs,
         bulkBytes,
         resolve: resolve as Waiting['resolve'],
         reject,
-        forget: () => onAbort !== undefined && signal?.removeEventListener('abort', onAbort),
+        forget: () => {
+          if (onAbort !== undefined) signal?.removeEventListener('abort', onAbort)
+          handle?.carried(undefined)
+        },
       })
       this.#send('request', row.id, requestId, timeoutMs, body, bulk, options.bulkCrc)
     })

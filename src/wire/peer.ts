@@ -3,6 +3,7 @@
  */
 
 import type { Identity } from '../base/identity.ts'
+import type { CallHandle } from './call-handle.ts'
 import type { CallName, Hello, Reply, Request } from './protocol.ts'
 import type { RoundTrip } from './round-trip.ts'
 
@@ -13,6 +14,8 @@ export interface CallOptions {
   readonly bulkCrc?: number
   /** Aborting sends a cancel frame and rejects with the signal's reason. */
   readonly signal?: AbortSignal
+  /** The same, for calls that are made often and hardly ever taken back. */
+  readonly handle?: CallHandle
   /**
    * With `signal`: a cancelled call is not given up at once but answered by the other side, which knows whether it was
    * carried out before the cancel came (a lock just granted).

@@ -4,6 +4,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import type { Ino } from '../../src/base/ids.ts'
 import { Probe } from '../conformance/vfs-probe.ts'
 import { MemoryCluster } from '../support/memory-cluster.ts'
+import { realClock } from '../support/real-clock.ts'
 
 const FILES = 8
 const BYTES = 300_000
@@ -63,6 +64,25 @@ describe('reading', () => {
     expect(await readers(['ssd', 'C'])).toEqual([3])
     await cluster.chunkserver(2).kill()
     expect(await readers(['ssd', 'C'])).toEqual([2])
+  })
+
+  it('does not wait for a disk that hangs', async () => {
+    const reader = await cluster.client({ place: { place: NOWHERE, prefer: ['A'] } })
+    const probe = new Probe(reader, 1 as Ino)
+    cluster.chunkserver(0).disk.hangs = (operation) => operation === 'read'
+    const tookMs: number[] = []
+    for (const [i, ino] of files.entries()) {
+      const startedMs = realClock.monotonicMs()
+      await probe.open(ino)
+      expect((await probe.read(ino, 0, BYTES)).equals(Buffer.alloc(BYTES, i + 1))).toBe(true)
+      await probe.close(ino)
+      tookMs.push(realClock.monotonicMs() - startedMs)
+    }
+    cluster.chunkserver(0).disk.hangs = () => false
+    cluster.chunkserver(0).disk.giveUp('over')
+    await reader.close()
+    // A read that waits for the disk takes five seconds.
+    expect(Math.max(...tookMs)).toBeLessThan(4_000)
   })
 
   it('leaves backup disks alone until nothing else is left', async () => {

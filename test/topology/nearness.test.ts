@@ -112,7 +112,8 @@ describe('the order in which copies are read', () => {
 
   test('the next copy is asked after three round trips or what is usual, whichever is longer', () => {
     expect(hedgeAfterMs(path(40), 20)).toBe(120)
-    expect(hedgeAfterMs(path(1), 20)).toBe(20)
+    expect(hedgeAfterMs(path(1), 60)).toBe(60)
+    expect(hedgeAfterMs(path(1), 2)).toBe(25)
     expect(hedgeAfterMs(undefined, undefined)).toBe(100)
   })
 })

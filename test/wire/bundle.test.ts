@@ -3,8 +3,9 @@ import { FsError } from '../../src/base/fault.ts'
 import type { Clock } from '../../src/base/world.ts'
 import { hostClock } from '../../src/host/clock.ts'
 import type { Bundle } from '../../src/wire/bundle.ts'
+import { CallHandle } from '../../src/wire/call-handle.ts'
 import { connectBundle, serveLinks } from '../../src/wire/connect.ts'
-import type { Handlers, Peer } from '../../src/wire/peer.ts'
+import type { CallOptions, Handlers, Peer } from '../../src/wire/peer.ts'
 import { type CallName, type Hello, PROTOCOL_VERSION } from '../../src/wire/protocol.ts'
 import { MemoryNet } from '../support/memory-net.ts'
 import { quietLog } from '../support/quiet-log.ts'
@@ -57,11 +58,9 @@ class Server {
     return server
   }
 
-  read(offset: number, signal?: AbortSignal): Promise<number> {
+  read(offset: number, options: CallOptions = {}): Promise<number> {
     const asked = { disk: 1 as never, chunk: 1 as never, offset, length: 1_000 }
-    return this.bundle
-      .call('read', asked, { answerBytes: MiB, ...(signal === undefined ? {} : { signal }) })
-      .then(({ bulk }) => bulk[0]!)
+    return this.bundle.call('read', asked, { answerBytes: MiB, ...options }).then(({ bulk }) => bulk[0]!)
   }
 
   append(offset: number): Promise<unknown> {
@@ -178,20 +177,25 @@ describe('the link of a node pair', () => {
   })
 
   it('takes back a call that waits for a connection or is under way on one', async () => {
-    server = await Server.start(1)
-    server.bundle.close()
     server = await Server.start(2)
     const abort = new AbortController()
-    const reads = Array.from({ length: 4 }, (_, i) => server.read(i, i === 1 || i === 3 ? abort.signal : undefined))
+    const handles = [new CallHandle(), new CallHandle()]
+    const reads = Array.from({ length: 7 }, (_, i) =>
+      server.read(i, [{}, { signal: abort.signal }, {}, { signal: abort.signal }, { handle: handles[0]! }][i]),
+    )
     await server.connected(2)
     await server.arrived(2)
     abort.abort(new FsError('EINTR'))
+    handles[0]!.cancel(new FsError('ECANCELED'))
     for (const i of [1, 3]) await expect(reads[i]).rejects.toMatchObject({ code: 'EINTR' })
+    await expect(reads[4]).rejects.toMatchObject({ code: 'ECANCELED' })
     await server.arrived(3)
     expect(server.reads.find(({ offset }) => offset === 1)?.aborted).toBe(true)
     server.answerAll()
-    expect([await reads[0], await reads[2]]).toEqual([0, 2])
-    expect(server.reads.map(({ offset }) => offset)).not.toContain(3)
+    expect([await reads[0], await reads[2], await reads[5], await reads[6]]).toEqual([0, 2, 5, 6])
+    expect(server.reads.map(({ offset }) => offset).sort()).toEqual([0, 1, 2, 5, 6])
+    handles[1]!.cancel(new FsError('ECANCELED'))
+    await expect(server.read(8, { handle: handles[1]! })).rejects.toMatchObject({ code: 'ECANCELED' })
   })
 
   it('does without further connections that cannot be made', async () => {
