@@ -29,10 +29,27 @@ function limitsOf({ alwaysBytesPerSecond, windows }: LinkReport): string {
   )
 }
 
+const orNone = (bytesPerSecond: number): string => (bytesPerSecond === 0 ? '-' : formatRate(bytesPerSecond))
+/** What is measured is nearer to the truth than what was ordered. */
+const nowOf = ({ line, bytesPerSecond }: LinkReport): number => line?.backgroundBytesPerSecond ?? bytesPerSecond
+
+/** What the rate of a line follows from, in one sentence. */
+function measured({ a, b, line }: LinkReport): string[] {
+  if (line === null) return []
+  const { baseMs, queueMs, foregroundBytesPerSecond: mounts, carriesBytesPerSecond: carries } = line
+  const words = [
+    `a round trip of ${Math.round(baseMs)} ms`,
+    queueMs === null ? 'no echo comes back now' : `${Math.round(queueMs)} ms of queue now`,
+    mounts === 0 ? 'mounts do not use it' : `mounts use ${formatRate(mounts)}`,
+    carries === null ? 'not seen full yet' : `seen to carry ${formatRate(carries)}`,
+  ]
+  return [`${a} - ${b}: ${words.join(', ')}.`]
+}
+
 function render({ nowSec, minute, zone, links, more }: LinksReport): string {
   const rows = table(links, [
     { title: 'SITES', value: (l) => `${l.a} - ${l.b}` },
-    { title: 'NOW', value: (l) => (l.bytesPerSecond === 0 ? '-' : formatRate(l.bytesPerSecond)), right: true },
+    { title: 'NOW', value: (l) => orNone(nowOf(l)), right: true },
     { title: 'COPYING', value: (l) => l.running, right: true },
     { title: 'WAITING', value: (l) => (l.waiting === 0 ? '-' : formatBytes(l.waitingBytes)), right: true },
     {
@@ -49,6 +66,7 @@ function render({ nowSec, minute, zone, links, more }: LinksReport): string {
   return [
     rows,
     ...(more > 0 ? [`... and ${more} pairs more`] : []),
+    ...links.flatMap(measured),
     `It is ${formatTimeOfDay(minute)} by the master's clock (${zone}).`,
     ...(errors.length > 0 ? ['', 'Last errors:', ...errors.map((line) => `  ${line}`)] : []),
   ].join('\n')
@@ -57,7 +75,8 @@ function render({ nowSec, minute, zone, links, more }: LinksReport): string {
 export class LinkShow extends ClusterCommand {
   static override summary = 'Every pair of sites: what is copied between them in the background, what may be, and why.'
   static override description =
-    'NOW is the mean of the last 30 s. WAITING is what is planned and has to wait for its turn; what is not planned yet is not in it.'
+    'NOW is the mean of the last 30 s, of the last 5 s where the line is measured: between sites of a mesh, while something is copied. Then MAY ' +
+    'follows from the round trip and its queue, from what is lost, and from what mounts send. WAITING is what is planned and has to wait for its turn; what is not planned yet is not in it.'
   static override examples = ['<%= config.bin %> link show', '<%= config.bin %> link show --json']
 
   async run(): Promise<LinksReport> {
