@@ -94,7 +94,7 @@ export class MasterSession {
   #seq = 0
   /** Seqs whose replies have not arrived; insertion order is ascending, so the first is the lowest. */
   readonly #outstanding = new Set<number>()
-  #waiters: (() => void)[] = []
+  readonly #waiters = new Set<() => void>()
   #heardMs = Number.NEGATIVE_INFINITY
   /** When the latest request was sent that has been answered: the master has heard from us since. */
   #leaseMs = Number.NEGATIVE_INFINITY
@@ -281,19 +281,18 @@ export class MasterSession {
     await new Promise<void>((resolve) => {
       const done = (): void => {
         stop()
+        this.#waiters.delete(done)
         signal?.removeEventListener('abort', done)
         resolve()
       }
       const stop = this.#world.clock.timer(Math.min(left, LOOK_MS), done)
-      this.#waiters.push(done)
+      this.#waiters.add(done)
       signal?.addEventListener('abort', done, { once: true })
     })
   }
 
   #wake(): void {
-    const waiters = this.#waiters
-    this.#waiters = []
-    for (const wake of waiters) wake()
+    for (const wake of [...this.#waiters]) wake()
   }
 
   #dropped(peer: Peer): void {
