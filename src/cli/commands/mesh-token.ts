@@ -24,7 +24,8 @@ export class TokenCreate extends ClusterCommand {
   static override flags = {
     role: Flags.string({
       summary: 'What the node may be (repeatable).',
-      options: [...ROLES],
+      // There is one master, and the machine that founded the mesh is its node: nothing would run on another.
+      options: ROLES.filter((role) => role !== 'master'),
       multiple: true,
       default: ['chunkserver'],
     }),
