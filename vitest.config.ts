@@ -2,10 +2,12 @@ import { defineConfig } from 'vitest/config'
 
 /*
  * Projects by what they need. `unit` and `tidy` need nothing but Node; `cluster` starts real processes from dist/;
- * `mount` needs /dev/fuse, `wan` network namespaces and wireguard-go. Where real processes and mounts are involved files run one at a time, and the groups one after the
- * other: what is measured in seconds must not compete with property tests for the processors.
+ * `mount` needs /dev/fuse, `wan` network namespaces and wireguard-go. Real processes mostly wait for each other: two files of those run at
+ * a time, after all that only computes. What measures the network itself (`timed`) runs by itself, last.
  */
 const shared = { globals: false, disableConsoleIntercept: true } as const
+const real = { ...shared, maxWorkers: 2, testTimeout: 180_000, hookTimeout: 120_000 } as const
+const TIMED = ['bed', 'throttle', 'topology'].map((name) => `test/wan/${name}.test.ts`)
 export default defineConfig({
   test: {
     projects: [
@@ -16,7 +18,7 @@ export default defineConfig({
           sequence: { groupOrder: 0 },
           include: ['test/**/*.test.ts'],
           exclude: ['test/cluster/**', 'test/mount/**', 'test/wan/**', 'test/tidy.test.ts'],
-          testTimeout: 30_000,
+          testTimeout: 120_000,
         },
       },
       {
@@ -25,40 +27,41 @@ export default defineConfig({
           name: 'tidy',
           sequence: { groupOrder: 0 },
           include: ['test/tidy.test.ts'],
-          testTimeout: 60_000,
+          testTimeout: 120_000,
         },
       },
       {
         test: {
-          ...shared,
+          ...real,
           name: 'cluster',
           sequence: { groupOrder: 1 },
           include: ['test/cluster/**/*.test.ts'],
-          fileParallelism: false,
-          testTimeout: 180_000,
-          hookTimeout: 120_000,
         },
       },
       {
         test: {
-          ...shared,
+          ...real,
           name: 'mount',
-          sequence: { groupOrder: 2 },
+          sequence: { groupOrder: 1 },
           include: ['test/mount/**/*.test.ts'],
-          fileParallelism: false,
-          testTimeout: 180_000,
-          hookTimeout: 120_000,
         },
       },
       {
         test: {
-          ...shared,
+          ...real,
           name: 'wan',
-          sequence: { groupOrder: 3 },
+          sequence: { groupOrder: 1 },
           include: ['test/wan/**/*.test.ts'],
+          exclude: TIMED,
+        },
+      },
+      {
+        test: {
+          ...real,
+          name: 'timed',
+          sequence: { groupOrder: 2 },
+          include: TIMED,
           fileParallelism: false,
-          testTimeout: 60_000,
-          hookTimeout: 60_000,
         },
       },
     ],
