@@ -67,6 +67,8 @@ export class ChunkWriter {
   readonly #onPlaces: (places: ChunkPlaces) => void
   readonly #patience: Patience
   readonly #open = new Set<OpenChunk>()
+  /** No longer open, and something in them is not committed yet; their number is bounded by the bytes that may be. */
+  readonly #left = new Set<OpenChunk>()
   /** By number; the cluster bounds how many there are. */
   readonly #classes = new Map<number, ClassChunks>()
   readonly #avoid = new Map<DiskId, number>()
@@ -171,12 +173,15 @@ export class ChunkWriter {
 
   /** The master has the segment's extents: its bytes need not be kept. */
   committed(segment: Segment): void {
-    segment.chunk?.uncommitted.delete(segment)
+    if (segment.chunk !== undefined) this.#settled(segment.chunk, segment)
   }
 
-  /** The master ended our session: every open chunk was sealed at what was committed. */
+  /**
+   * The master ended our session: every open chunk was sealed at what was committed, those too whose seal it has not heard
+   * of, and what nothing is committed in goes.
+   */
   sessionLost(): void {
-    for (const chunk of [...this.#open]) {
+    for (const chunk of [...this.#open, ...this.#left]) {
       this.#forget(chunk)
       chunk.queue.length = 0
       // Also what is in flight: a chunkserver may still take it, but this chunk can no longer be committed to.
@@ -400,7 +405,7 @@ export class ChunkWriter {
   }
 
   #move(from: OpenChunk, segment: Segment, sync: boolean): void {
-    from.uncommitted.delete(segment)
+    this.#settled(from, segment)
     segment.again()
     const { kind, classId } = from
     if (kind === 'pack') void this.appendToPack(classId, segment, sync)
@@ -410,8 +415,14 @@ export class ChunkWriter {
       )
   }
 
+  #settled(chunk: OpenChunk, segment: Segment): void {
+    chunk.uncommitted.delete(segment)
+    if (chunk.uncommitted.size === 0) this.#left.delete(chunk)
+  }
+
   #forget(chunk: OpenChunk): void {
     chunk.ended = true
+    if (chunk.uncommitted.size > 0) this.#left.add(chunk)
     this.#notPack(chunk)
     this.#takeFromPool(chunk)
     this.#open.delete(chunk)

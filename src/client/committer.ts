@@ -7,6 +7,7 @@
 import type { Attr } from '../base/attr.ts'
 import { errnoFromNumber } from '../base/errno.ts'
 import { assert, FsError } from '../base/fault.ts'
+import type { SessionId } from '../base/ids.ts'
 import type { FileCommit } from '../wire/shapes.ts'
 import type { MasterSession } from './session.ts'
 
@@ -17,6 +18,7 @@ const BATCHES_MAX = 2
 
 interface Waiting {
   readonly file: FileCommit
+  readonly session: SessionId
   resolve(attr: Attr): void
   reject(error: unknown): void
 }
@@ -29,11 +31,14 @@ export class Committer {
     this.#session = session
   }
 
-  /** The file's attributes after the commit. At most one commit of a file at a time: the caller keeps their order. */
-  commit(file: FileCommit, sync: boolean): Promise<Attr> {
+  /**
+   * The file's attributes after the commit; ESTALE when `session`, which opened the chunks, is over. At most one commit of
+   * a file at a time: the caller keeps their order.
+   */
+  commit(file: FileCommit, sync: boolean, session: SessionId): Promise<Attr> {
     return new Promise((resolve, reject) => {
       const { queue } = this.#lanes[sync ? 'sync' : 'plain']
-      queue.push({ file, resolve, reject })
+      queue.push({ file, session, resolve, reject })
       // Files that became ready in one turn travel together.
       if (queue.length === 1) queueMicrotask(() => this.#pump(sync))
     })
@@ -42,18 +47,21 @@ export class Committer {
   #pump(sync: boolean): void {
     const lane = this.#lanes[sync ? 'sync' : 'plain']
     while (lane.queue.length > 0 && lane.underWay < BATCHES_MAX) {
-      const batch = lane.queue.splice(0, FILES_MAX)
+      const { session } = lane.queue[0]!
+      const others = lane.queue.findIndex((waiting) => waiting.session !== session)
+      const batch = lane.queue.splice(0, others === -1 ? FILES_MAX : Math.min(others, FILES_MAX))
       lane.underWay++
-      void this.#send(batch, sync).finally(() => {
+      void this.#send(batch, sync, session).finally(() => {
         lane.underWay--
         this.#pump(sync)
       })
     }
   }
 
-  async #send(batch: Waiting[], sync: boolean): Promise<void> {
+  async #send(batch: Waiting[], sync: boolean, session: SessionId): Promise<void> {
     try {
-      const { files } = await this.#session.change('commit', { files: batch.map((waiting) => waiting.file), sync })
+      const request = { files: batch.map((waiting) => waiting.file), sync }
+      const { files } = await this.#session.change('commit', request, undefined, undefined, session)
       batch.forEach((waiting, i) => {
         const answer = files[i]
         assert(answer !== undefined, 'the master answers a commit file by file')

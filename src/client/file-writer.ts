@@ -21,7 +21,7 @@ import { SMALL_BYTES } from './file-reader.ts'
 import type { FileState, PendingSegment } from './file-state.ts'
 import type { NameJournal } from './name-journal.ts'
 import type { Interruptible, Patience } from './patience.ts'
-import { Segment } from './segment.ts'
+import { type OpenChunk, Segment } from './segment.ts'
 import type { MasterSession } from './session.ts'
 
 /** A run is handed to a chunk when it has this size: one append, one round trip. */
@@ -253,10 +253,10 @@ export class FileWriter {
     how: { readonly sync: boolean; readonly answered: boolean },
   ): Promise<void> {
     const { forgotten } = file
-    const chunks = new Map(ready.map((entry) => [entry, entry.segment.chunk]))
     let answer: Attr
+    let sent: ReadonlyMap<PendingSegment, OpenChunk | undefined>
     try {
-      answer = await this.#sendCommit(file, ready, change, how)
+      ;({ answer, sent } = await this.#sendCommit(file, ready, change, how))
     } catch (error) {
       if (errnoOf(error) !== 'EDQUOT' || ready.length < 2) throw error
       // As much of it as the quota takes, from the beginning on.
@@ -270,7 +270,9 @@ export class FileWriter {
     // What was taken back meanwhile, because the session was lost, is written once more and committed then.
     this.#committed(
       file,
-      ready.filter((entry) => entry.segment.chunk !== undefined && entry.segment.chunk === chunks.get(entry)),
+      [...sent]
+        .filter(([{ segment }, chunk]) => segment.chunk !== undefined && segment.chunk === chunk)
+        .map(([entry]) => entry),
     )
     this.#onCommitted(attr)
     // Another may have written over it since, and the news of that may have been taken in before this answer.
@@ -281,12 +283,21 @@ export class FileWriter {
 
   async #sendCommit(
     file: FileState,
-    ready: PendingSegment[],
+    entries: PendingSegment[],
     change: AttrChange | undefined,
     { sync, answered }: { readonly sync: boolean; readonly answered: boolean },
-  ) {
+  ): Promise<{ answer: Attr; sent: ReadonlyMap<PendingSegment, OpenChunk | undefined> }> {
+    let ready = entries
     for (;;) {
+      if (ready.some(({ segment }) => !segment.arrived)) {
+        // A new session began: they are on their way to chunks of its own.
+        await this.#arrived(file, ready)
+        if (sync) await this.#makeDurable(file)
+        ready = ready.filter((entry) => file.pending.includes(entry))
+        continue
+      }
       const session = this.#session.id
+      const sent = new Map(ready.map((entry) => [entry, entry.segment.chunk]))
       const request: FileCommit = {
         ino: file.ino,
         extents: extentsOf(ready),
@@ -298,12 +309,9 @@ export class FileWriter {
         answered: answered ? true : undefined,
       }
       try {
-        return await this.#committer.commit(request, sync)
+        return { answer: await this.#committer.commit(request, sync, session), sent }
       } catch (error) {
-        // A new session began meanwhile: the segments are on their way to chunks of the new one.
         if (errnoOf(error) !== 'ESTALE' || session === this.#session.id) throw error
-        await this.#arrived(file, ready)
-        if (sync) await this.#makeDurable(file)
       }
     }
   }

@@ -174,18 +174,22 @@ export class MasterSession {
     return this.#persist(name, whole, caller, undefined, instead)
   }
 
-  /** A request that changes something, executed exactly once whatever the network does. */
+  /**
+   * A request that changes something, executed exactly once whatever the network does. One that speaks of what belongs to
+   * a session names it in `of`: in a later one it is ESTALE, also when it was not sent before.
+   */
   async change<C extends StampedName>(
     name: C,
     request: Omit<Request<C>, 'stamp'>,
     caller?: Interruptible,
     timeoutMs?: number,
+    of?: SessionId,
   ): Promise<Answered<C>['reply']> {
     const seq = ++this.#seq
     // What waits for a lock may wait for hours; the memory of all replies since must not wait with it. Its own reply
     // needs no memory: a lock that is asked for again is granted again.
     if (timeoutMs !== 0) this.#outstanding.add(seq)
-    let born: SessionId | undefined
+    let born = of
     try {
       return await this.#persist(
         name,
@@ -399,7 +403,14 @@ export class MasterSession {
       this.#session = reply.session
       this.#settings = reply.settings
       this.#time.learn(reply.now, asked, this.#world.clock.now())
-      if (again) this.#events.lost()
+      if (again) {
+        this.#events.lost()
+        // What is open stays open. Directories are held and numbers reserved by a session, and that one is over.
+        await peer.call('sessionResume', {
+          ...{ session: reply.session, client: this.#client, directories: [], numbers: [] },
+          ...{ opens: this.#events.opens(), made: this.#events.made() },
+        })
+      }
       await this.#declare(peer, this.#session)
       return peer
     } catch (error) {

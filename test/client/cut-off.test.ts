@@ -220,6 +220,49 @@ describe('a mount that is cut off from its master', () => {
     two.vfs.release(other)
   })
 
+  it('stores what waits for its commit while the session ends, on open chunks and on one whose copy was lost meanwhile', async () => {
+    const [one, two] = [await client(), await client({ dirtyBytes: 8 * MiB })]
+    const here = await Probe.fresh(one.vfs, 'uncommitted')
+    const there = here.through(two.vfs)
+    const [file, other] = [await there.create('f'), await there.create('g')]
+    await there.write(file, 0, Buffer.alloc(MiB, 1))
+    await there.write(other, 0, 'first')
+    await two.vfs.fsync(file, there.caller)
+    await two.vfs.fsync(other, there.caller)
+    two.cut(true)
+    // Ends the chunks that are open, whose seals wait then.
+    await cluster.chunkserver(1).kill()
+    for (let at = 1; at < 8; at++) await there.write(file, at * MiB, Buffer.alloc(MiB, at + 1))
+    await there.write(other, 5, ' and second')
+    const closes = [two.vfs.flush(file, there.caller), two.vfs.fsync(other, there.caller)]
+    await cluster.until('the session is over', ({ sessions }) => sessions.length === 1)
+    await realClock.sleep(2_000)
+    await cluster.chunkserver(1).start()
+    two.cut(false)
+    await Promise.all(closes)
+    for (let i = 0; i < 8; i++) same(await here.read(file, i * MiB, MiB), Buffer.alloc(MiB, i + 1))
+    expect(await here.get(other)).toBe('first and second')
+    two.vfs.release(file)
+    two.vfs.release(other)
+    expect(await cluster.findings()).toEqual([])
+  })
+
+  it('keeps what it has open, also what is deleted after a new session has begun', async () => {
+    const [one, two] = [await client(), await client()]
+    const here = await Probe.fresh(one.vfs, 'kept')
+    const file = await here.put('f', 'still read')
+    const there = await openedBy(two.vfs, here, file)
+    two.cut(true)
+    await cluster.until('the session is over', ({ sessions }) => sessions.length === 1)
+    two.cut(false)
+    await vi.waitFor(async () => expect((await there.lookup('f')).ino).toBe(file), 10_000)
+    await here.unlink('f')
+    await cluster.until('it is kept for who has it open', ({ sustained }) => sustained === 1)
+    expect(await there.text(file)).toBe('still read')
+    await there.close(file)
+    await cluster.until('it is gone', ({ sustained }) => sustained === 0)
+  })
+
   it('ends in bounded time, with an error when something could not be stored', async () => {
     const { vfs, cut } = await client({ onDisconnectMs: 300 })
     const probe = await Probe.fresh(vfs, 'end')
