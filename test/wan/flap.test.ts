@@ -64,7 +64,7 @@ describeOnBed('a link that comes and goes', () => {
       machines.start(node, 'chunkserver')
     }
     await there()
-  }, 120_000)
+  }, 240_000)
   afterAll(async () => {
     await bed?.heal('home', 'fra')
     for (const node of logs.keys()) await machines.holdfast(node, ['umount', mnt(node)])
@@ -163,5 +163,5 @@ describeOnBed('a link that comes and goes', () => {
       ['fra1', 'chunkserver'],
     ] as const)
       expect(machines.lines(node, role), `${node} ${role}`).toBeLessThan(LINES_MAX)
-  }, 240_000)
+  }, 400_000)
 })
