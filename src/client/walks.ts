@@ -42,7 +42,7 @@ export class Walks {
 
   /** Somebody begins to list this directory. */
   entered(dir: Ino): void {
-    this.#plan.entered(dir)
+    this.#plan.entered(dir, this.#clock.monotonicMs())
   }
 
   /** Somebody has been given the listing of this directory. */

@@ -17,20 +17,20 @@ describe('what is listed ahead', () => {
   }
   const walking = (): WalkPlan => {
     const plan = new WalkPlan()
-    plan.entered(dir(1))
+    plan.entered(dir(1), 0)
     plan.found(dir(1), dirs(10, 20, 30, 40, 50, 60, 70, 80, 90))
-    plan.entered(dir(10))
+    plan.entered(dir(10), 0)
     return plan
   }
 
   it('is nothing until a child of a listed directory is listed', () => {
     const plan = new WalkPlan()
-    plan.entered(dir(1))
+    plan.entered(dir(1), 0)
     plan.found(dir(1), dirs(10, 20, 30))
     expect(all(plan)).toEqual([])
-    plan.entered(dir(99))
+    plan.entered(dir(99), 0)
     expect(all(plan)).toEqual([])
-    plan.entered(dir(10))
+    plan.entered(dir(10), 0)
     expect(all(plan)).toEqual([20, 30])
   })
 
@@ -68,7 +68,7 @@ describe('what is listed ahead', () => {
         unused.push(next)
       }
       most.push(unused.length)
-      for (const used of unused) plan.entered(used)
+      for (const used of unused) plan.entered(used, 0)
     }
     expect(most.slice(0, 2)).toEqual([4, 64])
     expect(Math.max(...most)).toBe(64)
@@ -101,14 +101,14 @@ describe('what is listed ahead', () => {
       for (const each of batch) plan.fetched(each, 1, false, 0)
       return batch
     }
-    for (let round = 0; round < 4; round++) for (const each of use()) plan.entered(each)
+    for (let round = 0; round < 4; round++) for (const each of use()) plan.entered(each, 0)
     const batch = [...use(), ...use()]
     expect(batch).toHaveLength(64)
     for (const each of batch.slice(0, 31)) {
-      plan.entered(each)
+      plan.entered(each, 0)
       expect(use()).toEqual([])
     }
-    plan.entered(batch[31]!)
+    plan.entered(batch[31]!, 0)
     expect(use()).toHaveLength(32)
   })
 
@@ -119,8 +119,23 @@ describe('what is listed ahead', () => {
     expect(all(plan, 2_001)).toEqual([])
     plan.found(dir(3), dirs(300, 400))
     expect(all(plan, 2_001)).toEqual([])
-    plan.entered(dir(300))
+    plan.entered(dir(300), 2_001)
     expect(all(plan, 2_001)).toEqual([400])
+  })
+
+  it('goes on while any guess is used, however long the others lie', () => {
+    const plan = walking()
+    for (const each of all(plan)) plan.fetched(each, 1, false, 0)
+    plan.entered(dir(20), 1_900)
+    plan.entered(dir(30), 3_800)
+    // 40 and 50 lie since the beginning; the window has grown by those that were used.
+    expect(all(plan, 3_800)).toEqual([60, 70, 80, 90])
+    for (const each of [60, 70, 80, 90]) plan.fetched(dir(each), 1, false, 3_800)
+    plan.found(dir(30), dirs(31))
+    expect(all(plan, 5_700)).toEqual([31])
+    plan.fetched(dir(31), 1, false, 5_700)
+    plan.found(dir(31), dirs(311))
+    expect(all(plan, 5_801)).toEqual([])
   })
 
   it('does not grow without bound in what waits', () => {
@@ -130,7 +145,7 @@ describe('what is listed ahead', () => {
         dir(10),
         Array.from({ length: 1_000 }, (_, i) => dir(10 + from + i)),
       )
-    plan.entered(dir(10 + 99_000))
+    plan.entered(dir(10 + 99_000), 0)
     let taken = 0
     for (let next = plan.next(0); next !== undefined; next = plan.next(0), taken++) plan.fetched(next, 1, true, 0)
     expect(taken).toBeGreaterThan(4_000)

@@ -26,7 +26,10 @@ const UNUSED_ENTRIES_MAX = 8_192
 const IN_FLIGHT_MAX = 32
 /** Directories whose place in the walk is remembered; beyond it those that come last are dropped. */
 const PLACES_MAX = 4_096
-/** Guesses that lie unused this long were wrong: whoever was walking has stopped. */
+/**
+ * When none was used for this long the rest were wrong: whoever was walking has stopped. One by itself may lie for much longer: on a
+ * long way a walk takes minutes, and what stands after a large directory is come to after all that is in it.
+ */
 const UNUSED_MS = 2_000
 /** Directories of which lookups are counted. */
 const LOOKED_MAX = 4_096
@@ -59,6 +62,8 @@ export class WalkPlan {
   /** Fetched and not used: entries, and since when. Insertion order is age. */
   readonly #unused = new Map<Ino, { readonly entries: number; readonly sinceMs: number }>()
   #unusedEntries = 0
+  /** When one was used last. */
+  #usedMs = Number.NEGATIVE_INFINITY
   #window = 0
   /** In the middle of a batch. */
   #filling = false
@@ -68,12 +73,13 @@ export class WalkPlan {
   // ---- listings
 
   /** Somebody lists this directory from its beginning. */
-  entered(dir: Ino): void {
+  entered(dir: Ino, nowMs: number): void {
     const fetched = this.#unused.get(dir)
     const place = this.#places.get(dir)
     if (fetched !== undefined) {
       this.#unused.delete(dir)
       this.#unusedEntries -= fetched.entries
+      this.#usedMs = nowMs
       this.#window = Math.min(WINDOW_MAX, this.#window * 2)
     } else if (place !== undefined) this.#window = Math.max(WINDOW_MIN, this.#window)
     if (place !== undefined) place.waiting = false
@@ -92,7 +98,7 @@ export class WalkPlan {
   next(nowMs: number): Ino | undefined {
     if (this.#window === 0) return undefined
     for (const { sinceMs } of this.#unused.values()) {
-      if (nowMs - sinceMs > UNUSED_MS) this.#stop()
+      if (nowMs - Math.max(sinceMs, this.#usedMs) > UNUSED_MS) this.#stop()
       break
     }
     const asked = this.#inFlight.size
@@ -116,6 +122,7 @@ export class WalkPlan {
   fetched(dir: Ino, entries: number, used: boolean, nowMs: number): void {
     this.#inFlight.delete(dir)
     if (used) {
+      this.#usedMs = nowMs
       this.#window = Math.min(WINDOW_MAX, this.#window * 2)
       return
     }
