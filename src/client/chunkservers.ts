@@ -8,7 +8,6 @@ import type { World } from '../base/world.ts'
 import { connectBundle } from '../wire/connect.ts'
 import type { Peer } from '../wire/peer.ts'
 import { PROTOCOL_VERSION } from '../wire/protocol.ts'
-import type { RoundTrip } from '../wire/round-trip.ts'
 
 const CONNECT_TIMEOUT_MS = 5_000
 /** Short enough that a restarted server is used again at once, long enough that a dead one costs no time. */
@@ -20,8 +19,7 @@ export class Chunkservers {
   readonly #name: string
   readonly #connections: number
   readonly #peers = new Map<string, Promise<Peer>>()
-  /** Of those connected. */
-  readonly #roundTrips = new Map<string, RoundTrip>()
+  readonly #connected = new Map<string, Peer>()
   readonly #failedAt = new Map<string, number>()
 
   /** `connections`: to each chunkserver; 0: as many as it takes. */
@@ -50,10 +48,10 @@ export class Chunkservers {
     }).then(
       (peer) => {
         this.#failedAt.delete(address)
-        this.#roundTrips.set(address, peer.roundTrip)
+        this.#connected.set(address, peer)
         peer.onClose(() => {
           this.#peers.delete(address)
-          this.#roundTrips.delete(address)
+          this.#connected.delete(address)
         })
         return peer
       },
@@ -67,9 +65,8 @@ export class Chunkservers {
     return dialled
   }
 
-  /** How long its answers take, if it is connected. */
-  roundTripMs(host: string, port: number): number | undefined {
-    return this.#roundTrips.get(`${host}:${port}`)?.srttMs
+  connected(host: string, port: number): Peer | undefined {
+    return this.#connected.get(`${host}:${port}`)
   }
 
   close(): void {

@@ -9,6 +9,7 @@ import type { ChunkId } from '../base/ids.ts'
 import type { World } from '../base/world.ts'
 import { isBackup } from '../topology/read-rank.ts'
 import { CallHandle } from '../wire/call-handle.ts'
+import type { Answered, Peer } from '../wire/peer.ts'
 import type { Place } from '../wire/shapes.ts'
 import type { Chunkservers } from './chunkservers.ts'
 import { Hedges } from './core/hedges.ts'
@@ -34,8 +35,10 @@ export interface NoCopy {
 interface Asked {
   readonly place: Place
   readonly beganMs: number
+  /** When another is to be asked as well. */
+  readonly lateMs: number
   readonly handle: CallHandle
-  readonly outcome: Promise<Outcome>
+  readonly answer: Promise<Answered<'read'>>
 }
 type Outcome = { readonly asked: Asked; readonly bytes: Buffer } | { readonly asked: Asked; readonly error: FsError }
 
@@ -53,55 +56,67 @@ export class CopyReads {
 
   /** `isWanted`: asked after each failure; false: nothing more is tried. */
   async read(places: readonly Place[], range: Range, isWanted: () => boolean): Promise<Buffer | NoCopy> {
+    const [place, other] = places
+    if (place === undefined) return { refused: 0, error: undefined }
     this.#hedges.began()
-    let refused = 0
-    let error: FsError | undefined
-    let next = 0
-    let running: Asked[] = []
-    let mayHedge = true
-    for (;;) {
-      if (running.length === 0) {
-        const place = places[next++]
-        if (place === undefined || (error !== undefined && !isWanted())) return { refused, error }
-        running = [this.#ask(place, range)]
-      }
-      const [first, second] = running
-      const other = places[next]
-      const hedges = mayHedge && second === undefined && other !== undefined && this.#mayFollow(other, range.chunk)
-      const settled = await this.#settled(running, hedges ? this.#patienceMs(first!) : undefined)
-      if (settled === undefined) {
-        mayHedge = this.#hedges.granted()
-        if (mayHedge && other !== undefined) {
-          running.push(this.#ask(other, range))
-          next++
-        }
-        continue
-      }
-      running = running.filter((one) => one !== settled.asked)
-      if ('bytes' in settled) {
-        this.#hedges.answered(settled.asked.place.disk, this.#waitedMs(settled.asked), second === undefined)
-        for (const late of running) this.#overtaken(late, late === first)
-        return settled.bytes
-      }
-      error = settled.error
-      if (refuses(error)) refused++
-      this.#failed(settled.asked.place, range.chunk, error)
-    }
+    const first = this.#ask(place, range)
+    // Nearly always it answers soon, and then that is all there is to it.
+    const bytes = await this.#soon(first, range, other !== undefined && this.#mayFollow(other, range.chunk))
+    if (bytes === undefined) return this.#readOn(first, places.slice(1), range, isWanted)
+    this.#hedges.answered(place.disk, this.#waitedMs(first), true)
+    return bytes
   }
 
-  #failed({ disk }: Place, chunk: ChunkId, error: FsError): void {
-    this.#shunned.add(disk, aboutChunk(error) ? chunk : undefined)
-    this.#world.log.warn({ chunk, disk, error: String(error) }, 'a copy could not be read; asking the next one')
+  /** The first is late, or has failed. */
+  async #readOn(
+    asked: Asked,
+    others: readonly Place[],
+    range: Range,
+    isWanted: () => boolean,
+  ): Promise<Buffer | NoCopy> {
+    let running = [{ asked, outcome: this.#outcome(asked, range) }]
+    let refused = 0
+    let next = 0
+    let mayHedge = true
+    const ask = (place: Place): void => {
+      next++
+      const more = this.#ask(place, range)
+      running.push({ asked: more, outcome: this.#outcome(more, range) })
+    }
+    for (;;) {
+      const [first, second] = running
+      const other = others[next]
+      const hedges = mayHedge && second === undefined && other !== undefined && this.#mayFollow(other, range.chunk)
+      const any = Promise.race(running.map(({ outcome }) => outcome))
+      const settled = await this.#until(any, hedges ? first!.asked.lateMs : undefined)
+      if (settled === undefined) {
+        mayHedge = this.#hedges.granted()
+        if (mayHedge && other !== undefined) ask(other)
+        continue
+      }
+      running = running.filter((one) => one.asked !== settled.asked)
+      const { disk } = settled.asked.place
+      if ('bytes' in settled) {
+        this.#hedges.answered(disk, this.#waitedMs(settled.asked), second === undefined)
+        for (const late of running) this.#overtaken(late.asked, late === first)
+        return settled.bytes
+      }
+      const { error } = settled
+      if (refuses(error)) refused++
+      this.#shunned.add(disk, aboutChunk(error) ? range.chunk : undefined)
+      this.#world.log.warn(
+        { chunk: range.chunk, disk, error: String(error) },
+        'a copy could not be read; asking the next one',
+      )
+      if (running.length > 0) continue
+      if (other === undefined || !isWanted()) return { refused, error }
+      ask(other)
+    }
   }
 
   /** Not one that failed a moment ago: that would be asked last anyway. */
   #mayFollow({ disk, rank }: Place, chunk: ChunkId): boolean {
     return !isBackup(rank) && !this.#shunned.has(disk, chunk)
-  }
-
-  #patienceMs({ place, beganMs }: Asked): number {
-    const srttMs = this.#chunkservers.roundTripMs(place.host, place.port)
-    return beganMs + this.#hedges.afterMs(place.disk, srttMs) - this.#world.clock.monotonicMs()
   }
 
   #waitedMs({ beganMs }: Asked): number {
@@ -117,49 +132,58 @@ export class CopyReads {
     asked.handle.cancel(new FsError('ECANCELED', 'another copy was quicker'))
   }
 
-  #ask(place: Place, { chunk, offset, length, atLeast }: Range): Asked {
+  #ask(place: Place, { chunk, offset, length }: Range): Asked {
+    const { disk, host, port } = place
+    const beganMs = this.#world.clock.monotonicMs()
     const handle = new CallHandle()
-    const read = async (): Promise<Buffer> => {
-      const peer = await this.#chunkservers.peer(place.host, place.port)
-      const { bulk } = await peer.call(
-        'read',
-        { disk: place.disk, chunk, offset, length },
-        { timeoutMs: READ_TIMEOUT_MS, answerBytes: length, handle },
-      )
-      if (bulk.length < atLeast) throw new TooShort(chunk, place.disk)
-      return bulk
+    const peer = this.#chunkservers.connected(host, port)
+    const call = (one: Peer): Promise<Answered<'read'>> =>
+      one.call('read', { disk, chunk, offset, length }, { timeoutMs: READ_TIMEOUT_MS, answerBytes: length, handle })
+    return {
+      place,
+      beganMs,
+      handle,
+      lateMs: beganMs + this.#hedges.afterMs(disk, peer?.roundTrip.srttMs),
+      answer: peer === undefined ? this.#chunkservers.peer(host, port).then(call) : call(peer),
     }
-    const asked: Asked = {
-      ...{ place, beganMs: this.#world.clock.monotonicMs(), handle },
-      outcome: read().then(
-        (bytes) => ({ asked, bytes }),
-        (error: unknown) => {
-          const code = errnoOf(error)
-          if (code === undefined) throw error
-          return { asked, error: error instanceof FsError ? error : new FsError(code, String(error), { cause: error }) }
-        },
-      ),
-    }
-    return asked
   }
 
-  /** undefined: none within the time. Without a time it is waited for. */
-  #settled(running: readonly Asked[], ms: number | undefined): Promise<Outcome | undefined> {
-    const [only] = running
-    const any = running.length === 1 ? only!.outcome : Promise.race(running.map(({ outcome }) => outcome))
-    if (ms === undefined) return any
-    return new Promise((resolve, reject) => {
-      const forget = this.#world.clock.timer(Math.max(0, ms), () => resolve(undefined))
-      any.then(
-        (outcome) => {
-          forget()
-          resolve(outcome)
+  #outcome(asked: Asked, { chunk, atLeast }: Range): Promise<Outcome> {
+    return asked.answer.then(
+      ({ bulk }) =>
+        bulk.length >= atLeast ? { asked, bytes: bulk } : { asked, error: new TooShort(chunk, asked.place.disk) },
+      (error: unknown) => {
+        const code = errnoOf(error)
+        if (code === undefined) throw error
+        return { asked, error: error instanceof FsError ? error : new FsError(code, String(error), { cause: error }) }
+      },
+    )
+  }
+
+  /** undefined: it has failed, or is late and that matters; what became of it is looked at again. */
+  #soon({ answer, beganMs, lateMs }: Asked, { atLeast }: Range, hedges: boolean): Promise<Buffer | undefined> {
+    return new Promise((resolve) => {
+      const forget = hedges ? this.#world.clock.timer(lateMs - beganMs, () => resolve(undefined)) : undefined
+      answer.then(
+        ({ bulk }) => {
+          forget?.()
+          resolve(bulk.length >= atLeast ? bulk : undefined)
         },
-        (error: unknown) => {
-          forget()
-          reject(error)
+        () => {
+          forget?.()
+          resolve(undefined)
         },
       )
+    })
+  }
+
+  /** undefined: none by then. Without a time it is waited for. */
+  #until<T>(work: Promise<T>, atMs: number | undefined): Promise<T | undefined> {
+    if (atMs === undefined) return work
+    return new Promise((resolve, reject) => {
+      const ms = Math.max(0, atMs - this.#world.clock.monotonicMs())
+      const forget = this.#world.clock.timer(ms, () => resolve(undefined))
+      work.then(resolve, reject).finally(forget)
     })
   }
 }

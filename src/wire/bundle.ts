@@ -297,7 +297,11 @@ export class Bundle implements Peer {
   /** One more at a time for each call that would otherwise wait behind another. */
   #grow(): void {
     const lanes = this.#lanes.length + this.#dialling
-    if (lanes >= this.#wanted || this.#bulkCalls() <= lanes || this.#clock.monotonicMs() < this.#pauseUntilMs) return
+    if (lanes >= this.#wanted || this.#clock.monotonicMs() < this.#pauseUntilMs) return
+    // Calls of one order travel on one connection, however many.
+    let together = 0
+    for (const order of this.#orders.values()) together += order.calls - 1
+    if (this.#bulkCalls() - together <= lanes) return
     this.#dialling++
     this.#dial().then(
       (link) => {

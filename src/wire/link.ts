@@ -43,6 +43,11 @@ const BULK_BACKLOG_BYTES = 16 * 1024 * 1024
 const CANCEL_ANSWER_MS = 5_000
 /** A round trip is measured so often on a connection that is busy; one that is silent is asked sooner. */
 const MEASURE_EVERY_MS = 5_000
+/**
+ * Whoever has said nothing for this long says that it is there: its answers and the pings of the other side may wait behind bulk that it
+ * receives for longer than the other side would wait. A quarter of the shortest silence that ends a link.
+ */
+const SPEAK_AFTER_MS = 2_500
 /** The default of LinkOptions.silenceMs. */
 const SILENCE_MS = 10_000
 
@@ -103,6 +108,8 @@ export class Link implements Peer {
   #pingedAt: number
   /** Of all calls that wait for their answer. */
   #bulkBytes = 0
+  #hasSpoken = false
+  #spokeMs: number
   #receivedBytes = 0
   #sentBytes = 0
   #paused = false
@@ -117,6 +124,7 @@ export class Link implements Peer {
     this.address = transport.peer
     this.#heardAt = options.clock.monotonicMs()
     this.#pingedAt = this.#heardAt
+    this.#spokeMs = this.#heardAt
     transport.onData(
       (data) => this.#receive(data),
       () => this.#splitter.room(),
@@ -243,6 +251,7 @@ export class Link implements Peer {
   ): void {
     if (this.#closed) return
     const head = encodeFrame({ kind, callId, requestId, deadlineMs }, body, bulk, crcOfBulk)
+    this.#hasSpoken = true
     this.#sentBytes += head.length
     for (const part of bulk) this.#sentBytes += part.length
     this.#transport.send(bulk.length === 0 ? [head] : [head, ...bulk])
@@ -311,7 +320,7 @@ export class Link implements Peer {
   }
 
   #measure(): void {
-    this.#pings = (this.#pings % 0xffff_ffff) + 1
+    this.#pings = (this.#pings % 0xffff_fffe) + 1
     this.#pingedAt = this.#options.clock.monotonicMs()
     this.#ping = { id: this.#pings, sentMs: this.#pingedAt }
     this.#send('ping', 0, this.#ping.id, 0, EMPTY, NOTHING)
@@ -497,6 +506,10 @@ export class Link implements Peer {
     }
     for (const context of this.#answering.values())
       if (context.deadline <= now) context.abort(new FsError('ETIMEDOUT', 'the deadline of the caller passed'))
+    if (this.#hasSpoken) this.#spokeMs = now
+    // A pong that nobody asked for: it wants no answer.
+    else if (now - this.#spokeMs > SPEAK_AFTER_MS) this.#send('pong', 0, 0xffff_ffff, 0, EMPTY, NOTHING)
+    this.#hasSpoken = false
     if (this.#paused) {
       // We are the ones not listening, and an answer that waits for us says nothing of the way.
       this.#ping = undefined

@@ -20,6 +20,8 @@ const LEAST_OF_MS = 5 * 60_000
 export const SAMPLES_MIN = 4
 /** Farther than this is another site: one connection does not fill the line then. */
 export const FAR_MS = 5
+/** From so much on two samples are enough (the hello and the first ping): what comes after them may wait behind bulk for long. */
+const FAR_SURELY_MS = 15
 
 /** Five lost segments in a row, with the time-out doubled after each: 1 + 2 + 4 + 8 + 16 of them, and one for the answer. */
 const SILENT_TRIPS = 32
@@ -79,7 +81,8 @@ export class RoundTrip {
   }
   /** It is known to be. */
   get isFar(): boolean {
-    return this.#samples >= SAMPLES_MIN && (this.leastMs ?? 0) >= FAR_MS
+    if (this.#samples < 2) return false
+    return (this.leastMs ?? 0) >= (this.#samples >= SAMPLES_MIN ? FAR_MS : FAR_SURELY_MS)
   }
 
   /** An answer that takes longer has met a loss. */

@@ -54,7 +54,6 @@ async function serve(): Promise<void> {
 
 async function move(port: number, connections: number, bytes: number, range: number, width: number): Promise<void> {
   const peer = await connectBundle(hostNet, host, port, { ...{ hello, clock, log, connections }, handlers: {} })
-  await clock.sleep(300)
   const startedMs = clock.monotonicMs()
   const data = Buffer.alloc(range, 7)
   let next = 0

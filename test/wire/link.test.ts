@@ -207,6 +207,22 @@ describe('a link', () => {
     expect(await closed).toMatchObject({ code: 'ETIMEDOUT' })
   })
 
+  it('says that it is there while it only receives, whether or not its own pings are answered', async () => {
+    const { net, server } = await pair({})
+    const raw = await net.connect('m', server.port)
+    const splitter = new FrameSplitter()
+    const frames: string[] = []
+    raw.onData((data) => splitter.push(data, ({ kind }) => void frames.push(kind)))
+    const frame = (kind: 'request' | 'cancel', body: Uint8Array) =>
+      raw.send([encodeFrame({ kind, callId: calls.hello.id, requestId: 1, deadlineMs: 0 }, body, [])])
+    frame('request', pack(calls.hello.request, hello))
+    // Bulk without an end; a cancel of nothing is as good.
+    const talking = setInterval(() => frame('cancel', Buffer.alloc(0)), 200)
+    await expect.poll(() => frames, { timeout: 15_000 }).toContain('pong')
+    clearInterval(talking)
+    raw.close()
+  })
+
   it('knows soon after the hello how long answers take, on both sides', async () => {
     const { peer, peers } = await pair({})
     for (const side of [peer, peers[0]!])

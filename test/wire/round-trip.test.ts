@@ -32,8 +32,12 @@ describe('a round trip', () => {
   })
 
   it('is far only when several answers say so, each of which may have met a pause', () => {
-    expect(measured(...same(20, SAMPLES_MIN - 1)).isFar).toBe(false)
-    expect(measured(...same(20, SAMPLES_MIN)).isFar).toBe(true)
+    expect(measured(...same(8, SAMPLES_MIN - 1)).isFar).toBe(false)
+    expect(measured(...same(8, SAMPLES_MIN)).isFar).toBe(true)
+    // Very far sooner: later answers may wait behind bulk.
+    expect(measured(40).isFar).toBe(false)
+    expect(measured(40, 41).isFar).toBe(true)
+    expect(measured(40, 41, 3).isFar).toBe(false)
     expect(measured(300, 200, 0.4, 500, 600).isFar).toBe(false)
     expect(measured().isFar).toBe(false)
   })
