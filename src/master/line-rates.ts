@@ -33,7 +33,7 @@ const LEADS_MS = 1_500
 const STEP_SLACK_MS = 50
 /** Pairs at once: those of 45 sites. The one not told of for longest goes. */
 const PAIRS_MAX = 1024
-/** Echoes of one step; there are five a second. */
+/** Echoes of one step; there are ten a second. */
 const ECHOES_MAX = 256
 /** So long after the last bytes of mounts copies keep out of their way (as the controller does). */
 const YIELDS_MS = 2_000

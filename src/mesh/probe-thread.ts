@@ -26,7 +26,7 @@ import {
   writeProbe,
 } from './core/probe-packet.ts'
 
-/** Rounds of 200 ms that last a second at most, of 300 peers, of two echoes: what can be under way. */
+/** Rounds of 100 ms that last a second at most, of 300 peers, of two echoes: what can be under way. */
 const WAITING_MAX = 20_000
 
 interface Round {

@@ -346,7 +346,7 @@ export const LINKS_MAX = 1024
 export const siteName: Schema<string> = text(64)
 /** Ways that one message tells of: those that a chunkserver copies over at once, and the busiest of its mounts. */
 export const WAYS_MAX = 64
-/** Echoes of a way in one message: twelve seconds of them. */
+/** Echoes of a way in one message: six seconds of them. */
 export const ECHOES_MAX = 64
 /** What the echoes of a way have said since the last time. */
 export const wayEchoes = struct({

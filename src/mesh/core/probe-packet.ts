@@ -71,7 +71,7 @@ export const paces = {
   /** After a loss, and while its MTU is being found: three in a row are 3 to 4 s. */
   quick: { everyMs: 1_000, echoes: 1 },
   /** While much is being sent there: what the throttle listens to. */
-  busy: { everyMs: 200, echoes: 1 },
+  busy: { everyMs: 100, echoes: 1 },
 } as const
 export type Pace = keyof typeof paces
 export const ECHO_GAP_MS = 20
