@@ -27,6 +27,11 @@ const PAIRS_MAX = 1024
 /** A smaller part of the rate is not worth telling. */
 const DIFFERENCE = 0.1
 
+/** What follows from the line itself is kept to exactly; on average a limit of the operator holds as well. */
+const MEASURED: ReadonlySet<LinkLimitedBy> = new Set(['line', 'mounts', 'start'])
+/** Smaller orders are over before they are told another pace. */
+const SHARES_BYTES = 1024 * 1024
+
 export interface PairRate {
   /** Infinite: no bound. 0: nothing goes. */
   readonly bytesPerSecond: number
@@ -154,13 +159,26 @@ export class Links {
     return true
   }
 
-  /** Something else may go by now than when it was given its pace. */
+  /** Something else may go by now than when it was given its pace, or another began while it took longer than it had paid for. */
   isOutpaced(paid: Paid): boolean {
-    return paid.crossings.some(({ pair: { a, b }, rate: was }) => {
-      const now = this.rate(a, b).bytesPerSecond
-      return now !== was && (Math.min(now, was) === 0 || Math.max(now, was) / Math.min(now, was) > 1 + DIFFERENCE)
+    return paid.crossings.some(({ pair, bytes, rate: was }) => {
+      const { bytesPerSecond: now, by } = this.rate(pair.a, pair.b)
+      if (now !== was && (Math.min(now, was) === 0 || Math.max(now, was) / Math.min(now, was) > 1 + DIFFERENCE))
+        return true
+      return MEASURED.has(by) && bytes >= SHARES_BYTES && this.#together(pairLane(pair)) > now * (1 + DIFFERENCE)
     })
   }
+
+  /** The paces of all that is under way between two sites. */
+  #together(lane: string): number {
+    let bytesPerSecond = 0
+    for (const paid of this.#running) {
+      const { bytes = 0 } = crossing(paid, lane) ?? {}
+      if (bytes >= SHARES_BYTES && paid.forMs > 0) bytesPerSecond += (bytes * 1000) / paid.forMs
+    }
+    return bytesPerSecond
+  }
+
   isClosed(paid: Paid): boolean {
     return paid.crossings.some(({ pair: { a, b } }) => this.rate(a, b).bytesPerSecond === 0)
   }

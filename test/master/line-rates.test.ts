@@ -210,3 +210,35 @@ test('copies under way have the rate of the line, and yield within two seconds w
   expect(link()).toMatchObject({ limitBytesPerSecond: null, limitedBy: 'nothing' })
   expect(paces.at(-1)).toBe(0)
 }, 20_000)
+
+test('orders that go at the same time have the rate of the line together', async () => {
+  const { master, servers, tell, link } = await cluster('home')
+  const cabin = servers[1]!
+  const text = { ...master.state.classes.record(1)!.text, create: '2H', keep: 'H,C' }
+  await master.call(admin, 'classSet', { stamp: ADMIN, classId: 1, text })
+  const mount = await TestMount.open(master, 'm')
+  const paces = new Map<number, number>()
+  // It hangs: it takes longer than its pace says, and the next begins beside it.
+  cabin.peer.answers.orderCopy = async ({ bytesPerSecond, chunk, length }) => {
+    paces.set(chunk, bytesPerSecond)
+    await master.clock.sleep(600_000)
+    cabin.held.set(chunk, { length, sealed: true })
+    return { bytes: length }
+  }
+  cabin.peer.answers.orderPace = ({ bytesPerSecond, chunk }) => {
+    paces.set(chunk, bytesPerSecond)
+    return { found: true }
+  }
+  master.work()
+  tell({})
+  for (const name of ['f', 'g']) await writeFile(master, mount, servers, name, 60 * MiB)
+  const seen: number[] = []
+  for (let i = 0; i < 400 && seen.length < 20; i++) {
+    tell({ backgroundBytes: MiB / 4 })
+    await master.clock.pass(250)
+    if (paces.size === 2) seen.push([...paces.values()].reduce((sum, pace) => sum + pace, 0))
+  }
+  expect(seen).toHaveLength(20)
+  const may = link().limitBytesPerSecond!
+  for (const together of seen.slice(8)) expect(together).toBeLessThan(1.15 * may)
+}, 20_000)
