@@ -59,16 +59,20 @@ export function share(lines: Lines, wan: WanCase): number | undefined {
   return wan.mbit === null || lines.replication === undefined ? undefined : lines.replication.mbit / wan.mbit
 }
 
+/** Nobody asked for it. */
+const NOTHING = '–'
+
 export function number(value: number | null | undefined): string {
   if (value === null) return 'never'
-  if (value === undefined || Number.isNaN(value)) return '–'
+  if (value === undefined || Number.isNaN(value)) return NOTHING
   return Math.abs(value) >= 100 ? String(Math.round(value)) : value.toFixed(Math.abs(value) >= 10 ? 1 : 2)
 }
 
 export function table(cells: readonly Cell[], congestion: Congestion): string {
   const columns = cells.filter((cell) => cell.congestion === congestion)
   const head = ['', ...columns.map((cell) => `${caseOf(cell).title}: ${cell.system}`)]
-  const text = rows.map((row) => [row.title, ...columns.map((cell) => entry(cell, row))])
+  const all = rows.map((row) => [row.title, ...columns.map((cell) => entry(cell, row))])
+  const text = all.filter(([, ...values]) => values.some((value) => value !== NOTHING))
   const line = (words: readonly string[]): string => `| ${words.join(' | ')} |`
   return [line(head), line(head.map(() => '---')), ...text.map(line)].join('\n')
 }

@@ -21,7 +21,10 @@ import type { SystemName, WanSystem } from './system.ts'
 
 const SYSTEMS: readonly SystemName[] = ['holdfast', 'moosefs']
 const SEED = 2026
-/** What MooseFS gives itself; on few cores it would decide lines. Everything of the bed inherits it. */
+/**
+ * What MooseFS gives itself; on few cores it would decide lines. Everything of the bed inherits it. Where the kernel shares the
+ * processors by session (sched_autogroup) it counts among these processes only, so a busy machine shows in every line.
+ */
 const NICE = -19
 
 const help = `usage: npm run bench -- wan [options]
