@@ -97,6 +97,10 @@ export class Bundle implements Peer {
     this.#log = log
     this.#count = new LaneCount(connections)
     this.#add(first)
+    first.onMeasured(() => {
+      if (this.#queue.length > 0) this.#grow()
+      this.#serve()
+    })
   }
 
   get closed(): boolean {
@@ -135,7 +139,11 @@ export class Bundle implements Peer {
   }
 
   get #isSingle(): boolean {
-    return this.#lanes.length === 1 && this.#queue.length === 0 && this.#wanted === 1
+    return this.#lanes.length === 1 && this.#queue.length === 0 && this.#isNear
+  }
+  /** Until that is known there is little under way at a time: what was asked on the first connection stays there. */
+  get #isNear(): boolean {
+    return this.#nearest.isKnown && this.#wanted === 1
   }
   get #wanted(): number {
     return this.#count.wanted(this.#nearest.isFar)
@@ -188,7 +196,7 @@ export class Bundle implements Peer {
   /** A connection that carries so much more at once, if nobody waits for one; begun. */
   #take(bytes: number): Lane | undefined {
     const lane = this.#leastBusy()
-    if (this.#queue.length > 0 || !hasRoom(lane)) return undefined
+    if (this.#queue.length > 0 || !(this.#isNear || hasRoom(lane))) return undefined
     this.#begin(lane, bytes)
     return lane
   }
@@ -230,7 +238,7 @@ export class Bundle implements Peer {
   #serve(): void {
     while (this.#queue.length > 0 && this.#lanes.length > 0) {
       const lane = this.#leastBusy()
-      if (!hasRoom(lane)) return
+      if (!this.#isNear && !hasRoom(lane)) return
       const next = this.#queue.shift()
       if (next === undefined) return
       this.#begin(lane, next.bytes)

@@ -95,6 +95,7 @@ export class Link implements Peer {
   /** Requests whose answers would carry bulk, in order, while there is enough of it. With `#answering` at most IN_FLIGHT_MAX. */
   readonly #parked = new Map<number, Frame>()
   readonly #closers: ((error?: Error) => void)[] = []
+  readonly #onMeasured: (() => void)[] = []
   readonly #accepting: boolean
   readonly #onHello: (link: Link) => void
   #hello: Hello | undefined
@@ -143,6 +144,11 @@ export class Link implements Peer {
   }
   get closed(): boolean {
     return this.#closed
+  }
+
+  /** Calls back after each of the first samples: what follows from them may be another thing then. */
+  onMeasured(callback: () => void): void {
+    this.#onMeasured.push(callback)
   }
 
   /** Received, and sent as far as the network has taken it. */
@@ -328,14 +334,12 @@ export class Link implements Peer {
 
   #ponged(id: number): void {
     if (this.#ping === undefined) return
-    if (this.#ping.id !== id) {
-      // A peer of before does not say which: it is there, and no more is known.
-      if (id === 0) this.#ping = undefined
-      return
-    }
+    // A peer of before does not say which: the one there is.
+    if (this.#ping.id !== id && id !== 0) return
     const now = this.#options.clock.monotonicMs()
     this.roundTrip.sample(now, now - this.#ping.sentMs)
     this.#ping = undefined
+    if (this.roundTrip.samples <= SAMPLES_MIN) for (const callback of this.#onMeasured) callback()
     // The first ones at once, so that whoever has just connected soon knows how far it is.
     if (this.roundTrip.samples < SAMPLES_MIN) this.#measure()
   }

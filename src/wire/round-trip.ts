@@ -79,10 +79,13 @@ export class RoundTrip {
     const ms = Math.min(this.#leastMs, this.#leastBeforeMs)
     return ms === Number.POSITIVE_INFINITY ? undefined : ms
   }
+  /** Whether it is far can be said. */
+  get isKnown(): boolean {
+    return this.#samples >= 2
+  }
   /** It is known to be. */
   get isFar(): boolean {
-    if (this.#samples < 2) return false
-    return (this.leastMs ?? 0) >= (this.#samples >= SAMPLES_MIN ? FAR_MS : FAR_SURELY_MS)
+    return this.isKnown && (this.leastMs ?? 0) >= (this.#samples >= SAMPLES_MIN ? FAR_MS : FAR_SURELY_MS)
   }
 
   /** An answer that takes longer has met a loss. */
