@@ -7,7 +7,7 @@ import { defineConfig } from 'vitest/config'
  */
 const shared = { globals: false, disableConsoleIntercept: true } as const
 const real = { ...shared, maxWorkers: 2, testTimeout: 180_000, hookTimeout: 120_000 } as const
-const TIMED = ['bed', 'mesh-throttle', 'throttle', 'topology'].map((name) => `test/wan/${name}.test.ts`)
+const TIMED = ['bed', 'links', 'mesh-throttle', 'throttle', 'topology'].map((name) => `test/wan/${name}.test.ts`)
 export default defineConfig({
   test: {
     projects: [
