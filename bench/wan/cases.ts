@@ -55,13 +55,13 @@ export const fullScale: Scale = {
   writeBytes: 256 * MiB,
   writeRuns: 3,
   files: 5000,
-  smallLimitS: 60,
+  smallLimitS: 30,
   mirrorBytes: 512 * MiB,
-  mirrorLimitS: 90,
+  mirrorLimitS: 45,
   beginLimitS: 330,
   echoes: 500,
   cutS: 60,
-  resumeLimitS: 60,
+  resumeLimitS: 30,
 }
 
 export const quickScale: Scale = {
