@@ -3,6 +3,7 @@
  * repeats nothing: a person or a script decides whether to ask again.
  */
 
+import type { Errno } from '../base/errno.ts'
 import { FsError } from '../base/fault.ts'
 import type { SessionId } from '../base/ids.ts'
 import type { Log } from '../base/world.ts'
@@ -20,6 +21,7 @@ export const ADMIN_STAMP: Stamp = { session: 0 as SessionId, seq: 0, acked: 0 }
 
 /** How long a master may take to accept; longer and a person wants to know. */
 const CONNECT_MS = 5_000
+const REFUSALS: ReadonlySet<Errno> = new Set<Errno>(['EPERM', 'EACCES', 'EPROTO'])
 
 export class Admin {
   readonly address: ClusterAddress
@@ -39,7 +41,11 @@ export class Admin {
       return new Admin(address, await connectPeer(address, address))
     } catch (error) {
       if (!(error instanceof FsError)) throw error
-      const why = `the master at ${address.host}:${address.port} (from ${address.found}) cannot be reached`
+      const master = `the master at ${address.host}:${address.port} (from ${address.found})`
+      // It is there, and has said why it does not talk to us.
+      if (REFUSALS.has(error.code))
+        throw new FsError(error.code, `${master} refuses: ${error.message}`, { cause: error })
+      const why = `${master} cannot be reached`
       throw new FsError(error.code, `${why}; is it running?`, { cause: error })
     }
   }

@@ -28,6 +28,8 @@ const FRESH_MS = 500
 /** For how long after a request the master keeps for this session what it holds (master/holdings.ts, LEASE_OVER_MS). */
 const LEASE_MS = 500
 const HEARTBEAT_MS = 200
+/** Heartbeats without an answer yet: on a long way one goes out before the last has come back. A second and a half of them. */
+const HEARTBEATS_MAX = 8
 /** After this long without use of any cache the heartbeat slows down to what keeps the session alive. */
 const IDLE_AFTER_MS = 2_000
 const IDLE_HEARTBEAT_MS = 3_000
@@ -96,6 +98,11 @@ export class MasterSession {
   readonly #outstanding = new Set<number>()
   readonly #waiters = new Set<() => void>()
   #heardMs = Number.NEGATIVE_INFINITY
+  /** When the latest request was sent. */
+  #askedMs = Number.NEGATIVE_INFINITY
+  #heartbeatMs = Number.NEGATIVE_INFINITY
+  #heartbeats = 0
+  #stopHeartbeat: (() => void) | undefined
   /** When the latest request was sent that has been answered: the master has heard from us since. */
   #leaseMs = Number.NEGATIVE_INFINITY
   #usedMs = 0
@@ -144,7 +151,9 @@ export class MasterSession {
   /** Whether what the caches hold may be shown. Also tells the heartbeat that somebody looks. */
   fresh(): boolean {
     const now = this.#world.clock.monotonicMs()
+    const paused = now - this.#usedMs >= IDLE_AFTER_MS
     this.#usedMs = now
+    if (paused) this.#heartbeat()
     return this.#peer !== undefined && now - this.#heardMs < FRESH_MS
   }
 
@@ -254,6 +263,7 @@ export class MasterSession {
         continue
       }
       const askedMs = this.#world.clock.monotonicMs()
+      this.#askedMs = askedMs
       try {
         const { reply } = await peer.call(name, request(), {
           // Only what may wait for ever is cancelled; the rest is answered, or times out, soon enough.
@@ -431,16 +441,30 @@ export class MasterSession {
     if (askedMs > this.#leaseMs) this.#leaseMs = askedMs
   }
 
+  /**
+   * Counted from the last question and not from its answer: what an answer says is as old as the way is long, and on a way of 160 ms
+   * a heartbeat that waits for the answer before it comes too late for FRESH_MS and LEASE_MS.
+   */
   #heartbeat(): void {
+    this.#stopHeartbeat?.()
     if (this.#closed) return
     const now = this.#world.clock.monotonicMs()
     const busy = now - this.#usedMs < IDLE_AFTER_MS
-    this.#world.clock.timer(busy ? HEARTBEAT_MS : IDLE_HEARTBEAT_MS / 2, () => this.#heartbeat())
+    // What was asked may take long to be answered; then one goes out all the same.
+    const lastMs = Math.min(this.#askedMs, Math.max(this.#heartbeatMs, this.#heardMs))
+    const dueMs = lastMs + (busy ? HEARTBEAT_MS : IDLE_HEARTBEAT_MS)
+    const due = now >= dueMs
+    const again = busy ? (due ? HEARTBEAT_MS : dueMs - now) : IDLE_HEARTBEAT_MS / 2
+    this.#stopHeartbeat = this.#world.clock.timer(again, () => this.#heartbeat())
     const peer = this.#peer
-    if (peer === undefined) return
-    if (now - this.#heardMs < (busy ? HEARTBEAT_MS : IDLE_HEARTBEAT_MS)) return
+    if (peer === undefined || !due || this.#heartbeats >= HEARTBEATS_MAX) return
+    this.#askedMs = now
+    this.#heartbeatMs = now
+    this.#heartbeats++
     const asked = this.#world.clock.now()
-    peer.call('sessionRenew', { session: this.id }, { timeoutMs: 10_000 }).then(
+    const answered = peer.call('sessionRenew', { session: this.id }, { timeoutMs: 10_000 })
+    void answered.finally(() => this.#heartbeats--).catch(() => undefined)
+    answered.then(
       ({ reply }) => {
         this.#heard(now)
         this.#time.learn(reply.now, asked, this.#world.clock.now())

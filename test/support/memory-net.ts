@@ -5,6 +5,7 @@
 
 import { FsError } from '../../src/base/fault.ts'
 import type { Listener, Net, Transport } from '../../src/base/world.ts'
+import { realClock } from './real-clock.ts'
 
 class End implements Transport {
   readonly peer: string
@@ -19,6 +20,7 @@ class End implements Transport {
   #scheduled = false
   #paused = false
   #hung = false
+  #delayMs = 0
   #cut = 1
 
   constructor(peer: string) {
@@ -27,8 +29,18 @@ class End implements Transport {
 
   send(parts: readonly Uint8Array[]): void {
     if (this.#closed) return
-    for (const part of parts) this.#queue.push(Buffer.from(part))
-    this.#schedule()
+    const copies = parts.map((part) => Buffer.from(part))
+    const arrive = (): void => {
+      this.#queue.push(...copies)
+      this.#schedule()
+    }
+    if (this.#delayMs === 0) arrive()
+    else realClock.timer(this.#delayMs, arrive)
+  }
+
+  /** What is sent from now on is so long on its way. */
+  delay(ms: number): void {
+    this.#delayMs = ms
   }
 
   #schedule(): void {
@@ -167,6 +179,7 @@ export class MemoryBranch implements Net {
   readonly #net: MemoryNet
   #ends: End[] = []
   #hung: Hung = { there: false, back: false }
+  #delayMs = 0
   #closedPort: number | undefined
 
   constructor(net: MemoryNet) {
@@ -205,7 +218,15 @@ export class MemoryBranch implements Net {
     for (const end of this.#ends) this.#apply(end)
   }
 
+  /** How long the way is, there and again back. It may become longer only: what is under way would be overtaken. */
+  delay(ms: number): void {
+    this.#delayMs = ms
+    for (const end of this.#ends) this.#apply(end)
+  }
+
   #apply(end: End): void {
+    end.delay(this.#delayMs)
+    end.other.delay(this.#delayMs)
     const { there, back, port } = this.#hung
     const meant = port === undefined || end.peer.endsWith(`:${port}`)
     end.hang(there && meant)
